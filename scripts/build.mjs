@@ -1,0 +1,20 @@
+// Builds the library twice from the same sources: dist/esm for `import`, dist/cjs for `require`.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const tsc = `${root}/node_modules/@typescript/native/bin/tsc`;
+
+rmSync(`${root}/dist`, { recursive: true, force: true });
+const builds = ['tsconfig.build.json', 'tsconfig.cjs.json'].map(async project => {
+  const [code] = await once(
+    spawn(process.execPath, [tsc, '-p', project], { cwd: root, stdio: 'inherit' }),
+    'close',
+  );
+  return code === 0;
+});
+if (!(await Promise.all(builds)).every(Boolean)) process.exit(1);
+// The package is of type "module": this makes the files of dist/cjs CommonJS again.
+writeFileSync(`${root}/dist/cjs/package.json`, '{"type":"commonjs"}\n');
