@@ -1,0 +1,13 @@
+// Judges the package as users get it: publint (exports, files) and attw (types for every way to import).
+import { spawnSync } from 'node:child_process';
+import { withPackage } from './pack.mjs';
+
+await withPackage(({ tarball }) => {
+  for (const [tool, ...args] of [
+    ['publint', '--strict'],
+    ['attw', '--no-color'],
+  ]) {
+    const { status } = spawnSync('npx', ['--no-install', tool, ...args, tarball], { stdio: 'inherit' });
+    if (status !== 0) process.exitCode = 1;
+  }
+});
