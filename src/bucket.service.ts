@@ -1,0 +1,76 @@
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { Bucket } from './bucket.js';
+import type { Decision } from './core/decision.js';
+import { RateLimitOptionError, show } from './core/option-error.js';
+import { type LimitOptions, type Policy, parsePolicy } from './core/policy.js';
+import { mergeTakes } from './core/request.js';
+import { amountOf } from './core/tokens.js';
+import { RateLimitStore } from './stores/rate-limit.store.js';
+
+/** The injection token of the module's named policies. */
+export const POLICIES = Symbol.for('nest-rate-limit:policies');
+export type Policies = ReadonlyMap<string, Policy>;
+
+/**
+ * Manual checks, for whatever is not a request: a worker, a service, a command.
+ *
+ * ```ts
+ * const bucket = this.buckets.bucket({ name: 'mail', capacity: 5, refill: 1 }, customer.id);
+ * if (!(await bucket.tryConsume())) return 'later';
+ * ```
+ */
+@Injectable()
+export class BucketService {
+  private readonly defined = new WeakMap<LimitOptions, Policy>();
+
+  constructor(
+    private readonly store: RateLimitStore,
+    @Optional() @Inject(POLICIES) private readonly policies: Policies = new Map(),
+  ) {}
+
+  /**
+   * The bucket of a policy (the name of one in `forRoot`, or its numbers) for a key. No I/O. Two callers that give the
+   * same name and numbers share their buckets; numbers without a name are called `bucket`.
+   */
+  bucket(policy: string | LimitOptions, key: string): Bucket {
+    return new Bucket(this.store, this.policy(policy, 'bucket'), checkKey(key), (other, name) =>
+      this.policy(other, name),
+    );
+  }
+
+  /** Takes from several buckets together, or from none; `n` is 1 where it is left out. */
+  async decideAll(wanted: readonly { policy: string | LimitOptions; key: string; n?: number }[]): Promise<Decision> {
+    if (wanted.length === 0) throw new RangeError('buckets must be at least one, got none');
+    const takes = wanted.map(({ policy, key, n = 1 }) => ({
+      policy: this.policy(policy, 'bucket'),
+      key: checkKey(key),
+      amount: amountOf(n),
+      maxWait: 0,
+    }));
+    return this.store.run({ verb: 'take', takes: mergeTakes(takes) });
+  }
+
+  private policy(policy: string | LimitOptions, fallbackName: string): Policy {
+    if (typeof policy === 'string') {
+      const named = this.policies.get(policy);
+      if (named) return named;
+      const known = [...this.policies.keys()].join(', ') || 'none';
+      throw new RateLimitOptionError(`\`policy\` must be one of those in \`policies\` (${known}), got ${show(policy)}`);
+    }
+    if (typeof policy !== 'object' || policy === null) {
+      throw new RateLimitOptionError(`\`policy\` must be a name or limits, got ${show(policy)}`);
+    }
+    let defined = this.defined.get(policy);
+    if (!defined) {
+      defined = parsePolicy(policy, fallbackName);
+      this.defined.set(policy, defined);
+    }
+    return defined;
+  }
+}
+
+
+function checkKey(key: unknown): string {
+  if (typeof key === 'string' && key !== '') return key;
+  throw new RateLimitOptionError(`\`key\` must be a text of at least one character, got ${show(key)}`);
+}

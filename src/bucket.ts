@@ -1,0 +1,151 @@
+import type { Decision, StoreAnswer } from './core/decision.js';
+import { type Duration, parseDuration } from './core/duration.js';
+import type { LimitOptions, Policy } from './core/policy.js';
+import { checkReplace, type ReplaceStrategy } from './core/replace.js';
+import type { StoreRequest, Verb } from './core/request.js';
+import { amountOf } from './core/tokens.js';
+import { refusal } from './rate-limit.exception.js';
+import type { RateLimitStore } from './stores/rate-limit.store.js';
+
+/**
+ * The bucket of one policy for one key: a handle, made without I/O. `n` is a number of tokens, default 1, with at most
+ * three decimals; anything else rejects with a `RangeError` and takes nothing. A store that cannot answer rejects with
+ * `RateLimitStoreError`.
+ */
+export class Bucket {
+  constructor(
+    private readonly store: RateLimitStore,
+    private readonly policy: Policy,
+    readonly key: string,
+    private readonly parse: (policy: string | LimitOptions, fallbackName: string) => Policy,
+  ) {}
+
+  /** Takes n now, or nothing. */
+  async tryConsume(n = 1): Promise<boolean> {
+    return (await this.decide(n)).allowed;
+  }
+
+  /** Takes n now, or nothing; tells the whole answer. */
+  async decide(n = 1): Promise<Decision> {
+    return this.run('take', amountOf(n));
+  }
+
+  /** What `decide` would answer; takes nothing. */
+  async estimate(n = 1): Promise<Decision> {
+    return this.run('estimate', amountOf(n));
+  }
+
+  /**
+   * Takes n, waiting in line for it as long as `maxWait` (default: as long as it takes). Who would wait longer, or
+   * asks for more than the bucket can hold, is rejected at once with `RateLimitExceededException` and nothing is taken.
+   * When `signal` is aborted while waiting, what nobody behind relies on is given back, and the promise rejects with
+   * the signal's reason.
+   */
+  async consume(
+    n = 1,
+    { maxWait = Infinity, signal }: { maxWait?: Duration; signal?: AbortSignal } = {},
+  ): Promise<Decision> {
+    const amount = amountOf(n);
+    const patience = maxWait === 0 || maxWait === Infinity ? maxWait : parseDuration('maxWait', maxWait);
+    signal?.throwIfAborted();
+    const answer = await this.run('take', amount, {}, patience);
+    if (!answer.allowed) throw refusal(answer);
+    try {
+      signal?.throwIfAborted();
+      if (answer.delay > 0) await this.store.clock.sleep(answer.delay, signal);
+    } catch (reason) {
+      await (answer.actAt ? this.run('cancel', amount, { actAt: answer.actAt }) : this.run('put', amount));
+      throw reason;
+    }
+    return answer;
+  }
+
+  /** Takes as many whole tokens as there are, at most `max`; returns how many. */
+  async consumeUpTo(max: number): Promise<number> {
+    return (await this.run('takeUpTo', amountOf(max))).taken;
+  }
+
+  /**
+   * Takes n whatever the balance, which may go below zero; `retryAfter` tells until when it stays there. For costs
+   * that are known only afterwards.
+   */
+  async charge(n = 1): Promise<Decision> {
+    return this.run('charge', amountOf(n));
+  }
+
+  /** Gives n back, never above full. */
+  async put(n = 1): Promise<void> {
+    await this.run('put', amountOf(n));
+  }
+
+  /**
+   * Resolves when at least n are there, and takes nothing. Wakes by time, and at once when tokens are given back, by
+   * whatever process. More than the capacity is a `RangeError`; `timeout` rejects with a `TimeoutError`.
+   */
+  async watch(n = 1, { timeout, signal }: { timeout?: Duration; signal?: AbortSignal } = {}): Promise<void> {
+    const amount = amountOf(n);
+    const least = Math.min(...this.policy.limits.map((limit) => limit.size));
+    if (n > least) throw new RangeError(`tokens must be at most the capacity of ${least}, got ${n}`);
+    signal?.throwIfAborted();
+    const { clock } = this.store;
+    const end = timeout === undefined ? Infinity : clock.now() + parseDuration('timeout', timeout);
+    let wake = new AbortController();
+    const stop = this.store.subscribe(this.policy, this.key, () => wake.abort());
+    try {
+      for (;;) {
+        wake = new AbortController();
+        const { allowed, retryAfter } = await this.run('estimate', amount);
+        if (allowed) return;
+        const left = end - clock.now();
+        if (left <= 0) throw new DOMException(`Fewer than ${n} tokens within the timeout`, 'TimeoutError');
+        const either = signal ? AbortSignal.any([signal, wake.signal]) : wake.signal;
+        await clock.sleep(Math.min(retryAfter, left), either).catch(() => signal?.throwIfAborted());
+      }
+    } finally {
+      stop();
+    }
+  }
+
+  /** Tokens now; exact, and below zero after `charge` or while others wait. */
+  async available(): Promise<number> {
+    return (await this.run('estimate', 0)).balance;
+  }
+
+  /** As good as new: full, and not blocked. */
+  async reset(): Promise<void> {
+    await this.run('reset', 0);
+  }
+
+  /** Refuses everything for so long, whatever the balance; `put` and `charge` still go through. */
+  async block(duration: Duration): Promise<void> {
+    await this.run('block', 0, { duration: parseDuration('duration', duration) });
+  }
+
+  /** Ends a block. */
+  async unblock(): Promise<void> {
+    await this.run('unblock', 0);
+  }
+
+  /**
+   * Carries this key's balance over to the bucket of new numbers, in one step, and returns its handle; the old bucket
+   * is gone. `'as-is'` keeps what is there (at most the new capacity), `'proportionally'` scales it, `'additive'` adds
+   * what the capacity grows by, `'reset'` starts full. Example: 40 of 100 left, new capacity 200: 40, 80, 140, 200.
+   * A window keeps its admissions (`'as-is'`) or forgets them (`'reset'`); the other two are a `RangeError` there.
+   */
+  async replacePolicy(policy: string | LimitOptions, strategy: ReplaceStrategy): Promise<Bucket> {
+    const to = this.parse(policy, this.policy.name);
+    checkReplace(to, strategy);
+    if (to.id !== this.policy.id) await this.run('replace', 0, { to, strategy });
+    else if (strategy === 'reset') await this.reset();
+    return new Bucket(this.store, to, this.key, this.parse);
+  }
+
+  private async run(
+    verb: Verb,
+    amount: number,
+    more: Partial<StoreRequest> = {},
+    maxWait = 0,
+  ): Promise<StoreAnswer> {
+    return this.store.run({ ...more, verb, takes: [{ policy: this.policy, key: this.key, amount, maxWait }] });
+  }
+}

@@ -1,0 +1,47 @@
+import { reject } from './option-error.js';
+
+/** A length of time: milliseconds, or text such as `'250ms'`, `'10s'`, `'5m'`, `'2h'`, `'7d'`. */
+export type Duration = number | `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`;
+
+/** What `duration` counts in `@RateLimit`. */
+export const TimeUnit = Object.freeze({
+  MILLISECONDS: 'milliseconds',
+  SECONDS: 'seconds',
+  MINUTES: 'minutes',
+  HOURS: 'hours',
+  DAYS: 'days',
+} as const);
+type UnitName = (typeof TimeUnit)[keyof typeof TimeUnit];
+type Singular<Name extends string> = Name extends `${infer Stem}s` ? Stem : never;
+/** `TimeUnit.SECONDS`, or its text: `'seconds'`, `'second'`. */
+export type TimeUnit = UnitName | Singular<UnitName>;
+
+const UNIT_MS: Record<string, number> = { millisecond: 1, second: 1e3, minute: 6e4, hour: 36e5, day: 864e5 };
+const SUFFIX_MS: Record<string, number> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
+
+/** Longest length of time that an option may have: ten years. Keeps every sum of times a whole number. */
+export const LONGEST = 3650 * 864e5;
+
+/** Milliseconds of a `Duration`; a whole number above zero and at most ten years. */
+export function parseDuration(option: string, value: unknown): number {
+  if (typeof value === 'number') return wholeMs(option, value, value);
+  const parts = typeof value === 'string' ? /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(value) : null;
+  if (!parts) reject(option, "milliseconds or text such as '10s'", value);
+  return wholeMs(option, Number(parts[1]) * SUFFIX_MS[parts[2]], value);
+}
+
+/** Milliseconds of `duration` `unit`s; both may be left out: one second. */
+export function parsePeriod(duration: unknown = 1, unit: unknown = 'seconds'): number {
+  const ms = typeof unit === 'string' && UNIT_MS[unit.replace(/s$/, '')];
+  if (!ms) reject('unit', `one of ${Object.values(TimeUnit).join(', ')}`, unit);
+  if (typeof duration !== 'number' || !(duration > 0)) reject('duration', 'a positive number', duration);
+  return wholeMs('duration', duration * ms, duration);
+}
+
+function wholeMs(option: string, ms: number, value: unknown): number {
+  const whole = Math.round(ms);
+  if (!(ms > 0)) reject(option, 'positive', value);
+  if (Math.abs(whole - ms) > 1e-6) reject(option, 'a whole number of milliseconds', value);
+  if (whole > LONGEST) reject(option, 'at most ten years', value);
+  return whole;
+}

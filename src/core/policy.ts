@@ -1,0 +1,98 @@
+import { type Duration, parseDuration } from './duration.js';
+import {
+  checkName,
+  LIMIT_NUMBERS,
+  type Limit,
+  type LimitNumbers,
+  type NamedLimit,
+  numberNames,
+  parseLimits,
+  parseNumbers,
+} from './limit.js';
+import { checkNames, RateLimitOptionError } from './option-error.js';
+import { AMOUNT_PER_TOKEN } from './tokens.js';
+
+/** What a policy is made of: one set of numbers, or several limits that are taken together or not at all. */
+export interface LimitOptions extends LimitNumbers {
+  /** Scope of the bucket and name in headers; printable ASCII. Two policies of one name and the same numbers share. */
+  name?: string;
+  /** Any number of limits, instead of the numbers above. */
+  limits?: NamedLimit[];
+  /** The first refusal of a key starts a time in which it is refused whatever its balance. Default: none. */
+  block?: Duration;
+}
+
+export const POLICY_OPTIONS = [...LIMIT_NUMBERS, 'name', 'limits', 'block'] as const;
+
+/** A named set of limits, frozen. A *bucket* is the state of one policy for one key. */
+export interface Policy {
+  readonly name: string;
+  readonly limits: readonly Limit[];
+  /** What each limit is called in answers: the policy's name, and the limit's where there are several. */
+  readonly labels: readonly string[];
+  /** Milliseconds that a refused key stays refused; 0 for none. */
+  readonly block: number;
+  /** Name and numbers: state of other numbers is never read. */
+  readonly id: string;
+  /** The longest time any of its limits needs from empty to full, in ms. */
+  readonly fillTime: number;
+}
+
+/** Validates `options` and freezes what they mean. Unknown names are the caller's to check. */
+export function definePolicy(options: LimitOptions, fallbackName: string): Policy {
+  const name = options.name === undefined ? fallbackName : checkName(options.name);
+  return makePolicy(name, limitsOf(options), options.block === undefined ? 0 : parseDuration('block', options.block));
+}
+
+/** The same, for options that hold nothing else. */
+export function parsePolicy(options: LimitOptions, fallbackName: string): Policy {
+  checkNames(options, POLICY_OPTIONS);
+  return definePolicy(options, fallbackName);
+}
+
+/** A policy of ready limits. */
+export function makePolicy(name: string, limits: readonly Limit[], block: number): Policy {
+  return Object.freeze({
+    name,
+    limits: Object.freeze(limits.map((limit) => Object.freeze(limit))),
+    labels: Object.freeze(limits.length === 1 ? [name] : limits.map((limit) => `${name}/${limit.name}`)),
+    block,
+    id: `${name}:${limits.map(fingerprint).join('+')}`,
+    fillTime: Math.max(...limits.map((limit) => limit.fillTime)),
+  });
+}
+
+/** The policy of the same limits divided among `instances`, each still able to admit one request. */
+export function dividePolicy(policy: Policy, instances: number): Policy {
+  if (instances === 1) return policy;
+  const limits = policy.limits.map((limit) => {
+    const size = Math.max(limit.size / instances, Math.min(limit.size, 1));
+    const whole = limit.kind === 'window' ? Math.floor(size) : Math.floor(size * 1000) / 1000;
+    // The refill is divided by giving each unit more weight, not by rounding it.
+    const weight = limit.kind === 'window' ? 1 : limit.weight * instances;
+    const capacity = Math.round(whole * AMOUNT_PER_TOKEN) * weight;
+    const steps = limit.refill === 0 ? Infinity : Math.ceil(capacity / limit.refill);
+    return {
+      ...limit,
+      size: whole,
+      weight,
+      capacity,
+      fillTime: limit.kind === 'window' ? limit.fillTime : steps * limit.period,
+    };
+  });
+  return makePolicy(policy.name, limits, policy.block);
+}
+
+function limitsOf(options: LimitOptions): Limit[] {
+  if (options.limits === undefined) return numberNames(parseNumbers(options as LimitNumbers));
+  const mixed = LIMIT_NUMBERS.find((name) => options[name] !== undefined);
+  if (mixed) throw new RateLimitOptionError(`\`${mixed}\` must be left out beside \`limits\``);
+  return parseLimits(options.limits);
+}
+
+/** A limit's numbers in a few characters: `b20:1/6`, `b5:5/1@1000`, `w100/60000`. Part of the bucket's name in Redis. */
+function fingerprint(limit: Limit): string {
+  if (limit.kind === 'window') return `w${limit.size}/${limit.period}`;
+  const boundaries = limit.period === 1 ? '' : `@${limit.period}`;
+  return `b${limit.size}:${limit.refill}/${limit.weight}${boundaries}`;
+}

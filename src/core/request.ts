@@ -1,0 +1,62 @@
+import type { Policy } from './policy.js';
+import type { ReplaceStrategy } from './replace.js';
+
+/** One bucket of a request: so much, from the bucket of this policy for this key. */
+export interface Take {
+  readonly policy: Policy;
+  readonly key: string;
+  /** Thousandths of a token; 0 only looks. */
+  readonly amount: number;
+  /** Longest wait in line that is accepted, ms; 0 for now or never. */
+  readonly maxWait: number;
+}
+
+/**
+ * - `take`: from all buckets together or from none, at once or within each one's `maxWait`.
+ * - `estimate`: what `take` would answer; nothing changes.
+ * - `charge`: takes whatever the balance. `takeUpTo`: takes whole tokens, as many as there are.
+ * - `put`: gives back. `cancel`: gives a reservation back (`actAt`, one instant per take).
+ * - `reset`: as good as new. `block` (`duration`) and `unblock`.
+ * - `replace`: moves the state of the one take's policy to the policy `to`.
+ */
+export type Verb =
+  | 'take'
+  | 'estimate'
+  | 'charge'
+  | 'takeUpTo'
+  | 'put'
+  | 'cancel'
+  | 'reset'
+  | 'block'
+  | 'unblock'
+  | 'replace';
+
+/** What a store is asked to do, at one instant and as a whole. */
+export interface StoreRequest {
+  readonly verb: Verb;
+  /** At least one; all verbs but `take`, `estimate`, `put` and `cancel` have just one. No bucket stands here twice. */
+  readonly takes: readonly Take[];
+  readonly actAt?: readonly number[];
+  readonly duration?: number;
+  readonly to?: Policy;
+  readonly strategy?: ReplaceStrategy;
+}
+
+/** One bucket twice in a request becomes one take of the sum with the lesser patience. */
+export function mergeTakes(takes: readonly Take[]): readonly Take[] {
+  const merged: Take[] = [];
+  for (const take of takes) {
+    const index = merged.findIndex((other) => other.policy.id === take.policy.id && other.key === take.key);
+    if (index < 0) merged.push(take);
+    else {
+      const { policy, key, amount, maxWait } = merged[index];
+      merged[index] = {
+        policy,
+        key,
+        amount: amount + take.amount,
+        maxWait: Math.min(maxWait, take.maxWait),
+      };
+    }
+  }
+  return merged;
+}

@@ -1,0 +1,57 @@
+import type { Limit } from './limit.js';
+
+/*
+ * The token bucket, in whole numbers. Its state is the *debt*: the units that are missing from full. A full bucket
+ * has no debt, an empty one owes its capacity, and one with people waiting in line owes more than that.
+ *
+ * A greedy bucket is refilled each millisecond, one of mode `intervally` at each multiple of its period since 1970;
+ * the same lines serve both. GCRA and the leaky bucket as a meter are the greedy bucket under other names: the debt,
+ * told as the instant when it will be paid, is GCRA's theoretical arrival time (Turner's meter; ITU-T I.371).
+ *
+ * Example: capacity 20, refill 10 per minute. One amount weighs 6 units and 1 unit comes back each ms, so a token
+ * (1,000 amounts) takes 6,000 ms. Debt 120,000 is empty; a request of one token then waits for 6,000 units.
+ */
+
+/** What is left at `now` of the debt there was at `at`. */
+export function debtAt(limit: Limit, debt: number, at: number, now: number): number {
+  if (debt === 0) return 0;
+  const gained = boundaries(limit, at, now) * limit.refill;
+  return gained >= debt ? 0 : debt - gained;
+}
+
+/** Milliseconds from `now` until `units` have come back; 0 if there are none to come, `Infinity` without refill. */
+export function timeFor(limit: Limit, units: number, now: number): number {
+  if (units <= 0) return 0;
+  if (limit.refill === 0) return Infinity;
+  const steps = Math.ceil(units / limit.refill);
+  return limit.period === 1 ? steps : (Math.floor(now / limit.period) + steps) * limit.period - now;
+}
+
+/** Milliseconds until `units` could be taken. Never, above the capacity. */
+export function bucketWait(limit: Limit, debt: number, units: number, now: number): number {
+  if (debt + units <= limit.capacity) return 0;
+  return units > limit.capacity ? Infinity : timeFor(limit, debt + units - limit.capacity, now);
+}
+
+/**
+ * The debt after `units` were taken at `now` to be used after `wait` ms. Where another limit of the policy is the
+ * slower one (`wait` is longer than this limit's own), what would come back meanwhile beyond full is not saved up.
+ */
+export function bucketTake(limit: Limit, debt: number, units: number, now: number, own: number, wait: number): number {
+  const held = own < wait ? Math.max(debt, boundaries(limit, now, now + wait) * limit.refill) : debt;
+  return Math.min(held + units, Number.MAX_SAFE_INTEGER);
+}
+
+/**
+ * The debt after a reservation of `units` that was to act at `actAt` is cancelled. What was reserved behind it is not
+ * given back, because those who wait there rely on its place in line (the rule of Go's x/time/rate).
+ */
+export function bucketCancel(limit: Limit, debt: number, units: number, now: number, actAt: number): number {
+  const behind = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill;
+  return Math.max(0, debt - Math.max(0, units - Math.max(0, behind)));
+}
+
+/** How many refills lie in (from, to]. */
+function boundaries(limit: Limit, from: number, to: number): number {
+  return limit.period === 1 ? to - from : Math.floor(to / limit.period) - Math.floor(from / limit.period);
+}

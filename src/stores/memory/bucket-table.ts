@@ -1,0 +1,194 @@
+import { type BucketState, lifetime, newState } from '../../core/bucket-state.js';
+import type { Policy } from '../../core/policy.js';
+import { AdmissionLog } from '../../core/sliding-window.js';
+import { DueHeap } from './due-heap.js';
+
+const NO_SLOT = -1;
+
+/** A bucket's state as `BucketTable.open` hands it out. */
+export interface OpenBucket extends BucketState {
+  slot: number;
+  key: string;
+}
+
+/**
+ * The buckets of one policy. A bucket is a slot in a flat array of numbers (its clock and a debt per limit), found by
+ * its key; windows keep their logs beside it, and the few that are blocked are listed apart.
+ *
+ * Buckets that are not blocked stand in a heap by the instant when they will be full, which is when they may be
+ * forgotten. A take only moves that instant away, so it leaves the heap alone: a bucket that comes up too early is
+ * put back then. So a take costs no more than the map look-up.
+ */
+export class BucketTable {
+  private readonly slots = new Map<string, number>();
+  private readonly keys: string[] = [];
+  private readonly free: number[] = [];
+  private readonly width: number;
+  private cells: Float64Array;
+  private readonly logs: (AdmissionLog | undefined)[][] = [];
+  private readonly windowed: boolean;
+  private readonly blocked = new Map<number, number>();
+  private readonly heap = new DueHeap();
+  private readonly boxes: OpenBucket[] = [];
+  private readonly scratch: BucketState;
+
+  constructor(readonly policy: Policy) {
+    this.width = 1 + policy.limits.length;
+    this.cells = new Float64Array(16 * this.width);
+    this.windowed = policy.limits.some((limit) => limit.kind === 'window');
+    this.scratch = newState(policy);
+  }
+
+  get size(): number {
+    return this.slots.size;
+  }
+
+  /**
+   * The state of a key's bucket, to be changed and given to `save`. It is a copy in one of the table's own boxes (box
+   * `box`), so it lives until that box is opened again; logs are shared with the table.
+   */
+  open(key: string, box: number): OpenBucket {
+    this.boxes[box] ??= { ...newState(this.policy), slot: NO_SLOT, key };
+    const state = this.boxes[box];
+    state.slot = this.slots.get(key) ?? NO_SLOT;
+    state.key = key;
+    this.load(state.slot, state);
+    return state;
+  }
+
+  /** Whether the bucket is kept by now. */
+  has(bucket: OpenBucket): boolean {
+    return bucket.slot !== NO_SLOT && this.keys[bucket.slot] === bucket.key;
+  }
+
+  /** Keeps a bucket that was not kept. */
+  create(bucket: OpenBucket): void {
+    const slot = this.free.pop() ?? this.keys.length;
+    bucket.slot = slot;
+    this.keys[slot] = bucket.key;
+    this.slots.set(bucket.key, slot);
+    if ((slot + 1) * this.width > this.cells.length) {
+      const cells = new Float64Array(this.cells.length * 2);
+      cells.set(this.cells);
+      this.cells = cells;
+    }
+    this.write(bucket);
+    if (bucket.blockedUntil > 0) this.blocked.set(slot, bucket.blockedUntil);
+    else this.heap.add(slot, this.dueOf(bucket));
+  }
+
+  /** Writes a kept bucket back. */
+  write({ slot, at, debts, logs }: OpenBucket): void {
+    const { cells } = this;
+    let cell = slot * this.width;
+    cells[cell++] = at;
+    for (let i = 0; i < debts.length; i++) cells[cell++] = debts[i];
+    if (this.windowed) this.logs[slot] = logs.slice();
+  }
+
+  /** Puts a kept bucket where it belongs after a change that may have brought its end nearer, blocked or unblocked it. */
+  settle(bucket: OpenBucket): void {
+    const { slot, blockedUntil } = bucket;
+    const wasBlocked = this.blocked.has(slot);
+    if (blockedUntil > 0) {
+      if (!wasBlocked) this.heap.remove(slot);
+      this.blocked.set(slot, blockedUntil);
+    } else if (wasBlocked) {
+      this.blocked.delete(slot);
+      this.heap.add(slot, this.dueOf(bucket));
+    } else {
+      this.heap.move(slot, this.dueOf(bucket));
+    }
+  }
+
+  /** Forgets a bucket; returns 1, how many that are. */
+  delete(slot: number): number {
+    if (!this.blocked.delete(slot)) this.heap.remove(slot);
+    this.slots.delete(this.keys[slot]);
+    this.keys[slot] = '';
+    if (this.windowed) this.logs[slot] = [];
+    this.free.push(slot);
+    return 1;
+  }
+
+  /** Looks at up to `most` buckets that may be full at `now` and forgets those that are; returns how many these were. */
+  sweep(now: number, most: number): number {
+    let forgotten = 0;
+    for (const [slot, until] of this.blocked) if (until <= now) this.unblock(slot);
+    for (let looked = 0; looked < most && this.heap.firstDue <= now; looked++) {
+      const { first } = this.heap;
+      const due = this.due(first);
+      if (due <= now) forgotten += this.delete(first);
+      else this.heap.move(first, due);
+    }
+    return forgotten;
+  }
+
+  /** When the bucket nearest to full will be full; those that are blocked do not count unless all are. */
+  nearest(): number {
+    for (;;) {
+      if (this.heap.size === 0) return Infinity;
+      const { first, firstDue } = this.heap;
+      const due = this.due(first);
+      if (due <= firstDue) return firstDue;
+      this.heap.move(first, due);
+    }
+  }
+
+  get hasUnblocked(): boolean {
+    return this.heap.size > 0;
+  }
+
+  /** Forgets the bucket nearest to full, or if all are blocked the one whose block ends first; returns how many. */
+  evict(): number {
+    if (this.heap.size > 0) {
+      this.nearest();
+      return this.delete(this.heap.first);
+    }
+    let earliest: number | undefined;
+    let end = Infinity;
+    for (const [slot, until] of this.blocked) {
+      if (until < end) {
+        earliest = slot;
+        end = until;
+      }
+    }
+    return earliest === undefined ? 0 : this.delete(earliest);
+  }
+
+  /** Copies a slot into `state`; without a slot, a full bucket. */
+  private load(slot: number, state: BucketState): void {
+    const { debts, logs } = state;
+    state.changed = false;
+    state.blockedUntil = 0;
+    if (slot === NO_SLOT) {
+      state.at = 0;
+      for (let i = 0; i < debts.length; i++) debts[i] = 0;
+      if (this.windowed) {
+        for (let i = 0; i < logs.length; i++) if (logs[i]) logs[i] = new AdmissionLog();
+      }
+      return;
+    }
+    const { cells } = this;
+    let cell = slot * this.width;
+    state.at = cells[cell++];
+    for (let i = 0; i < debts.length; i++) debts[i] = cells[cell++];
+    if (this.windowed) for (let i = 0; i < logs.length; i++) logs[i] = this.logs[slot][i];
+    if (this.blocked.size > 0) state.blockedUntil = this.blocked.get(slot) ?? 0;
+  }
+
+  private unblock(slot: number): void {
+    this.blocked.delete(slot);
+    this.load(slot, this.scratch);
+    this.heap.add(slot, this.dueOf(this.scratch));
+  }
+
+  private due(slot: number): number {
+    this.load(slot, this.scratch);
+    return this.dueOf(this.scratch);
+  }
+
+  private dueOf(state: BucketState): number {
+    return state.at + lifetime(this.policy, state, state.at);
+  }
+}

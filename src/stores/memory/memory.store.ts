@@ -1,0 +1,148 @@
+import { lifetime } from '../../core/bucket-state.js';
+import { type Clock, every, systemClock } from '../../core/clock.js';
+import { type StoreAnswer, toAnswer } from '../../core/decision.js';
+import { execute } from '../../core/execute.js';
+import { reject } from '../../core/option-error.js';
+import type { Policy } from '../../core/policy.js';
+import type { StoreRequest, Verb } from '../../core/request.js';
+import { GIVING_VERBS, RateLimitStore } from '../rate-limit.store.js';
+import { Subscriptions } from '../subscriptions.js';
+import { BucketTable, type OpenBucket } from './bucket-table.js';
+
+export interface MemoryStoreOptions {
+  /** Default: the machine's clock. */
+  clock?: Clock;
+  /**
+   * Most buckets kept at once, over all policies; default 1,000,000. When it is reached, full buckets are forgotten
+   * first, then the one nearest to full; a blocked one goes last.
+   */
+  maxBuckets?: number;
+}
+
+const SWEEP_EVERY = 1000;
+const SWEEP_SLICE = 2000;
+
+/** Buckets in this process. Answers synchronously. */
+export class MemoryStore extends RateLimitStore {
+  readonly clock: Clock;
+  /** Buckets forgotten, though not full, because `maxBuckets` was reached. */
+  evicted = 0;
+
+  private readonly maxBuckets: number;
+  private readonly tables = new Map<string, BucketTable>();
+  private readonly subscriptions = new Subscriptions();
+  private readonly opened: OpenBucket[] = [];
+  private readonly row: number[] = [];
+  private count = 0;
+  private readonly stopSweep: () => void;
+
+  constructor(options: MemoryStoreOptions = {}) {
+    super();
+    const { clock = systemClock, maxBuckets = 1_000_000 } = options;
+    if (!Number.isInteger(maxBuckets) || maxBuckets < 1) reject('maxBuckets', 'a positive whole number', maxBuckets);
+    this.clock = clock;
+    this.maxBuckets = maxBuckets;
+    // Started here and not by the first request, whose async context the timer would keep alive.
+    this.stopSweep = every(SWEEP_EVERY, () => this.sweep());
+  }
+
+  /** Buckets kept now. */
+  get size(): number {
+    return this.count;
+  }
+
+  override run(request: StoreRequest): StoreAnswer {
+    const { takes, verb, to } = request;
+    const now = this.clock.now();
+    const { opened, row } = this;
+    let count = 0;
+    for (; count < takes.length; count++) opened[count] = this.open(takes[count].policy, takes[count].key, count);
+    if (to) opened[count] = this.open(to, takes[0].key, count++);
+    if (verb === 'estimate') {
+      for (let i = 0; i < count; i++) keepLogs(opened[i]);
+      execute(request, opened, now, row);
+    } else {
+      execute(request, opened, now, row);
+      for (let i = 0; i < count; i++) {
+        if (opened[i].changed) this.save(i < takes.length ? takes[i].policy : (to as Policy), opened[i], verb, now);
+      }
+      if (GIVING_VERBS.has(verb)) for (const { policy, key } of takes) this.subscriptions.notify(nameOf(policy, key));
+    }
+    return toAnswer(takes, row, 'store');
+  }
+
+  override subscribe(policy: Policy, key: string, listener: () => void): () => void {
+    return this.subscriptions.add(nameOf(policy, key), listener);
+  }
+
+  /** Stops the sweep. Buckets stay, so that requests under way are still answered. */
+  override close(): void {
+    this.stopSweep();
+  }
+
+  private open(policy: Policy, key: string, box: number): OpenBucket {
+    return this.tableOf(policy).open(key, box);
+  }
+
+  private tableOf(policy: Policy): BucketTable {
+    let table = this.tables.get(policy.id);
+    if (!table) {
+      table = new BucketTable(policy);
+      this.tables.set(policy.id, table);
+    }
+    return table;
+  }
+
+  private save(policy: Policy, bucket: OpenBucket, verb: Verb, now: number): void {
+    const table = this.tableOf(policy);
+    if (table.has(bucket)) {
+      table.write(bucket);
+      // A take only moves the end of a bucket away; the table looks again when the old one comes.
+      if (verb !== 'take' || bucket.blockedUntil > 0) {
+        if (lifetime(policy, bucket, bucket.at) === 0) this.count -= table.delete(bucket.slot);
+        else table.settle(bucket);
+      }
+    } else if (lifetime(policy, bucket, bucket.at) > 0) {
+      this.count -= table.sweep(now, 2);
+      if (this.count >= this.maxBuckets) this.makeRoom(now);
+      table.create(bucket);
+      this.count++;
+    }
+  }
+
+  /** Forgets one bucket: a full one if there is, else the one nearest to full, a blocked one last. */
+  private makeRoom(now: number): void {
+    let nearest: BucketTable | undefined;
+    let due = Infinity;
+    let blockedOnly: BucketTable | undefined;
+    for (const table of this.tables.values()) {
+      const tableDue = table.nearest();
+      if (tableDue < due || (nearest === undefined && table.hasUnblocked)) {
+        nearest = table;
+        due = tableDue;
+      } else if (table.size > 0) {
+        blockedOnly ??= table;
+      }
+    }
+    if (due > now) this.evicted++;
+    this.count -= (nearest ?? blockedOnly)?.evict() ?? 0;
+  }
+
+  /** Forgets full buckets, a slice at a time. */
+  private sweep(): void {
+    const now = this.clock.now();
+    for (const [id, table] of this.tables) {
+      this.count -= table.sweep(now, SWEEP_SLICE);
+      if (table.size === 0) this.tables.delete(id);
+    }
+  }
+}
+
+/** Lets the state be changed without the table's logs being changed. */
+function keepLogs(state: OpenBucket): void {
+  for (let i = 0; i < state.logs.length; i++) state.logs[i] = state.logs[i]?.clone();
+}
+
+function nameOf(policy: Policy, key: string): string {
+  return `${policy.id} ${key}`;
+}

@@ -1,0 +1,39 @@
+import type { Clock } from '../core/clock.js';
+import type { StoreAnswer } from '../core/decision.js';
+import type { Policy } from '../core/policy.js';
+import type { StoreRequest } from '../core/request.js';
+
+/**
+ * Where buckets live: the strategy to inject, and its own injection token. A store keeps states and carries requests
+ * out on them as one step that nothing comes between; what an answer is, `execute` decides. A new one loads the
+ * states, calls `execute`, writes those back that `changed`, and passes `describeStoreContract`.
+ */
+export abstract class RateLimitStore {
+  /** The clock that decisions are made by; waiting callers sleep on it. */
+  abstract readonly clock: Clock;
+
+  /**
+   * Carries the request out. A store that need not wait answers directly: then the whole guard is synchronous. It
+   * rejects with `RateLimitStoreError` if it cannot answer.
+   */
+  abstract run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer>;
+
+  /**
+   * Calls `listener` whenever tokens may have come back to this bucket other than by time (`put`, `cancel`, `reset`,
+   * `unblock`, `replace`), from any process. Returns the way to stop it. A store that cannot tell does nothing.
+   */
+  subscribe(_policy: Policy, _key: string, _listener: () => void): () => void {
+    return () => {};
+  }
+
+  /** Ends what the store has started: timers, own connections. */
+  close(): void | Promise<void> {}
+}
+
+/** The store could not answer. Never a refusal. */
+export class RateLimitStoreError extends Error {
+  override readonly name = 'RateLimitStoreError';
+}
+
+/** The verbs after which somebody who waits for tokens should look again. */
+export const GIVING_VERBS: ReadonlySet<string> = new Set(['put', 'cancel', 'reset', 'unblock', 'replace']);

@@ -1,0 +1,491 @@
+/**
+ * The Lua twin of `core/`: the same names in the same order, see there for the reasons. It is a string and not a file,
+ * so that bundlers carry it along. Change both twins in one commit.
+ */
+export const EXECUTE_LUA = String.raw`
+-- Carries requests out on buckets, one after the other, at one instant.
+-- KEYS     the buckets' keys
+-- ARGV[1]  numbers, separated by spaces:
+--   now in ms (-1: the server's time), least TTL in ms
+--   number of policies; of each: block in ms, number of limits; of each limit:
+--     kind (0 bucket, 1 window), capacity, weight, refill, period, slot
+--   then requests to the end; of each: verb, number of takes; of each take:
+--     policy, key (both from 1), amount, maxWait in ms (-1: any)
+--   and behind the takes: cancel: actAt per take; block: duration; replace: policy, key, strategy
+-- Reply    the rows of all requests behind each other, integers (see decision.ts)
+local TAKE, ESTIMATE, CHARGE, TAKE_UP_TO, PUT, CANCEL, RESET, BLOCK, UNBLOCK, REPLACE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MOST_EXACT, EXACT_WINDOW = 1000, 9007199254740991, 256, 128
+local INFINITY, NEVER = math.huge, -1
+local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
+
+local words = {}
+for word in string.gmatch(ARGV[1], '%S+') do words[#words + 1] = tonumber(word) end
+local place = 0
+local function word()
+  place = place + 1
+  return words[place]
+end
+
+local now, leastTtl = word(), word()
+if now < 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + floor(time[2] / 1000)
+end
+
+local policies = {}
+for p = 1, word() do
+  local policy = { block = word() }
+  for i = 1, word() do
+    policy[i] = { window = word() == 1, capacity = word(), weight = word(), refill = word(), period = word(), slot = word() }
+  end
+  policies[p] = policy
+end
+
+-- token-bucket.ts
+
+local function boundaries(limit, from, to)
+  if limit.period == 1 then return to - from end
+  return floor(to / limit.period) - floor(from / limit.period)
+end
+
+local function debtAt(limit, debt, at, now)
+  if debt == 0 then return 0 end
+  local gained = boundaries(limit, at, now) * limit.refill
+  if gained >= debt then return 0 end
+  return debt - gained
+end
+
+local function timeFor(limit, units, now)
+  if units <= 0 then return 0 end
+  if limit.refill == 0 then return INFINITY end
+  local steps = ceil(units / limit.refill)
+  if limit.period == 1 then return steps end
+  return (floor(now / limit.period) + steps) * limit.period - now
+end
+
+local function bucketWait(limit, debt, units, now)
+  if debt + units <= limit.capacity then return 0 end
+  if units > limit.capacity then return INFINITY end
+  return timeFor(limit, debt + units - limit.capacity, now)
+end
+
+local function bucketTake(limit, debt, units, now, own, wait)
+  local held = debt
+  if own < wait then held = max(debt, boundaries(limit, now, now + wait) * limit.refill) end
+  return min(held + units, MAX_SAFE_INTEGER)
+end
+
+local function bucketCancel(limit, debt, units, now, actAt)
+  local behind = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill
+  return max(0, debt - max(0, units - max(0, behind)))
+end
+
+-- sliding-window.ts; a log is { sum = …, times = {…}, amounts = {…} }, without a head
+
+local function newLog() return { sum = 0, times = {}, amounts = {} } end
+
+local function inSlot(time, slot)
+  if slot == 1 then return time end
+  return ceil(time / slot) * slot
+end
+
+local function slotOf(period) return max(1, floor(period / EXACT_WINDOW)) end
+
+local function expire(limit, log, now)
+  local times, amounts = {}, {}
+  for i = 1, #log.times do
+    if log.times[i] + limit.period > now then
+      times[#times + 1] = log.times[i]
+      amounts[#amounts + 1] = log.amounts[i]
+    else
+      log.sum = log.sum - log.amounts[i]
+    end
+  end
+  log.times, log.amounts = times, amounts
+end
+
+local function windowWait(limit, log, amount, now)
+  local over = log.sum + amount - limit.capacity
+  if over <= 0 then return 0 end
+  if amount > limit.capacity then return INFINITY end
+  local i = 0
+  while over > 0 do
+    i = i + 1
+    over = over - log.amounts[i]
+  end
+  return log.times[i] + limit.period - now
+end
+
+local function windowReset(limit, log, now)
+  if log.sum <= 0 then return 0 end
+  return log.times[#log.times] + limit.period - now
+end
+
+local function merge(log, slot)
+  local times, amounts = {}, {}
+  for i = 1, #log.times do
+    local time = inSlot(log.times[i], slot)
+    if times[#times] == time then
+      amounts[#times] = amounts[#times] + log.amounts[i]
+    else
+      times[#times + 1] = time
+      amounts[#times] = log.amounts[i]
+    end
+  end
+  log.times, log.amounts = times, amounts
+end
+
+local function admit(limit, log, asked, at)
+  local times, amounts = log.times, log.amounts
+  local amount = min(asked, MAX_SAFE_INTEGER - log.sum)
+  local time = inSlot(at, limit.slot)
+  local index = #times
+  while index > 0 and times[index] > time do index = index - 1 end
+  log.sum = log.sum + amount
+  if index > 0 and times[index] == time then
+    amounts[index] = amounts[index] + amount
+  else
+    table.insert(times, index + 1, time)
+    table.insert(amounts, index + 1, amount)
+  end
+  if #times > MOST_EXACT and limit.slot == 1 then merge(log, slotOf(limit.period)) end
+end
+
+local function reduce(log, index, amount)
+  local taken = min(amount, log.amounts[index])
+  log.amounts[index] = log.amounts[index] - taken
+  log.sum = log.sum - taken
+  if log.amounts[index] == 0 then
+    table.remove(log.times, index)
+    table.remove(log.amounts, index)
+  end
+  return taken
+end
+
+local function takeBack(limit, log, amount, now)
+  local latest = inSlot(now, limit.slot)
+  local index = #log.times
+  while index > 0 and log.times[index] > latest do index = index - 1 end
+  while index > 0 and amount > 0 do
+    amount = amount - reduce(log, index, amount)
+    index = index - 1
+  end
+end
+
+local function cancelAdmission(limit, log, amount, actAt)
+  local time = inSlot(actAt, limit.slot)
+  local index, behind = #log.times, 0
+  while index > 0 and log.times[index] > time do
+    behind = behind + log.amounts[index]
+    index = index - 1
+  end
+  if index > 0 and amount > behind then reduce(log, index, amount - behind) end
+end
+
+-- bucket-state.ts; a state is { at = …, blockedUntil = …, [i] = debt or log }
+
+local function forget(policy, state)
+  state.blockedUntil = 0
+  for i, limit in ipairs(policy) do state[i] = limit.window and newLog() or 0 end
+end
+
+local function fillTime(policy)
+  local longest = 0
+  for _, limit in ipairs(policy) do
+    longest = max(longest, limit.window and limit.period or timeFor(limit, limit.capacity, 0))
+  end
+  return longest
+end
+
+local function advance(policy, state, now)
+  local ahead = state.at - now
+  if ahead > 0 then
+    if ahead <= max(fillTime(policy), state.blockedUntil - state.at) then return end
+    forget(policy, state)
+  end
+  for i, limit in ipairs(policy) do
+    if limit.window then expire(limit, state[i], now) else state[i] = debtAt(limit, state[i], state.at, now) end
+  end
+  state.at = now
+  if state.blockedUntil <= now then state.blockedUntil = 0 end
+end
+
+local function waitOf(limit, state, i, amount)
+  if limit.window then return windowWait(limit, state[i], amount, state.at) end
+  return bucketWait(limit, state[i], amount * limit.weight, state.at)
+end
+
+local function take(policy, state, amount, wait)
+  for i, limit in ipairs(policy) do
+    if limit.window then
+      admit(limit, state[i], amount, state.at + wait)
+    else
+      local units = amount * limit.weight
+      local own = wait == 0 and 0 or bucketWait(limit, state[i], units, state.at)
+      state[i] = bucketTake(limit, state[i], units, state.at, own, wait)
+    end
+  end
+  state.changed = true
+end
+
+local function give(policy, state, amount)
+  for i, limit in ipairs(policy) do
+    if limit.window then takeBack(limit, state[i], amount, state.at)
+    else state[i] = max(0, state[i] - amount * limit.weight) end
+  end
+  state.changed = true
+end
+
+local function cancel(policy, state, amount, actAt)
+  if actAt <= state.at then return end
+  for i, limit in ipairs(policy) do
+    if limit.window then cancelAdmission(limit, state[i], amount, actAt)
+    else state[i] = bucketCancel(limit, state[i], amount * limit.weight, state.at, actAt) end
+  end
+  state.changed = true
+end
+
+local function balanceOf(limit, state, i)
+  return limit.capacity - (limit.window and state[i].sum or state[i])
+end
+
+local function resetOf(limit, state, i)
+  if limit.window then return windowReset(limit, state[i], state.at) end
+  return timeFor(limit, state[i], state.at)
+end
+
+local function lifetime(policy, state, now)
+  local reset = max(0, state.blockedUntil - state.at)
+  for i, limit in ipairs(policy) do reset = max(reset, resetOf(limit, state, i)) end
+  if reset == 0 then return 0 end
+  return state.at - now + reset
+end
+
+-- Where states are kept: a key holds at, blockedUntil and for each limit its debt or { time, amount, … }.
+
+local opened = {}
+
+local function open(policy, key)
+  local state = opened[key]
+  if not state then
+    state = { at = 0, policy = policy, key = KEYS[key] }
+    local stored = redis.call('GET', state.key)
+    forget(policy, state)
+    if stored then
+      local packed = cmsgpack.unpack(stored)
+      state.stored, state.at, state.blockedUntil = stored, packed[1], packed[2]
+      for i, limit in ipairs(policy) do
+        local part = packed[i + 2]
+        if limit.window then
+          local log = state[i]
+          for k = 1, #part, 2 do
+            log.times[#log.times + 1] = part[k]
+            log.amounts[#log.amounts + 1] = part[k + 1]
+            log.sum = log.sum + part[k + 1]
+          end
+        else
+          state[i] = part
+        end
+      end
+    end
+    opened[key] = state
+  end
+  advance(policy, state, now)
+  return state
+end
+
+local function save(state)
+  local policy = state.policy
+  local ttl = lifetime(policy, state, now)
+  if ttl == 0 then
+    if state.stored then redis.call('DEL', state.key) end
+    return
+  end
+  local packed = { state.at, state.blockedUntil }
+  for i, limit in ipairs(policy) do
+    if limit.window then
+      local part = {}
+      for k = 1, #state[i].times do
+        part[#part + 1] = state[i].times[k]
+        part[#part + 1] = state[i].amounts[k]
+      end
+      packed[i + 2] = part
+    else
+      packed[i + 2] = state[i]
+    end
+  end
+  local value = cmsgpack.pack(packed)
+  if ttl == INFINITY then
+    redis.call('SET', state.key, value)
+  else
+    redis.call('SET', state.key, value, 'PX', string.format('%.0f', max(ttl, leastTtl)))
+  end
+end
+
+-- replace.ts; which limit takes over from which was matched by the caller
+
+local function carriedDebt(old, balance, limit, strategy)
+  local amount = balance / old.weight
+  local capacity = limit.capacity / limit.weight
+  local carried = amount
+  if strategy == 2 then carried = (amount * capacity) / (old.capacity / old.weight)
+  elseif strategy == 3 then carried = amount + max(0, capacity - old.capacity / old.weight) end
+  return max(0, ceil(limit.capacity - carried * limit.weight - 1e-6))
+end
+
+local function replace(from, source, to, target, strategy, matches)
+  forget(to, target)
+  target.at = source.at
+  target.changed = true
+  if strategy == 0 then return end
+  target.blockedUntil = source.blockedUntil
+  for i, limit in ipairs(to) do
+    local k = matches[i]
+    local old = from[k]
+    if old then
+      if limit.window then
+        for n = 1, #source[k].times do admit(limit, target[i], source[k].amounts[n], source[k].times[n]) end
+      else
+        target[i] = carriedDebt(old, balanceOf(old, source, k), limit, strategy)
+      end
+    end
+  end
+end
+
+-- execute.ts
+
+local rows = {}
+
+local function refuses(state, wait, maxWait)
+  return state.blockedUntil > 0 or (maxWait >= 0 and wait > maxWait) or wait == INFINITY
+end
+
+local function longestWait(policy, state, amount)
+  local longest = 0
+  for i, limit in ipairs(policy) do longest = max(longest, waitOf(limit, state, i, amount)) end
+  if longest == 0 then return 0 end
+  return state.at - now + longest
+end
+
+local function wholeTokens(policy, state)
+  local least = INFINITY
+  for i, limit in ipairs(policy) do least = min(least, balanceOf(limit, state, i) / limit.weight) end
+  return max(0, floor(least / AMOUNT_PER_TOKEN)) * AMOUNT_PER_TOKEN
+end
+
+local function push(number)
+  rows[#rows + 1] = number
+end
+
+local function time(ms, ahead, atLeast)
+  if ms == INFINITY then return NEVER end
+  return max(ms == 0 and 0 or ahead + ms, atLeast)
+end
+
+local function describe(policy, state, retry, amount)
+  local ahead = state.at - now
+  local blocked = state.blockedUntil > 0 and state.blockedUntil - now or 0
+  for i, limit in ipairs(policy) do
+    local balance = balanceOf(limit, state, i)
+    local wait = retry and waitOf(limit, state, i, amount) or 0
+    local reset = resetOf(limit, state, i)
+    push(blocked > 0 and min(balance, 0) or balance)
+    push(time(wait, ahead, retry and blocked or 0))
+    push(time(reset, ahead, blocked))
+  end
+end
+
+local function head(allowed, delay, taken)
+  push(allowed and 1 or 0)
+  push(delay)
+  push(taken)
+  push(now)
+end
+
+-- A copy that is thrown away, for what only looks. A state is made of tables in two levels and of its policy.
+local copy
+function copy(state)
+  local other = {}
+  for name, value in pairs(state) do
+    other[name] = (type(value) == 'table' and name ~= 'policy') and copy(value) or value
+  end
+  return other
+end
+
+local function decide(takes)
+  local allowed, delay = true, 0
+  for _, t in ipairs(takes) do
+    t.wait = longestWait(t.policy, t.state, t.amount)
+    if refuses(t.state, t.wait, t.maxWait) then allowed = false elseif t.wait > delay then delay = t.wait end
+  end
+  head(allowed, allowed and delay or 0, allowed and takes[1].amount or 0)
+  for _, t in ipairs(takes) do
+    local policy, state = t.policy, t.state
+    if allowed then
+      if t.amount > 0 then take(policy, state, t.amount, t.wait > 0 and t.wait - (state.at - now) or 0) end
+    elseif policy.block > 0 and state.blockedUntil == 0 and refuses(state, t.wait, t.maxWait) then
+      state.blockedUntil = state.at + policy.block
+      state.changed = true
+    end
+    push(t.wait == INFINITY and NEVER or t.wait)
+    describe(policy, state, not allowed, t.amount)
+  end
+end
+
+local function execute(verb, takes)
+  if verb == TAKE then return decide(takes) end
+  if verb == ESTIMATE then
+    for _, t in ipairs(takes) do t.state = copy(t.state) end
+    return decide(takes)
+  end
+  local policy, state, amount = takes[1].policy, takes[1].state, takes[1].amount
+  local taken = 0
+  if verb == CHARGE then
+    taken = amount
+    take(policy, state, taken, 0)
+  elseif verb == TAKE_UP_TO then
+    taken = state.blockedUntil > 0 and 0 or min(amount, wholeTokens(policy, state))
+    if taken > 0 then take(policy, state, taken, 0) end
+  elseif verb == PUT then
+    for _, t in ipairs(takes) do give(t.policy, t.state, t.amount) end
+  elseif verb == CANCEL then
+    for _, t in ipairs(takes) do cancel(t.policy, t.state, t.amount, word()) end
+  elseif verb == BLOCK then
+    state.blockedUntil = state.at + word()
+    state.changed = true
+  elseif verb == UNBLOCK then
+    state.changed = state.changed or state.blockedUntil > 0
+    state.blockedUntil = 0
+  elseif verb == REPLACE then
+    local to = policies[word()]
+    local target = open(to, word())
+    local strategy, matches = word(), {}
+    for i = 1, #to do matches[i] = word() end
+    replace(policy, state, to, target, strategy, matches)
+    forget(policy, state)
+    state.changed = true
+  elseif verb == RESET then
+    forget(policy, state)
+    state.changed = true
+  end
+  head(true, 0, taken)
+  for _, t in ipairs(takes) do
+    push(0)
+    describe(t.policy, t.state, true, 0)
+    if verb ~= CHARGE and verb ~= TAKE_UP_TO and verb ~= BLOCK then redis.call('PUBLISH', t.state.key, '') end
+  end
+end
+
+while place < #words do
+  local verb, takes = word(), {}
+  for i = 1, word() do
+    local policy = policies[word()]
+    takes[i] = { policy = policy, state = open(policy, word()), amount = word(), maxWait = word() }
+  end
+  execute(verb, takes)
+end
+for _, state in pairs(opened) do
+  if state.changed then save(state) end
+end
+return rows
+`;

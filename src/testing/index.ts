@@ -1,0 +1,2 @@
+export { FakeClock } from './fake-clock.js';
+export { describeStoreContract, type MakeStore } from './store-contract.js';

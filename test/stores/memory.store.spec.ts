@@ -1,0 +1,4 @@
+import { MemoryStore } from 'nest-rate-limit';
+import { describeStoreContract } from 'nest-rate-limit/testing';
+
+describeStoreContract('MemoryStore', (clock) => new MemoryStore({ clock }));
