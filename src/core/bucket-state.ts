@@ -1,7 +1,7 @@
 import type { Limit } from './limit.js';
 import type { Policy } from './policy.js';
-import { AdmissionLog, admit, cancelAdmission, expire, takeBack, windowReset, windowWait } from './sliding-window.js';
-import { bucketCancel, bucketTake, bucketWait, debtAt, timeFor } from './token-bucket.js';
+import { AdmissionLog, admit, cancelAdmission, expire, takeBack, windowMore, windowReset, windowWait } from './sliding-window.js';
+import { bucketCancel, bucketMore, bucketTake, bucketWait, debtAt, timeFor } from './token-bucket.js';
 
 /**
  * The state of one policy for one key: for each limit a debt (token bucket) or a log (window), told at the instant
@@ -113,6 +113,12 @@ export function balanceOf(limit: Limit, state: BucketState, i: number): number {
 export function resetOf(limit: Limit, state: BucketState, i: number): number {
   const log = state.logs[i];
   return log ? windowReset(limit, log, state.at) : timeFor(limit, state.debts[i], state.at);
+}
+
+/** Milliseconds from `state.at` until limit `i` has one whole token more than now, or is full; 0 if it is full. */
+export function moreOf(limit: Limit, state: BucketState, i: number): number {
+  const log = state.logs[i];
+  return log ? windowMore(limit, log, state.at) : bucketMore(limit, state.debts[i], state.at);
 }
 
 /** Milliseconds from `now` after which nothing would be lost if the state were dropped; 0 for at once. */

@@ -11,6 +11,8 @@ export interface LimitState {
   readonly remaining: number;
   readonly retryAfter: number;
   readonly resetAfter: number;
+  /** Until one whole token more is there than now; 0 when full. */
+  readonly moreAfter: number;
 }
 
 /**
@@ -57,15 +59,16 @@ export interface StoreAnswer extends Decision {
 /*
  * The answer as a row of numbers, as the Lua twin replies it:
  *   allowed (0 or 1), delay, amount taken, the store's now,
- *   then for each take: its own wait, and for each of its limits: balance in units, retryAfter, resetAfter.
+ *   then for each take: its own wait, and for each of its limits: balance in units, retryAfter, resetAfter, moreAfter.
  * Times are ms, -1 for never.
  */
 export const ROW_HEAD = 4;
+export const ROW_LIMIT = 4;
 export const NEVER = -1;
 
 /** How many numbers the row for `takes` has. */
 export function rowLength(takes: readonly Take[]): number {
-  return takes.reduce((length, take) => length + 1 + 3 * take.policy.limits.length, ROW_HEAD);
+  return takes.reduce((length, take) => length + 1 + ROW_LIMIT * take.policy.limits.length, ROW_HEAD);
 }
 
 class Answer implements StoreAnswer {
@@ -81,7 +84,8 @@ class Answer implements StoreAnswer {
     readonly balance: number,
     readonly taken: number,
     readonly actAt: readonly number[] | undefined,
-    readonly several: readonly LimitState[] | undefined,
+    private readonly moreAfter: number,
+    private readonly several: readonly LimitState[] | undefined,
   ) {}
 
   /** With one limit it says what the decision says, so it is only made when asked for. */
@@ -94,6 +98,7 @@ class Answer implements StoreAnswer {
           remaining: this.remaining,
           retryAfter: this.retryAfter,
           resetAfter: this.resetAfter,
+          moreAfter: this.moreAfter,
         },
       ]
     );
@@ -114,13 +119,14 @@ export function toAnswer(takes: readonly Take[], row: ArrayLike<number>, source:
       first.name,
       limit.size,
       balance > 0 ? balance : 0,
-      row[6] === NEVER ? Infinity : row[6],
-      row[7] === NEVER ? Infinity : row[7],
+      timeOf(row[6]),
+      timeOf(row[7]),
       delay,
       source,
       balance,
       taken,
       delay > 0 ? [row[3] + row[4]] : undefined,
+      timeOf(row[8]),
       undefined,
     );
   }
@@ -132,10 +138,10 @@ export function toAnswer(takes: readonly Take[], row: ArrayLike<number>, source:
   let index = ROW_HEAD;
   for (const { policy } of takes) {
     index++;
-    for (let i = 0; i < policy.limits.length; i++, index += 3) {
+    for (let i = 0; i < policy.limits.length; i++, index += ROW_LIMIT) {
       const left = row[index] / (policy.limits[i].weight * AMOUNT_PER_TOKEN);
-      const retry = row[index + 1] === NEVER ? Infinity : row[index + 1];
-      const reset = row[index + 2] === NEVER ? Infinity : row[index + 2];
+      const retry = timeOf(row[index + 1]);
+      const reset = timeOf(row[index + 2]);
       if (left < balance) {
         balance = left;
         nearest = limits.length;
@@ -148,6 +154,7 @@ export function toAnswer(takes: readonly Take[], row: ArrayLike<number>, source:
         remaining: left > 0 ? left : 0,
         retryAfter: retry,
         resetAfter: reset,
+        moreAfter: timeOf(row[index + 3]),
       });
     }
   }
@@ -164,15 +171,20 @@ export function toAnswer(takes: readonly Take[], row: ArrayLike<number>, source:
     balance,
     taken,
     delay > 0 ? waits(takes, row).map((wait) => row[3] + wait) : undefined,
+    0,
     limits,
   );
+}
+
+function timeOf(ms: number): number {
+  return ms === NEVER ? Infinity : ms;
 }
 
 function waits(takes: readonly Take[], row: ArrayLike<number>): number[] {
   let index = ROW_HEAD;
   return takes.map((take) => {
     const wait = row[index];
-    index += 1 + 3 * take.policy.limits.length;
+    index += 1 + ROW_LIMIT * take.policy.limits.length;
     return wait;
   });
 }

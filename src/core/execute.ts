@@ -5,11 +5,12 @@ import {
   cancel,
   forget,
   give,
+  moreOf,
   resetOf,
   take,
   waitOf,
 } from './bucket-state.js';
-import { NEVER, ROW_HEAD } from './decision.js';
+import { NEVER, ROW_HEAD, ROW_LIMIT } from './decision.js';
 import type { Policy } from './policy.js';
 import { replace } from './replace.js';
 import type { StoreRequest } from './request.js';
@@ -82,7 +83,7 @@ function decide({ takes }: StoreRequest, states: readonly BucketState[], now: nu
     const { policy, amount, maxWait } = takes[i];
     const wait = longestWait(policy, states[i], amount, now);
     row[index] = wait;
-    index += 1 + 3 * policy.limits.length;
+    index += 1 + ROW_LIMIT * policy.limits.length;
     if (refuses(states[i], wait, maxWait)) allowed = false;
     else if (wait > delay) delay = wait;
   }
@@ -155,7 +156,8 @@ function describe(
     row[index] = blocked > 0 ? Math.min(balance, 0) : balance;
     row[index + 1] = time(wait, ahead, retry ? blocked : 0);
     row[index + 2] = time(reset, ahead, blocked);
-    index += 3;
+    row[index + 3] = time(moreOf(limit, state, i), ahead, blocked);
+    index += ROW_LIMIT;
   }
   return index;
 }

@@ -57,6 +57,11 @@ export function windowReset(limit: Limit, log: AdmissionLog, now: number): numbe
   return log.sum > 0 ? log.times[log.times.length - 1] + limit.period - now : 0;
 }
 
+/** Milliseconds until the oldest leaves; 0 if there is none. */
+export function windowMore(limit: Limit, log: AdmissionLog, now: number): number {
+  return log.sum > 0 ? log.times[log.head] + limit.period - now : 0;
+}
+
 /** Admits `asked` at the instant `at`, which may lie ahead. */
 export function admit(limit: Limit, log: AdmissionLog, asked: number, at: number): void {
   const { times, amounts } = log;

@@ -1,4 +1,5 @@
 import type { Limit } from './limit.js';
+import { AMOUNT_PER_TOKEN } from './tokens.js';
 
 /*
  * The token bucket, in whole numbers. Its state is the *debt*: the units that are missing from full. A full bucket
@@ -31,6 +32,13 @@ export function timeFor(limit: Limit, units: number, now: number): number {
 export function bucketWait(limit: Limit, debt: number, units: number, now: number): number {
   if (debt + units <= limit.capacity) return 0;
   return units > limit.capacity ? Infinity : timeFor(limit, debt + units - limit.capacity, now);
+}
+
+/** Milliseconds until the next whole token is there, or the bucket is full. */
+export function bucketMore(limit: Limit, debt: number, now: number): number {
+  const token = AMOUNT_PER_TOKEN * limit.weight;
+  const balance = limit.capacity - debt;
+  return timeFor(limit, Math.min(debt, (Math.floor(balance / token) + 1) * token - balance), now);
 }
 
 /**

@@ -69,6 +69,12 @@ local function bucketWait(limit, debt, units, now)
   return timeFor(limit, debt + units - limit.capacity, now)
 end
 
+local function bucketMore(limit, debt, now)
+  local token = AMOUNT_PER_TOKEN * limit.weight
+  local balance = limit.capacity - debt
+  return timeFor(limit, min(debt, (floor(balance / token) + 1) * token - balance), now)
+end
+
 local function bucketTake(limit, debt, units, now, own, wait)
   local held = debt
   if own < wait then held = max(debt, boundaries(limit, now, now + wait) * limit.refill) end
@@ -119,6 +125,11 @@ end
 local function windowReset(limit, log, now)
   if log.sum <= 0 then return 0 end
   return log.times[#log.times] + limit.period - now
+end
+
+local function windowMore(limit, log, now)
+  if log.sum <= 0 then return 0 end
+  return log.times[1] + limit.period - now
 end
 
 local function merge(log, slot)
@@ -252,6 +263,11 @@ end
 local function resetOf(limit, state, i)
   if limit.window then return windowReset(limit, state[i], state.at) end
   return timeFor(limit, state[i], state.at)
+end
+
+local function moreOf(limit, state, i)
+  if limit.window then return windowMore(limit, state[i], state.at) end
+  return bucketMore(limit, state[i], state.at)
 end
 
 local function lifetime(policy, state, now)
@@ -392,6 +408,7 @@ local function describe(policy, state, retry, amount)
     push(blocked > 0 and min(balance, 0) or balance)
     push(time(wait, ahead, retry and blocked or 0))
     push(time(reset, ahead, blocked))
+    push(time(moreOf(limit, state, i), ahead, blocked))
   end
 end
 
