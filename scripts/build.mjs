@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = `${root}/node_modules/@typescript/native/bin/tsc`;
 
 rmSync(`${root}/dist`, { recursive: true, force: true });
-const builds = ['tsconfig.build.json', 'tsconfig.cjs.json'].map(async project => {
+const builds = ['tsconfig.build.json', 'tsconfig.cjs.json'].map(async (project) => {
   const [code] = await once(
     spawn(process.execPath, [tsc, '-p', project], { cwd: root, stdio: 'inherit' }),
     'close',

@@ -27,7 +27,7 @@ const layers = [
 const violations = [];
 const importsOf = new Map();
 for (const file of readdirSync(root, { recursive: true })
-  .map(name => name.split(sep).join('/'))
+  .map((name) => name.split(sep).join('/'))
   .sort()) {
   if (!/(?<!\.d)\.ts$/.test(file)) continue;
   const source = ts.createSourceFile(
@@ -60,7 +60,7 @@ function visit(node, source) {
     importsOf.get(source.fileName).push({ ...found, line, target: targetOf(source.fileName, found.name) });
   const time = timeIn(node);
   if (time && source.fileName !== CLOCK) report(source.fileName, line, `time comes from ${CLOCK} only`, time);
-  ts.forEachChild(node, child => visit(child, source));
+  ts.forEachChild(node, (child) => visit(child, source));
 }
 
 /** The module that this node imports, if it is an import of any form; `late`: only when it is run. */
@@ -83,7 +83,7 @@ function importIn(node) {
 }
 
 function onlyTypes({ elements }) {
-  return elements?.length > 0 && elements.every(element => element.isTypeOnly);
+  return elements?.length > 0 && elements.every((element) => element.isTypeOnly);
 }
 
 /** The imported file, relative to the root; undefined for a package. */

@@ -1,5 +1,5 @@
-// Installs the packed library into two fresh apps, as a user would, and lets each limit a real request:
-// a CommonJS app on Nest 11 and an ESM app on Nest 12, without ioredis, which is optional.
+// Installs the packed library into two fresh apps, as a user would: a CommonJS app on Nest 11 and an ESM app on
+// Nest 12, without ioredis, which is optional. Each limits real requests and runs the shipped suite for stores.
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -56,9 +56,19 @@ async function sameThroughBothDoors(name, one) {
   }
 }
 
+async function storeContract() {
+  const tests = [];
+  globalThis.describe = (name, body) => body();
+  globalThis.it = (name, body) => tests.push(body);
+  testing.describeStoreContract('MemoryStore', (clock) => new library.MemoryStore({ clock }));
+  assert(tests.length > 0, 'the store contract is empty');
+  for (const test of tests) await test();
+}
+
 async function smoke() {
   await sameThroughBothDoors('nest-rate-limit', library);
   await sameThroughBothDoors('nest-rate-limit/testing', testing);
+  await storeContract();
 
   const app = await NestFactory.create(AppModule, { logger: ['error'] });
   await app.listen(0, '127.0.0.1');
@@ -80,18 +90,18 @@ async function tryApp({ name, type, nest, imports }, { dir, tarball }) {
   mkdirSync(cwd);
   writeFileSync(join(cwd, 'package.json'), JSON.stringify({ private: true, type }));
   writeFileSync(join(cwd, 'main.js'), imports + main);
-  const packages = ['common', 'core', 'platform-express'].map(part => `@nestjs/${part}@${nest}`);
+  const packages = ['common', 'core', 'platform-express'].map((part) => `@nestjs/${part}@${nest}`);
   const options = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
   await run('npm', ['install', ...options, tarball, ...packages, 'reflect-metadata@0.2.2', 'rxjs@7.8.2'], {
     cwd,
   });
   await run(process.execPath, ['main.js'], { cwd, timeout: 30_000 });
-  console.log(`${name}: one set of classes, and 200, 200, 429 with Retry-After: 10`);
+  console.log(`${name}: one set of classes, the store contract kept, and 200, 200, 429 with Retry-After: 10`);
 }
 
-await withPackage(async scratch => {
+await withPackage(async (scratch) => {
   console.log(`packed: ${(scratch.size / 1024).toFixed(1)} kB`);
-  for (const [i, result] of (await Promise.allSettled(apps.map(app => tryApp(app, scratch)))).entries()) {
+  for (const [i, result] of (await Promise.allSettled(apps.map((app) => tryApp(app, scratch)))).entries()) {
     if (result.status === 'fulfilled') continue;
     const { stdout = '', stderr = result.reason } = result.reason;
     console.error(`${apps[i].name} failed:\n${stdout}${stderr}`);

@@ -32,7 +32,7 @@ describe('the check of the imports', () => {
       mkdirSync(dirname(join(folder, name)), { recursive: true });
       writeFileSync(join(folder, name), lines.join('\n'));
     }
-    return check(folder).map(line => line.replace(`${folder}/`, ''));
+    return check(folder).map((line) => line.replace(`${folder}/`, ''));
   };
 
   it('lets pass what is allowed', () => {

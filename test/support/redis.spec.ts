@@ -27,7 +27,7 @@ describe('the Redis of the tests', () => {
     server.pause();
     let answered = false;
     const pong = redis.ping().finally(() => (answered = true));
-    await new Promise(resolve => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 50));
     expect(answered).toBe(false);
     server.resume();
     expect(await pong).toBe('PONG');

@@ -52,7 +52,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   });
   const gone = once(keeper, 'close');
   let output = '';
-  for (const stream of [keeper.stdout, keeper.stderr]) stream.on('data', chunk => (output += chunk));
+  for (const stream of [keeper.stdout, keeper.stderr]) stream.on('data', (chunk) => (output += chunk));
   // The server must not keep Jest from ending.
   keeper.unref();
   for (const stream of [keeper.stdin, keeper.stdout, keeper.stderr]) (stream as unknown as Socket).unref();
@@ -118,7 +118,7 @@ function findBinary(): string | undefined {
 function onPath(name: string): string | undefined {
   return (process.env.PATH ?? '')
     .split(delimiter)
-    .map(dir => join(dir, name))
+    .map((dir) => join(dir, name))
     .find(isExecutable);
 }
 
@@ -167,18 +167,18 @@ async function freePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 10_000);
     const server = createServer();
-    const free = await new Promise<boolean>(resolve => {
+    const free = await new Promise<boolean>((resolve) => {
       server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
     });
     if (!free) continue;
-    await new Promise(resolve => server.close(resolve));
+    await new Promise((resolve) => server.close(resolve));
     return port;
   }
 }
 
 /** Whether something on the port answers a PING (an error such as NOAUTH is an answer, too). */
 function answers(port: number): Promise<boolean> {
-  return new Promise(resolve => {
+  return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
     const settle = (answer: boolean) => {
       socket.destroy();
