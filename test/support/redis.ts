@@ -57,7 +57,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   keeper.unref();
   for (const stream of [keeper.stdin, keeper.stdout, keeper.stderr]) (stream as unknown as Socket).unref();
 
-  while (!(await answers(port))) {
+  while (!output || !(await answers(port))) {
     if (keeper.exitCode !== null) throw new Error(`Redis did not start on port ${port}:\n${output}`);
     await sleep(10);
   }
@@ -100,8 +100,7 @@ const KEEPER = `
 trap '' PIPE
 dir=$1; shift
 exec 3<&0
-"$@" 3<&- & pid=$!
-echo $pid
+sh -c 'echo $$; exec "$@"' server "$@" 3<&- & pid=$!
 (cat <&3 >/dev/null; kill -KILL $pid) & watch=$!
 wait $pid
 kill $watch
