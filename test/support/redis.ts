@@ -63,7 +63,11 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   }
   const pid = Number.parseInt(output, 10);
   const send = (signal: NodeJS.Signals) => {
-    if (keeper.exitCode === null) process.kill(pid, signal);
+    try {
+      if (keeper.exitCode === null) process.kill(pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // gone in between
+    }
   };
   const end = async (signal: NodeJS.Signals) => {
     send(signal);
