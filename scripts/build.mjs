@@ -9,10 +9,7 @@ const tsc = `${root}/node_modules/@typescript/native/bin/tsc`;
 
 rmSync(`${root}/dist`, { recursive: true, force: true });
 const builds = ['tsconfig.build.json', 'tsconfig.cjs.json'].map(async (project) => {
-  const [code] = await once(
-    spawn(process.execPath, [tsc, '-p', project], { cwd: root, stdio: 'inherit' }),
-    'close',
-  );
+  const [code] = await once(spawn(process.execPath, [tsc, '-p', project], { cwd: root, stdio: 'inherit' }), 'close');
   return code === 0;
 });
 if (!(await Promise.all(builds)).every(Boolean)) process.exit(1);

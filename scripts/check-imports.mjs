@@ -18,9 +18,9 @@ const layers = [
   },
   {
     folder: 'suspend/',
-    to: /^(suspend\/|core\/clock\.ts$)/,
+    to: /^(suspend\/|core\/(clock|duration|option-error)\.ts$)/,
     from: /./,
-    rule: 'suspend/ imports nothing of the limiter but core/clock',
+    rule: 'suspend/ imports nothing of the limiter but core/clock and core/duration',
   },
 ];
 
@@ -30,21 +30,14 @@ for (const file of readdirSync(root, { recursive: true })
   .map((name) => name.split(sep).join('/'))
   .sort()) {
   if (!/(?<!\.d)\.ts$/.test(file)) continue;
-  const source = ts.createSourceFile(
-    file,
-    readFileSync(join(root, file), 'utf8'),
-    ts.ScriptTarget.Latest,
-    true,
-  );
+  const source = ts.createSourceFile(file, readFileSync(join(root, file), 'utf8'), ts.ScriptTarget.Latest, true);
   importsOf.set(file, []);
   visit(source, source);
 }
 for (const [file, imports] of importsOf) for (const found of imports) checkImport(file, found);
 findCircles();
 
-for (const { file, line, text } of violations.sort(
-  (a, b) => a.file.localeCompare(b.file) || a.line - b.line,
-)) {
+for (const { file, line, text } of violations.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line)) {
   console.error(`${root}/${file}:${line}: ${text}`);
 }
 process.exitCode = violations.length > 0 ? 1 : 0;
@@ -56,8 +49,7 @@ function report(file, line, rule, found) {
 function visit(node, source) {
   const line = source.getLineAndCharacterOfPosition(node.getStart()).line + 1;
   const found = importIn(node);
-  if (found)
-    importsOf.get(source.fileName).push({ ...found, line, target: targetOf(source.fileName, found.name) });
+  if (found) importsOf.get(source.fileName).push({ ...found, line, target: targetOf(source.fileName, found.name) });
   const time = timeIn(node);
   if (time && source.fileName !== CLOCK) report(source.fileName, line, `time comes from ${CLOCK} only`, time);
   ts.forEachChild(node, (child) => visit(child, source));
@@ -77,8 +69,7 @@ function importIn(node) {
   if (ts.isImportTypeNode(node)) return { name: node.argument.literal.text, type: true };
   if (ts.isCallExpression(node) && node.arguments.length === 1 && ts.isStringLiteralLike(node.arguments[0])) {
     const callee = node.expression.getText();
-    if (/^(import|require|createRequire\(.*\))$/.test(callee))
-      return { name: node.arguments[0].text, late: true };
+    if (/^(import|require|createRequire\(.*\))$/.test(callee)) return { name: node.arguments[0].text, late: true };
   }
 }
 
@@ -97,8 +88,7 @@ function targetOf(file, name) {
 
 function timeIn(node) {
   const text = node.getText();
-  if (ts.isPropertyAccessExpression(node) && /^(globalThis\.)?(Date|performance)\.now$/.test(text))
-    return text;
+  if (ts.isPropertyAccessExpression(node) && /^(globalThis\.)?(Date|performance)\.now$/.test(text)) return text;
   if (!ts.isIdentifier(node) || !/^set(Timeout|Interval)$/.test(text)) return undefined;
   const { parent } = node;
   const isMember = ts.isPropertyAccessExpression(parent)

@@ -69,7 +69,6 @@ export class BucketService {
   }
 }
 
-
 function checkKey(key: unknown): string {
   if (typeof key === 'string' && key !== '') return key;
   throw new RateLimitOptionError(`\`key\` must be a text of at least one character, got ${show(key)}`);

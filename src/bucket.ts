@@ -140,12 +140,7 @@ export class Bucket {
     return new Bucket(this.store, to, this.key, this.parse);
   }
 
-  private async run(
-    verb: Verb,
-    amount: number,
-    more: Partial<StoreRequest> = {},
-    maxWait = 0,
-  ): Promise<StoreAnswer> {
+  private async run(verb: Verb, amount: number, more: Partial<StoreRequest> = {}, maxWait = 0): Promise<StoreAnswer> {
     return this.store.run({ ...more, verb, takes: [{ policy: this.policy, key: this.key, amount, maxWait }] });
   }
 }

@@ -1,3 +1,46 @@
-export { TimeUnit, type Duration } from './core/duration.js';
-export { MemoryStore } from './stores/memory/memory.store.js';
-export { RedisStore } from './stores/redis/redis.store.js';
+export { Bucket } from './bucket.js';
+export { BucketService } from './bucket.service.js';
+export { type BucketState, lifetime, newState } from './core/bucket-state.js';
+export { type Clock, systemClock } from './core/clock.js';
+export type { Decision, DecisionSource, LimitState, StoreAnswer } from './core/decision.js';
+export { toAnswer } from './core/decision.js';
+export { type Duration, TimeUnit } from './core/duration.js';
+export { execute } from './core/execute.js';
+export type { Limit, LimitNumbers, NamedLimit } from './core/limit.js';
+export { RateLimitOptionError } from './core/option-error.js';
+export type { LimitOptions, Policy } from './core/policy.js';
+export type { ReplaceStrategy } from './core/replace.js';
+export type { StoreRequest, Take, Verb } from './core/request.js';
+export { AdmissionLog } from './core/sliding-window.js';
+export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module-options.js';
+export { RateLimitResolverError } from './policy-use.js';
+export { RateLimit, SkipRateLimit } from './rate-limit.decorator.js';
+export { RateLimitExceededException, RateLimitUnavailableException } from './rate-limit.exception.js';
+export { RateLimitGuard } from './rate-limit.guard.js';
+export { RateLimitModule } from './rate-limit.module.js';
+export type {
+  FailureMode,
+  MaybePromise,
+  Outcome,
+  PolicyResolver,
+  RateLimitInput,
+  RateLimitOptions,
+  Resolvable,
+  Resolver,
+} from './rate-limit.options.js';
+export { MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
+export { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
+export type { RedisClient, RedisTarget } from './stores/redis/client.js';
+export { RedisStore, type RedisStoreOptions } from './stores/redis/redis.store.js';
+export { ClientGoneError } from './suspend/client.js';
+export { SuspendableContext } from './suspend/suspendable.context.js';
+export { SuspendableGuard, SuspendableRequestContext } from './suspend/suspendable.guard.js';
+export {
+  type ResponseOutcome,
+  SuspendableInterceptor,
+  SuspendableResponseContext,
+} from './suspend/suspendable.interceptor.js';
+export { type SuspendOptions, Suspension, SuspensionTimeoutError } from './suspend/suspension.js';
+export { TokenBucket } from './token-bucket.js';
+export { addressKey } from './transport/address.js';
+export type { HeaderSet } from './transport/headers.js';

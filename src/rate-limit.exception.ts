@@ -1,4 +1,4 @@
-import { HttpException, HttpStatus } from '@nestjs/common';
+import { HttpException, HttpStatus, ServiceUnavailableException } from '@nestjs/common';
 import type { Decision } from './core/decision.js';
 
 /** The text of a refusal whose policy has no `message` of its own. */
@@ -25,5 +25,12 @@ export function refusal(decision: Decision, body?: string | object): RateLimitEx
     return new RateLimitExceededException(decision, body);
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
+/** The store cannot answer, and the policy's failure mode is `'closed'`: status 503. */
+export class RateLimitUnavailableException extends ServiceUnavailableException {
+  constructor(cause: Error) {
+    super('Rate limiting is temporarily unavailable', { cause });
   }
 }

@@ -1,6 +1,15 @@
 import type { Limit } from './limit.js';
 import type { Policy } from './policy.js';
-import { AdmissionLog, admit, cancelAdmission, expire, takeBack, windowMore, windowReset, windowWait } from './sliding-window.js';
+import {
+  AdmissionLog,
+  admit,
+  cancelAdmission,
+  expire,
+  takeBack,
+  windowMore,
+  windowReset,
+  windowWait,
+} from './sliding-window.js';
 import { bucketCancel, bucketMore, bucketTake, bucketWait, debtAt, timeFor } from './token-bucket.js';
 
 /**

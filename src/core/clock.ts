@@ -59,9 +59,7 @@ class SleepLine {
     clearTimeout(this.timer);
     this.timerDue = due;
     this.timer =
-      due === Infinity
-        ? undefined
-        : setTimeout(this.ring, Math.min(Math.max(due - this.now(), 1), LONGEST_TIMER));
+      due === Infinity ? undefined : setTimeout(this.ring, Math.min(Math.max(due - this.now(), 1), LONGEST_TIMER));
   }
 
   private readonly ring = (): void => {

@@ -1,5 +1,5 @@
-import { AMOUNT_PER_TOKEN } from './tokens.js';
 import type { Take } from './request.js';
+import { AMOUNT_PER_TOKEN } from './tokens.js';
 
 /** Who answered: the store, the cache of refusals, the buckets in memory while the store is away, or nobody (let pass). */
 export type DecisionSource = 'store' | 'cache' | 'fallback' | 'open';

@@ -1,7 +1,7 @@
 import {
   advance,
-  balanceOf,
   type BucketState,
+  balanceOf,
   cancel,
   forget,
   give,

@@ -1,4 +1,4 @@
-import { balanceOf, type BucketState } from './bucket-state.js';
+import { type BucketState, balanceOf } from './bucket-state.js';
 import type { Limit } from './limit.js';
 import type { Policy } from './policy.js';
 import { admit } from './sliding-window.js';

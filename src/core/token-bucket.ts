@@ -42,11 +42,12 @@ export function bucketMore(limit: Limit, debt: number, now: number): number {
 }
 
 /**
- * The debt after `units` were taken at `now` to be used after `wait` ms. Where another limit of the policy is the
- * slower one (`wait` is longer than this limit's own), what would come back meanwhile beyond full is not saved up.
+ * The debt after `units` were taken at `now` to be used after `wait` ms. Where more comes back meanwhile than is waited
+ * for, what would go beyond full is not saved up: another limit of the policy may be the slower one (`wait` is longer
+ * than this limit's own), and a whole refill may be more than was missing. Only the rest of a millisecond is kept.
  */
 export function bucketTake(limit: Limit, debt: number, units: number, now: number, own: number, wait: number): number {
-  const held = own < wait ? Math.max(debt, boundaries(limit, now, now + wait) * limit.refill) : debt;
+  const held = own < wait || limit.period > 1 ? Math.max(debt, boundaries(limit, now, now + wait) * limit.refill) : debt;
   return Math.min(held + units, Number.MAX_SAFE_INTEGER);
 }
 

@@ -244,5 +244,7 @@ function numberOf(value: unknown): unknown {
 }
 
 function realTime(ms: number): Promise<void> {
-  return new Promise((resolve) => (ms === 0 ? setImmediate(resolve) : AbortSignal.timeout(ms).addEventListener('abort', () => resolve())));
+  return new Promise((resolve) =>
+    ms === 0 ? setImmediate(resolve) : AbortSignal.timeout(ms).addEventListener('abort', () => resolve()),
+  );
 }

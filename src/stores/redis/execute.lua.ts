@@ -2,7 +2,7 @@
  * The Lua twin of `core/`: the same names in the same order, see there for the reasons. It is a string and not a file,
  * so that bundlers carry it along. Change both twins in one commit.
  */
-export const EXECUTE_LUA = String.raw`
+export const EXECUTE_LUA = `
 -- Carries requests out on buckets, one after the other, at one instant.
 -- KEYS     the buckets' keys
 -- ARGV[1]  numbers, separated by spaces:
@@ -77,7 +77,7 @@ end
 
 local function bucketTake(limit, debt, units, now, own, wait)
   local held = debt
-  if own < wait then held = max(debt, boundaries(limit, now, now + wait) * limit.refill) end
+  if own < wait or limit.period > 1 then held = max(debt, boundaries(limit, now, now + wait) * limit.refill) end
   return min(held + units, MAX_SAFE_INTEGER)
 end
 

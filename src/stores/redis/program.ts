@@ -1,5 +1,5 @@
-import { matchLimits } from '../../core/replace.js';
 import type { Policy } from '../../core/policy.js';
+import { matchLimits } from '../../core/replace.js';
 import type { StoreRequest, Verb } from '../../core/request.js';
 
 const VERBS: readonly Verb[] = [

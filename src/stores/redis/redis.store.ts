@@ -26,7 +26,8 @@ export interface RedisStoreOptions {
   clock?: Clock;
 }
 
-const OPTIONS = ['client', 'prefix', 'hashKeys', 'batch', 'clock'];
+/** Names of all options but `client`. */
+export const REDIS_OPTIONS = ['prefix', 'hashKeys', 'batch', 'clock'];
 const SHA = createHash('sha1').update(EXECUTE_LUA).digest('hex');
 /** Redis expires keys by its own time; with another clock none may go before its end by that clock. */
 const LEAST_TTL_OF_INJECTED_CLOCK = 60_000;
@@ -57,7 +58,7 @@ export class RedisStore extends RateLimitStore {
 
   constructor(options: RedisStoreOptions) {
     super();
-    checkNames(options, OPTIONS);
+    checkNames(options, ['client', ...REDIS_OPTIONS]);
     const { client, prefix = 'rl:', hashKeys = false, batch = true, clock } = options;
     if (!isClient(client)) reject('client', 'a Redis or Cluster of ioredis', client);
     if (typeof prefix !== 'string' || !/^[\x21-\x7a|~]{0,64}$/.test(prefix)) {
@@ -72,12 +73,12 @@ export class RedisStore extends RateLimitStore {
   }
 
   /** A store on a connection of its own (url or options of ioredis), or on yours. */
-  static async connect(
-    target: RedisTarget,
-    options: Omit<RedisStoreOptions, 'client'> = {},
-  ): Promise<RedisStore> {
+  static async connect(target: RedisTarget, options: Omit<RedisStoreOptions, 'client'> = {}): Promise<RedisStore> {
     if (isClient(target)) return new RedisStore({ ...options, client: target });
-    const store = new RedisStore({ ...options, client: (await openClient(target as string | RedisOptions)) as unknown as RedisClient });
+    const store = new RedisStore({
+      ...options,
+      client: (await openClient(target as string | RedisOptions)) as unknown as RedisClient,
+    });
     store.owned = true;
     return store;
   }

@@ -1,0 +1,169 @@
+import type { ExecutionContext } from '@nestjs/common';
+import { type Duration, parseDuration } from './core/duration.js';
+import { checkName } from './core/limit.js';
+import { checkNames, RateLimitOptionError, reject } from './core/option-error.js';
+import { FAILURE_MODES, type Instances, type PolicyUse, parseKey, parseUse } from './policy-use.js';
+import type { FailureMode, MaybePromise, RateLimitOptions, Resolvable } from './rate-limit.options.js';
+import { RateLimitStore } from './stores/rate-limit.store.js';
+import { isClient, type RedisTarget } from './stores/redis/client.js';
+import { REDIS_OPTIONS, type RedisStoreOptions } from './stores/redis/redis.store.js';
+import { clientKey } from './transport/client-key.js';
+import { HEADER_SETS, type HeaderSet } from './transport/headers.js';
+
+/** What happens when the store cannot answer. */
+export interface FailureOptions {
+  /**
+   * `'local'` (default): the same policies decide in this process until the store is back. `'open'`: requests pass.
+   * `'closed'`: 503; a `Bucket` rejects with `RateLimitStoreError`.
+   */
+  mode?: FailureMode;
+  /** A decision is given within so long; default 50 ms. */
+  timeout?: Duration;
+  /** How many processes share the limits while each decides alone: the numbers are divided by it. Default 1. */
+  instances?: number;
+}
+
+/** Buckets in Redis: where, and how. */
+export type RedisOptionsOfModule = { redis: RedisTarget } & Omit<RedisStoreOptions, 'client'>;
+
+/** What `RateLimitModule.forRoot` takes; all of it may be left out. */
+export interface RateLimitModuleOptions {
+  /** Where buckets live: a store, or `{ redis }`; default `new MemoryStore()`. */
+  store?: RateLimitStore | RedisOptionsOfModule;
+  /** Policies by name, for `@RateLimit('name')` and `BucketService`. */
+  policies?: Record<string, RateLimitOptions>;
+  /** A policy for all handlers that have no decorator; without it they are not limited. */
+  default?: RateLimitOptions;
+  /** Whose bucket, where a policy does not say it; default the client's address. */
+  key?: Resolvable<string | null | undefined>;
+  /** `false`: the guard is not bound to all handlers; bind `RateLimitGuard` with `@UseGuards`. Default `true`. */
+  guard?: boolean;
+  /** Header sets on answers; default `'draft-11'`, `false` for none. `Retry-After` stays. */
+  headers?: HeaderSet | readonly HeaderSet[] | false;
+  /** `true`: refusals are `application/problem+json` (RFC 9457). */
+  problemDetails?: boolean;
+  failure?: FailureOptions;
+  /** Most requests that may wait in line at once in this process; beyond, they are refused. Default 10,000. */
+  maxSuspended?: number;
+}
+
+/** The same, checked and complete. */
+export interface ParsedModuleOptions {
+  readonly store: RateLimitStore | RedisOptionsOfModule | undefined;
+  readonly named: ReadonlyMap<string, PolicyUse>;
+  readonly default: RateLimitOptions | undefined;
+  readonly key: (context: ExecutionContext) => MaybePromise<unknown>;
+  readonly guard: boolean;
+  readonly headers: readonly HeaderSet[];
+  readonly problemDetails: boolean;
+  readonly failure: { readonly mode: FailureMode; readonly timeout: number; readonly instances: number };
+  readonly maxSuspended: number;
+  /** As they were given: injectable classes are looked for here. */
+  readonly inputs: readonly unknown[];
+}
+
+const OPTIONS = [
+  'store',
+  'policies',
+  'default',
+  'key',
+  'guard',
+  'headers',
+  'problemDetails',
+  'failure',
+  'maxSuspended',
+  'isGlobal',
+];
+
+/** Checks the module's options; a wrong one stops the start. */
+export function parseModuleOptions(options: RateLimitModuleOptions, instances: Instances): ParsedModuleOptions {
+  try {
+    return parse(options, instances);
+  } catch (error) {
+    throw RateLimitOptionError.at('RateLimitModule options', error);
+  }
+}
+
+function parse(options: RateLimitModuleOptions, instances: Instances): ParsedModuleOptions {
+  if (typeof options !== 'object' || options === null) reject('options', 'an object', options);
+  checkNames(options, OPTIONS);
+  const { store, policies = {}, guard = true, problemDetails = false, maxSuspended = 10_000 } = options;
+  if ('store' in options) checkStore(store);
+  if (typeof guard !== 'boolean') reject('guard', 'true or false', guard);
+  if (typeof problemDetails !== 'boolean') reject('problemDetails', 'true or false', problemDetails);
+  if (!Number.isInteger(maxSuspended) || maxSuspended < 0) {
+    reject('maxSuspended', 'a whole number from 0 up', maxSuspended);
+  }
+  if (typeof policies !== 'object' || policies === null || Array.isArray(policies)) {
+    reject('policies', 'an object of policies by name', policies);
+  }
+  const key = options.key === undefined ? clientKey : parseKey('key', options.key, instances);
+  const named = new Map<string, PolicyUse>();
+  for (const [name, policy] of Object.entries(policies)) {
+    at(`policies.${name}`, () => {
+      checkName(name);
+      if (policy?.name !== undefined && policy.name !== name) {
+        reject('name', `left out or ${JSON.stringify(name)}, the policy's name in \`policies\``, policy.name);
+      }
+      named.set(name, parseUse(policy, name, key, instances));
+    });
+  }
+  if ('default' in options) {
+    at('default', () => parseUse(options.default as RateLimitOptions, 'default', key, instances));
+  }
+  return {
+    store,
+    named,
+    default: options.default,
+    key,
+    guard,
+    headers: parseHeaders(options.headers),
+    problemDetails,
+    failure: parseFailure(options.failure),
+    maxSuspended,
+    inputs: [...Object.values(policies), options.default, { key: options.key }],
+  };
+}
+
+/** Puts where it was found in front of an error's message. */
+function at(place: string, parse: () => void): void {
+  try {
+    parse();
+  } catch (error) {
+    if (error instanceof RateLimitOptionError) throw new RateLimitOptionError(`${place}: ${error.message}`);
+    throw error;
+  }
+}
+
+function checkStore(store: unknown): void {
+  if (store instanceof RateLimitStore) return;
+  if (typeof store !== 'object' || store === null || !('redis' in store)) {
+    reject('store', 'a RateLimitStore or { redis: … }', store);
+  }
+  checkNames(store, ['redis', ...REDIS_OPTIONS]);
+  const { redis } = store;
+  const options = typeof redis === 'object' && redis !== null && !Array.isArray(redis);
+  if (!options && !(typeof redis === 'string' && /^(rediss?:\/\/|\/)./.test(redis)) && !isClient(redis)) {
+    reject('store.redis', 'a redis:// url, options of ioredis, a Redis or a Cluster', redis);
+  }
+}
+
+function parseHeaders(headers: RateLimitModuleOptions['headers'] = 'draft-11'): readonly HeaderSet[] {
+  if (headers === false) return [];
+  const sets = typeof headers === 'string' ? [headers] : headers;
+  if (!Array.isArray(sets) || sets.some((set) => !HEADER_SETS.includes(set))) {
+    reject('headers', `false, or of ${HEADER_SETS.join(', ')}`, headers);
+  }
+  return [...new Set(sets)];
+}
+
+function parseFailure(failure: FailureOptions = {}): ParsedModuleOptions['failure'] {
+  if (typeof failure !== 'object' || failure === null) reject('failure', 'an object', failure);
+  checkNames(failure, ['mode', 'timeout', 'instances']);
+  const { mode = 'local', timeout = 50, instances = 1 } = failure;
+  if (!FAILURE_MODES.includes(mode)) reject('failure.mode', `one of ${FAILURE_MODES.join(', ')}`, mode);
+  if (!Number.isInteger(instances) || instances < 1) {
+    reject('failure.instances', 'a positive whole number', instances);
+  }
+  return { mode, timeout: parseDuration('failure.timeout', timeout), instances };
+}

@@ -1,0 +1,143 @@
+import type { ExecutionContext, Type } from '@nestjs/common';
+import { RateLimitOptionError, show } from './core/option-error.js';
+import { chain, isPromise } from './maybe-promise.js';
+import {
+  type Instances,
+  isResolver,
+  type PlannedTake,
+  type PolicyUse,
+  parseUse,
+  takeOf,
+  teller,
+} from './policy-use.js';
+import { LIMITS, SKIP } from './rate-limit.decorator.js';
+import type { MaybePromise, RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
+import { policyHeader } from './transport/headers.js';
+
+/** What a policy is given by at run time: a fixed use, or one that is told per request. */
+type Source = PolicyUse | ((context: ExecutionContext) => MaybePromise<PolicyUse>);
+
+/** What the guard does for one handler, compiled once. */
+export class Plan {
+  /** Set where one policy with a constant cost and without `skip` is all there is: then nothing needs to be resolved. */
+  readonly single: (PolicyUse & { readonly amount: number }) | undefined;
+  /** The value of `RateLimit-Policy` where it is always the same. */
+  readonly policyHeader: string | undefined;
+
+  constructor(private readonly sources: readonly Source[]) {
+    const fixed = sources.filter((source) => typeof source !== 'function');
+    const [first] = fixed;
+    if (sources.length === 1 && first && first.amount && !first.skip && !first.dryRun) {
+      this.single = first as PolicyUse & { amount: number };
+    }
+    if (fixed.length === sources.length && fixed.every((use) => !use.skip && use.amount && !use.dryRun)) {
+      this.policyHeader = policyHeader(fixed.map((use) => use.policy));
+    }
+  }
+
+  /** What a request takes, of all policies that apply to it. */
+  takes(context: ExecutionContext): MaybePromise<readonly PlannedTake[]> {
+    const told = this.sources.map((source) =>
+      typeof source === 'function' ? chain(source(context), (use) => takeOf(use, context)) : takeOf(source, context),
+    );
+    return told.some(isPromise) ? Promise.all(told).then(present) : present(told as (PlannedTake | undefined)[]);
+  }
+}
+
+function present(takes: readonly (PlannedTake | undefined)[]): readonly PlannedTake[] {
+  return takes.filter((take) => take !== undefined);
+}
+
+/** What the compiler must know of the module. */
+export interface PlanContext {
+  readonly named: ReadonlyMap<string, PolicyUse>;
+  readonly default: RateLimitOptions | undefined;
+  readonly key: (context: ExecutionContext) => MaybePromise<unknown>;
+  readonly instances: Instances;
+  /** What a class is called; more than its own name where two have one. */
+  readonly nameOf: (type: Type) => string;
+}
+
+type Handler = ReturnType<ExecutionContext['getHandler']>;
+
+/** Compiles the decorators of a handler, and of its class, to a plan; `undefined` if it is not limited. */
+export function compilePlan(type: Type, handler: Handler, context: PlanContext): Plan | undefined {
+  if (Reflect.getMetadata(SKIP, handler)) return undefined;
+  const own = inputsOf(handler);
+  const place = `${type.name}.${handler.name}`;
+  const handlerName = `${context.nameOf(type)}.${handler.name}`;
+  if (own.length > 0) return makePlan(own, place, handlerName, handlerName, context);
+  if (Reflect.getMetadata(SKIP, type)) return undefined;
+  const shared = inputsOf(type);
+  if (shared.length > 0) return makePlan(shared, type.name, context.nameOf(type), handlerName, context);
+  if (!context.default) return undefined;
+  return makePlan([context.default], 'forRoot({ default })', 'default', handlerName, context);
+}
+
+/** All that the decorators of a target were given, lists taken apart. */
+export function inputsOf(target: object): Exclude<RateLimitInput, readonly unknown[]>[] {
+  const inputs: RateLimitInput[] = Reflect.getMetadata(LIMITS, target) ?? [];
+  return inputs.flatMap((input) => input as Exclude<RateLimitInput, readonly unknown[]>);
+}
+
+function makePlan(
+  inputs: readonly Exclude<RateLimitInput, readonly unknown[]>[],
+  place: string,
+  name: string,
+  handlerName: string,
+  context: PlanContext,
+): Plan {
+  const nameAt = (options: RateLimitOptions, index: number): string => {
+    const base = options?.perHandler ? handlerName : name;
+    return index === 0 ? base : `${base}-${index + 1}`;
+  };
+  const parse = (options: RateLimitOptions, index: number): PolicyUse => {
+    const use = parseUse(options, nameAt(options, index), context.key, context.instances);
+    const { perHandler, name: given } = options;
+    if (!perHandler || given === undefined || handlerName === name) return use;
+    return parseUse({ ...options, name: `${given}.${handlerName}` }, '', context.key, context.instances);
+  };
+  const byName = (policy: string): PolicyUse => {
+    const use = context.named.get(policy);
+    if (use) return use;
+    const known = [...context.named.keys()].join(', ') || 'none';
+    throw new RateLimitOptionError(`the policy must be one of those in \`policies\` (${known}), got ${show(policy)}`);
+  };
+  const sources = inputs.map((input, index): Source => {
+    try {
+      if (typeof input === 'string') return byName(input);
+      if (typeof input !== 'function') return parse(input, index);
+    } catch (error) {
+      throw RateLimitOptionError.at(`@RateLimit on ${place}`, error);
+    }
+    const tell = teller(input, context.instances);
+    const parsed = new WeakMap<RateLimitOptions, PolicyUse>();
+    const use = (told: string | RateLimitOptions): PolicyUse => {
+      try {
+        if (typeof told === 'string') return byName(told);
+        if (typeof told !== 'object' || told === null) return parse(told, index);
+        let known = parsed.get(told);
+        if (!known) {
+          known = parse(told, index);
+          parsed.set(told, known);
+        }
+        return known;
+      } catch (error) {
+        throw RateLimitOptionError.at(`answer of the resolver of @RateLimit on ${place}`, error);
+      }
+    };
+    return (request) => chain(tell(request) as MaybePromise<string | RateLimitOptions>, use);
+  });
+  return new Plan(sources);
+}
+
+/** Every injectable class that the decorators of a target name. */
+export function resolversOf(inputs: readonly unknown[]): Type[] {
+  return inputs
+    .flatMap((input) =>
+      typeof input === 'object' && input !== null
+        ? ['key', 'cost', 'skip'].map((option) => (input as Record<string, unknown>)[option])
+        : [input],
+    )
+    .filter(isResolver);
+}

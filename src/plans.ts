@@ -1,0 +1,132 @@
+import { type ExecutionContext, Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import { RateLimitOptionError } from './core/option-error.js';
+import type { ParsedModuleOptions } from './module-options.js';
+import { compilePlan, inputsOf, type Plan, resolversOf } from './plan.js';
+import type { Instances } from './policy-use.js';
+import { LIMITS } from './rate-limit.decorator.js';
+import type { Resolver } from './rate-limit.options.js';
+
+/** Injection token of the module's checked options. */
+export const PARSED_OPTIONS = Symbol.for('nest-rate-limit:options');
+
+type Handler = ReturnType<ExecutionContext['getHandler']>;
+
+interface Entry {
+  readonly type: Type;
+  readonly plan: Plan | undefined;
+  /** The plan of the same function in another class: inherited handlers belong to each class separately. */
+  readonly next: Entry | undefined;
+}
+
+/** Instances of injectable resolvers, found when the application starts. */
+@Injectable()
+export class ResolverInstances {
+  private readonly found = new Map<Type, Resolver<unknown>>();
+
+  constructor(private readonly moduleRef: ModuleRef) {}
+
+  async find(types: readonly Type[]): Promise<void> {
+    for (const type of types) {
+      if (!this.found.has(type)) this.found.set(type, await this.findOne(type));
+    }
+  }
+
+  readonly of: Instances = <T>(type: Type<Resolver<T>>) => {
+    const instance = this.found.get(type) ?? this.moduleRef.get(type, { strict: false });
+    return instance as Resolver<T>;
+  };
+
+  private async findOne(type: Type): Promise<Resolver<unknown>> {
+    try {
+      return this.moduleRef.get(type, { strict: false });
+    } catch {
+      try {
+        return await this.moduleRef.create(type);
+      } catch (error) {
+        throw new RateLimitOptionError(
+          `${type.name} must be a provider of a module, so that it can be asked: ${(error as Error).message}`,
+        );
+      }
+    }
+  }
+}
+
+/** The plan of each handler. All that can be found are compiled when the application starts, so that a wrong one stops it. */
+@Injectable()
+export class Plans implements OnModuleInit {
+  private readonly entries = new Map<Handler, Entry>();
+  private readonly names = new Map<Type, string>();
+
+  constructor(
+    @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
+    private readonly instances: ResolverInstances,
+    private readonly discovery: DiscoveryService,
+    private readonly scanner: MetadataScanner,
+  ) {}
+
+  async onModuleInit(): Promise<void> {
+    const wrappers = [...this.discovery.getControllers(), ...this.discovery.getProviders()];
+    const hosts = new Map<Type, string>();
+    for (const { metatype, host } of wrappers) {
+      if (isClass(metatype) && !hosts.has(metatype)) hosts.set(metatype, host?.metatype?.name ?? '');
+    }
+    const handlers = [...hosts.keys()].map((type) => ({ type, handlers: this.handlersOf(type) }));
+    const limited = handlers.filter(
+      ({ type, handlers }) => Reflect.hasMetadata(LIMITS, type) || handlers.some((h) => Reflect.hasMetadata(LIMITS, h)),
+    );
+    this.nameClasses(
+      limited.map(({ type }) => type),
+      hosts,
+    );
+    const inputs = limited.flatMap(({ type, handlers }) => [type, ...handlers].flatMap(inputsOf));
+    await this.instances.find(resolversOf([...inputs, ...this.options.inputs]));
+    for (const { type, handlers } of limited) for (const handler of handlers) this.of(type, handler);
+  }
+
+  /** The plan of a handler; `undefined` if it is not limited. */
+  of(type: Type, handler: Handler): Plan | undefined {
+    let entry = this.entries.get(handler);
+    for (; entry; entry = entry.next) if (entry.type === type) return entry.plan;
+    const plan = compilePlan(type, handler, {
+      ...this.options,
+      instances: this.instances.of,
+      nameOf: (other) => this.names.get(other) ?? other.name,
+    });
+    this.entries.set(handler, { type, plan, next: this.entries.get(handler) });
+    return plan;
+  }
+
+  /** Classes of one name are told apart by their module's; where that is the same too, their policies need names. */
+  private nameClasses(types: readonly Type[], hosts: ReadonlyMap<Type, string>): void {
+    const taken = new Map<string, Type>();
+    for (const type of types) {
+      const shared = types.some((other) => other !== type && other.name === type.name);
+      const name = shared ? `${hosts.get(type)}.${type.name}` : type.name;
+      const other = taken.get(name);
+      if (other && [type, other].some((one) => this.hasUnnamed(one))) {
+        throw new RateLimitOptionError(
+          `Invalid @RateLimit on ${type.name}: \`name\` must be given, since two classes in ${hosts.get(type)} are called ${type.name}`,
+        );
+      }
+      taken.set(name, type);
+      this.names.set(type, name);
+    }
+  }
+
+  private hasUnnamed(type: Type): boolean {
+    return [type, ...this.handlersOf(type)].flatMap(inputsOf).some((input) => {
+      if (typeof input === 'object') return input.name === undefined;
+      return typeof input === 'function';
+    });
+  }
+
+  private handlersOf(type: Type): Handler[] {
+    const prototype = type.prototype as Record<string, Handler>;
+    return this.scanner.getAllMethodNames(prototype).map((name) => prototype[name]);
+  }
+}
+
+function isClass(type: unknown): type is Type {
+  return typeof type === 'function' && typeof type.prototype === 'object' && type.prototype !== null;
+}

@@ -1,0 +1,169 @@
+import type { ExecutionContext, Type } from '@nestjs/common';
+import { parseDuration } from './core/duration.js';
+import { checkNames, RateLimitOptionError, reject, show } from './core/option-error.js';
+import { definePolicy, POLICY_OPTIONS, type Policy } from './core/policy.js';
+import type { Take } from './core/request.js';
+import { AMOUNT_PER_TOKEN, toAmount } from './core/tokens.js';
+import { chain } from './maybe-promise.js';
+import type { FailureMode, MaybePromise, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
+
+/** Tells the instance of an injectable class. */
+export type Instances = <T>(type: Type<Resolver<T>>) => Resolver<T>;
+
+/** Something told of a request. */
+type Tell<T> = (context: ExecutionContext) => MaybePromise<T>;
+
+/** A policy as one handler uses it: its options, parsed once. */
+export interface PolicyUse {
+  readonly policy: Policy;
+  readonly key: Tell<unknown>;
+  /** Thousandths of a token; `undefined` where it is told per request. */
+  readonly amount: number | undefined;
+  readonly cost: Tell<unknown>;
+  readonly skip: Tell<unknown> | undefined;
+  readonly maxWait: number;
+  readonly dryRun: boolean;
+  readonly settle: RateLimitOptions['settle'];
+  readonly message: RateLimitOptions['message'];
+  readonly onStoreError: FailureMode | undefined;
+}
+
+/** A take of a request, and the use that it comes from. */
+export interface PlannedTake {
+  readonly use: PolicyUse;
+  readonly take: Take;
+}
+
+export const FAILURE_MODES: readonly FailureMode[] = ['local', 'open', 'closed'];
+const USE_OPTIONS = [
+  ...POLICY_OPTIONS,
+  'key',
+  'cost',
+  'skip',
+  'maxWait',
+  'settle',
+  'dryRun',
+  'message',
+  'onStoreError',
+  'perHandler',
+];
+
+/** Parses the options of one policy; `name` is what it is called without a name of its own. */
+export function parseUse(
+  options: RateLimitOptions,
+  name: string,
+  defaultKey: Tell<unknown>,
+  instances: Instances,
+): PolicyUse {
+  if (typeof options !== 'object' || options === null) reject('options', 'an object', options);
+  checkNames(options, USE_OPTIONS);
+  const { cost = 1, maxWait, dryRun = false, settle, message, onStoreError, perHandler = false } = options;
+  const policy = definePolicy(options, name);
+  if (typeof dryRun !== 'boolean') reject('dryRun', 'true or false', dryRun);
+  if (typeof perHandler !== 'boolean') reject('perHandler', 'true or false', perHandler);
+  if (settle !== undefined && settle !== 'failures' && settle !== 'successes' && typeof settle !== 'function') {
+    reject('settle', "'failures', 'successes' or a function", settle);
+  }
+  if (message !== undefined && !['string', 'object', 'function'].includes(typeof message)) {
+    reject('message', 'a text, an object or a function', message);
+  }
+  if (onStoreError !== undefined && !FAILURE_MODES.includes(onStoreError)) {
+    reject('onStoreError', `one of ${FAILURE_MODES.join(', ')}`, onStoreError);
+  }
+  return {
+    policy,
+    key: options.key === undefined ? defaultKey : parseKey('key', options.key, instances),
+    amount: typeof cost === 'function' ? undefined : parseCost(cost, policy),
+    cost: teller(cost, instances),
+    skip: options.skip === undefined ? undefined : parseSkip(options.skip, instances),
+    maxWait: maxWait === undefined ? 0 : parseDuration('maxWait', maxWait),
+    dryRun,
+    settle,
+    message,
+    onStoreError,
+  };
+}
+
+/** A key: text, a function or an injectable class. */
+export function parseKey(option: string, key: unknown, instances: Instances): Tell<unknown> {
+  if ((typeof key === 'string' && key !== '') || typeof key === 'function') {
+    return teller(key as Resolvable<unknown>, instances);
+  }
+  return reject(option, 'a text, a function or an injectable class', key);
+}
+
+function parseSkip(skip: unknown, instances: Instances): Tell<unknown> {
+  if (typeof skip !== 'boolean' && typeof skip !== 'function') {
+    reject('skip', 'true, false, a function or an injectable class', skip);
+  }
+  return teller(skip as Resolvable<unknown>, instances);
+}
+
+function parseCost(cost: unknown, policy: Policy): number {
+  const amount = cost === 0 ? 0 : toAmount(cost);
+  if (amount === undefined) reject('cost', 'a number from 0 up of at most three decimals', cost);
+  for (const limit of policy.limits) {
+    if (amount * limit.weight > limit.capacity) {
+      throw new RateLimitOptionError(
+        `\`cost\` must be at most ${limit.size}, or no request could ever pass, got ${show(cost)}`,
+      );
+    }
+    if (limit.kind === 'window' && amount % AMOUNT_PER_TOKEN !== 0) {
+      reject('cost', 'a whole number for a sliding window, which counts requests', cost);
+    }
+  }
+  return amount;
+}
+
+/** A constant, a function or an injectable class as a function. */
+export function teller<T>(value: Resolvable<T>, instances: Instances): Tell<T> {
+  if (typeof value !== 'function') return () => value;
+  if (!isResolver(value)) return value as Tell<T>;
+  let instance: Resolver<T> | undefined;
+  return (context) => {
+    instance ??= instances(value as Type<Resolver<T>>);
+    return instance.resolve(context);
+  };
+}
+
+/** Whether a function is an injectable class with `resolve`. */
+export function isResolver(value: unknown): value is Type<Resolver<unknown>> {
+  return typeof value === 'function' && typeof value.prototype?.resolve === 'function';
+}
+
+/** What one request takes of a policy; `undefined` if it is skipped. */
+export function takeOf(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
+  if (!use.skip) return takeUnlessFree(use, context);
+  return chain(use.skip(context), (skip) => (skip ? undefined : takeUnlessFree(use, context)));
+}
+
+function takeUnlessFree(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
+  return chain(use.amount ?? chain(use.cost(context), (cost) => amountOfCost(use, cost)), (amount) =>
+    amount === 0
+      ? undefined
+      : chain(use.key(context), (key) => ({
+          use,
+          take: { policy: use.policy, key: checkKey(use.policy, key), amount, maxWait: use.maxWait },
+        })),
+  );
+}
+
+/** A resolver gave what cannot be used; the request's error, not a refusal. */
+export class RateLimitResolverError extends Error {
+  override readonly name = 'RateLimitResolverError';
+}
+
+export function checkKey(policy: Policy, key: unknown): string {
+  if (typeof key === 'string' && key !== '') return key;
+  throw new RateLimitResolverError(
+    `The key of policy ${policy.name} must be a text of at least one character, got ${show(key)}`,
+  );
+}
+
+function amountOfCost({ policy }: PolicyUse, cost: unknown): number {
+  const amount = cost === 0 ? 0 : toAmount(cost);
+  if (amount !== undefined) return amount;
+  throw new RateLimitResolverError(
+    `The cost of policy ${policy.name} must be a number from 0 up of at most three decimals, got ${show(cost)}`,
+  );
+}

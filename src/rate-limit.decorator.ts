@@ -1,0 +1,43 @@
+import { UseInterceptors } from '@nestjs/common';
+import type { RateLimitInput } from './rate-limit.options.js';
+import { SettleInterceptor } from './settle.js';
+
+/** Metadata keys; global symbols, so that a second copy of this package understands them. */
+export const LIMITS = Symbol.for('nest-rate-limit:limits');
+export const SKIP = Symbol.for('nest-rate-limit:skip');
+
+/**
+ * Limits a handler, or all handlers of a class together.
+ *
+ * ```ts
+ * @RateLimit({ duration: 10, unit: TimeUnit.SECONDS, maxRequest: 2 }) // sliding window: 2 in any 10 seconds
+ * @RateLimit({ capacity: 20, refill: 10, unit: TimeUnit.MINUTES })    // token bucket: 20 at once, 10 per minute
+ * @RateLimit('uploads')                                               // the policy of that name in `forRoot`
+ * ```
+ *
+ * Takes one set of options, a list of them, the name of a policy, or a resolver (a function or an injectable class)
+ * that gives a name or options per request. Several decorators on one target add up. A method's decorators replace
+ * those of its class.
+ */
+export function RateLimit(limits: RateLimitInput): MethodDecorator & ClassDecorator {
+  return (target: object, property?: string | symbol, descriptor?: PropertyDescriptor) => {
+    const place = descriptor ? descriptor.value : target;
+    const others: RateLimitInput[] = Reflect.getOwnMetadata(LIMITS, place) ?? [];
+    if (Array.isArray(limits) ? limits.some(settles) : settles(limits)) {
+      UseInterceptors(SettleInterceptor)(target as never, property as never, descriptor as never);
+    }
+    // Decorators run from the bottom up; the list reads from the top down.
+    Reflect.defineMetadata(LIMITS, [limits, ...others], place);
+  };
+}
+
+/** Switches every limit off, for a handler or for all handlers of a class that have no `@RateLimit` of their own. */
+export function SkipRateLimit(): MethodDecorator & ClassDecorator {
+  return (target: object, _property?: string | symbol, descriptor?: PropertyDescriptor) => {
+    Reflect.defineMetadata(SKIP, true, descriptor ? descriptor.value : target);
+  };
+}
+
+function settles(input: unknown): boolean {
+  return typeof input === 'object' && input !== null && (input as { settle?: unknown }).settle !== undefined;
+}

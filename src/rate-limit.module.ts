@@ -1,0 +1,94 @@
+import {
+  ConfigurableModuleBuilder,
+  type DynamicModule,
+  Module,
+  type OnApplicationShutdown,
+  type Provider,
+} from '@nestjs/common';
+import { APP_FILTER, APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import { BucketService, POLICIES } from './bucket.service.js';
+import { type ParsedModuleOptions, parseModuleOptions, type RateLimitModuleOptions } from './module-options.js';
+import { PARSED_OPTIONS, Plans, ResolverInstances } from './plans.js';
+import { RateLimitGuard } from './rate-limit.guard.js';
+import { MemoryStore } from './stores/memory/memory.store.js';
+import { RateLimitStore } from './stores/rate-limit.store.js';
+import { RedisStore } from './stores/redis/redis.store.js';
+import { NoFilter, ProblemFilter } from './transport/problem.filter.js';
+
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
+  new ConfigurableModuleBuilder<RateLimitModuleOptions>({ moduleName: 'RateLimit' })
+    .setClassMethodName('forRoot')
+    .setFactoryMethodName('createRateLimitOptions')
+    .setExtras({ isGlobal: true }, (definition, { isGlobal }) => ({ ...definition, global: isGlobal }))
+    .build();
+
+const PROVIDERS: Provider[] = [
+  ResolverInstances,
+  Plans,
+  BucketService,
+  RateLimitGuard,
+  {
+    provide: PARSED_OPTIONS,
+    inject: [MODULE_OPTIONS_TOKEN, ResolverInstances],
+    useFactory: (options: RateLimitModuleOptions, instances: ResolverInstances) =>
+      parseModuleOptions(options, instances.of),
+  },
+  {
+    provide: RateLimitStore,
+    inject: [PARSED_OPTIONS],
+    useFactory: (options: ParsedModuleOptions) => openStore(options),
+  },
+  {
+    provide: POLICIES,
+    inject: [PARSED_OPTIONS],
+    useFactory: ({ named }: ParsedModuleOptions) => new Map([...named].map(([name, use]) => [name, use.policy])),
+  },
+  {
+    provide: APP_GUARD,
+    inject: [PARSED_OPTIONS, RateLimitGuard],
+    useFactory: ({ guard }: ParsedModuleOptions, bound: RateLimitGuard) =>
+      guard ? bound : { canActivate: () => true },
+  },
+  {
+    provide: APP_FILTER,
+    inject: [PARSED_OPTIONS, HttpAdapterHost],
+    useFactory: ({ problemDetails }: ParsedModuleOptions, adapterHost: HttpAdapterHost) =>
+      problemDetails ? new ProblemFilter(adapterHost) : new NoFilter(),
+  },
+];
+
+/**
+ * Brings rate limiting to an application: `imports: [RateLimitModule.forRoot()]`. From then on whatever carries
+ * `@RateLimit` is limited; nothing else is, unless `default` is given.
+ */
+@Module({
+  imports: [DiscoveryModule],
+  providers: PROVIDERS,
+  exports: [RateLimitStore, BucketService, Plans, PARSED_OPTIONS],
+})
+export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationShutdown {
+  constructor(private readonly store: RateLimitStore) {
+    super();
+  }
+
+  /** Buckets in memory, unless `store` says where else. */
+  static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
+    return super.forRoot(options);
+  }
+
+  /** The same with options from a factory (`useFactory`) or a class with `createRateLimitOptions()`. */
+  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    return super.forRootAsync(options);
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.store.close();
+  }
+}
+
+function openStore({ store }: ParsedModuleOptions): RateLimitStore | Promise<RateLimitStore> {
+  if (!store) return new MemoryStore();
+  if (store instanceof RateLimitStore) return store;
+  const { redis, ...options } = store;
+  return RedisStore.connect(redis, options);
+}

@@ -1,0 +1,27 @@
+import { ServiceUnavailableException } from '@nestjs/common';
+import type { Clock } from '../core/clock.js';
+import type { Suspension } from './suspension.js';
+
+/** All suspensions of one guard or interceptor that are not settled, so that none outlives the application. */
+export class OpenSuspensions {
+  private readonly open = new Set<Suspension>();
+  private closed = false;
+
+  constructor(readonly clock: Clock) {}
+
+  add(suspension: Suspension): void {
+    if (this.closed) return suspension.cut(shutDown());
+    this.open.add(suspension);
+    suspension.onSettled(() => this.open.delete(suspension));
+  }
+
+  /** Ends all of them, and every later one at once, with 503. */
+  close(): void {
+    this.closed = true;
+    for (const suspension of [...this.open]) suspension.cut(shutDown());
+  }
+}
+
+function shutDown(): ServiceUnavailableException {
+  return new ServiceUnavailableException('The application is shutting down');
+}

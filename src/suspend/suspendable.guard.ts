@@ -1,0 +1,89 @@
+import type { CanActivate, ExecutionContext, OnModuleDestroy } from '@nestjs/common';
+import { type Clock, systemClock } from '../core/clock.js';
+import { ClientGoneError, isGone } from './client.js';
+import { OpenSuspensions } from './open-suspensions.js';
+import { SuspendableContext } from './suspendable.context.js';
+
+/** What a suspendable guard sees: the context of the request, which it can suspend or answer. */
+export class SuspendableRequestContext extends SuspendableContext {
+  private answer: { readonly error: unknown } | undefined;
+
+  /** Answers with `error` instead of going on, now or, when suspended, later. `true` if this call decided. */
+  abortWith(error: unknown): boolean {
+    if (this.isSuspended) return this.suspend().abortWith(error);
+    if (this.answer) return false;
+    this.answer = { error };
+    return true;
+  }
+
+  /** @internal */
+  override outcome(): void | Promise<void> {
+    if (this.answer) throw this.answer.error;
+    return super.outcome();
+  }
+}
+
+/**
+ * A guard that may let the request stand still: RESTEasy's suspendable filter. The subclass writes `filter`, which does
+ * nothing (the request goes on), calls `context.abortWith(error)`, throws, or suspends:
+ *
+ * ```ts
+ * class QuotaGuard extends SuspendableGuard {
+ *   protected filter(context: SuspendableRequestContext) {
+ *     const suspension = context.suspend({ timeout: '2s' });
+ *     quota.ask((granted) => (granted ? suspension.resume() : suspension.abortWith(new ForbiddenException())));
+ *   }
+ * }
+ * ```
+ *
+ * What is settled before `filter` returns never makes the request asynchronous: `canActivate` then returns a plain
+ * `true`, or throws. Without an end, a suspension fails after its deadline; when the client goes away or the
+ * application shuts down, it ends at once.
+ */
+export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
+  private readonly open: OpenSuspensions;
+
+  /** Deadlines are by the machine's clock, or by the one given (tests). */
+  constructor(clock: Clock = systemClock) {
+    this.open = new OpenSuspensions(clock);
+  }
+
+  protected abstract filter(context: SuspendableRequestContext): void | Promise<void>;
+
+  canActivate(execution: ExecutionContext): boolean | Promise<boolean> {
+    const context = new SuspendableRequestContext(execution, this.open);
+    let filtered: void | Promise<void>;
+    try {
+      filtered = this.filter(context);
+    } catch (error) {
+      context.discard(error);
+      throw error;
+    }
+    if (!filtered) {
+      const ended = context.outcome();
+      return ended ? ended.then(() => true) : true;
+    }
+    return this.afterwards(execution, context, filtered);
+  }
+
+  /** Ends all its suspensions with 503. */
+  onModuleDestroy(): void {
+    this.open.close();
+  }
+
+  private async afterwards(
+    execution: ExecutionContext,
+    context: SuspendableRequestContext,
+    filtered: Promise<void>,
+  ): Promise<boolean> {
+    try {
+      await filtered;
+    } catch (error) {
+      context.discard(error);
+      throw error;
+    }
+    await context.outcome();
+    if (isGone(execution)) throw new ClientGoneError();
+    return true;
+  }
+}

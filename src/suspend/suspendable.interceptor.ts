@@ -1,0 +1,99 @@
+import type { CallHandler, ExecutionContext, NestInterceptor, OnModuleDestroy } from '@nestjs/common';
+import { catchError, concatMap, map, Observable, of } from 'rxjs';
+import { type Clock, systemClock } from '../core/clock.js';
+import { ClientGoneError, whenGone } from './client.js';
+import { OpenSuspensions } from './open-suspensions.js';
+import { SuspendableContext } from './suspendable.context.js';
+
+/** What the handler came to. */
+export type ResponseOutcome = { readonly value: unknown } | { readonly error: unknown };
+
+/** What a suspendable interceptor sees: the context of the request, and the outcome, which it can replace. */
+export class SuspendableResponseContext extends SuspendableContext {
+  /** What will be answered. */
+  answer: ResponseOutcome;
+
+  constructor(execution: ExecutionContext, open: OpenSuspensions, outcome: ResponseOutcome) {
+    super(execution, open);
+    this.answer = outcome;
+  }
+
+  /** Answers with another value or error; also while suspended. */
+  replace(outcome: ResponseOutcome): void {
+    this.answer = outcome;
+  }
+}
+
+/**
+ * The response side of `SuspendableGuard`: the subclass writes `filterResponse`, which sees what the handler came to,
+ * may `context.replace` it, and may suspend, resume and fail in the same way. It also sees errors, and a client that
+ * went away before there was an outcome (`error` is a `ClientGoneError`). Of a stream it sees each value.
+ *
+ * Other than in RESTEasy, an error that it fails with late goes to Nest's exception filters like any other.
+ */
+export abstract class SuspendableInterceptor implements NestInterceptor, OnModuleDestroy {
+  private readonly open: OpenSuspensions;
+
+  constructor(clock: Clock = systemClock) {
+    this.open = new OpenSuspensions(clock);
+  }
+
+  protected abstract filterResponse(
+    context: SuspendableResponseContext,
+    outcome: ResponseOutcome,
+  ): void | Promise<void>;
+
+  intercept(execution: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return new Observable((subscriber) => {
+      let told = false;
+      const tell = (outcome: ResponseOutcome) => {
+        told = true;
+        return this.filtered(execution, outcome);
+      };
+      const stop = whenGone(execution, () => {
+        // Nobody is there to be answered: the filter is told, and what it says goes nowhere.
+        if (!told) tell({ error: new ClientGoneError() }).subscribe({ error: () => {} });
+      });
+      const subscription = next
+        .handle()
+        .pipe(
+          map((value): ResponseOutcome => ({ value })),
+          catchError((error) => of<ResponseOutcome>({ error })),
+          concatMap(tell),
+        )
+        .subscribe(subscriber);
+      return () => {
+        stop();
+        subscription.unsubscribe();
+      };
+    });
+  }
+
+  /** Ends all its suspensions with 503. */
+  onModuleDestroy(): void {
+    this.open.close();
+  }
+
+  private filtered(execution: ExecutionContext, outcome: ResponseOutcome): Observable<unknown> {
+    return new Observable((subscriber) => {
+      const context = new SuspendableResponseContext(execution, this.open, outcome);
+      const answer = () => {
+        if ('error' in context.answer) return subscriber.error(context.answer.error);
+        subscriber.next(context.answer.value);
+        subscriber.complete();
+      };
+      const fail = (error: unknown) => {
+        context.discard(error);
+        subscriber.error(error);
+      };
+      try {
+        const done = this.filterResponse(context, outcome);
+        const ended = done ? done.then(() => context.outcome()) : context.outcome();
+        if (ended) ended.then(answer, fail);
+        else answer();
+      } catch (error) {
+        fail(error);
+      }
+    });
+  }
+}

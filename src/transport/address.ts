@@ -1,0 +1,56 @@
+import { isIP } from 'node:net';
+
+/** IPv6 networks of this size count as one client: what a household usually gets. */
+export const DEFAULT_IPV6_SUBNET = 56;
+
+/**
+ * The key that an address stands for: IPv4 as it is, IPv4-mapped IPv6 as IPv4, IPv6 by its network of `subnet` bits.
+ * Ports, brackets and zones go: `[2001:DB8::1]:443` is `2001:db8::/56`. What is no address stays as it is.
+ */
+export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): string {
+  const bare = bareAddress(address);
+  const version = isIP(bare);
+  if (version !== 6) return bare;
+  const groups = parseIPv6(bare);
+  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
+    return [groups[6] >> 8, groups[6] & 255, groups[7] >> 8, groups[7] & 255].join('.');
+  }
+  const network = groups.map((group, i) => {
+    const bits = Math.min(16, Math.max(0, subnet - 16 * i));
+    return group & (0xffff << (16 - bits)) & 0xffff;
+  });
+  let last = 8;
+  while (last > 0 && network[last - 1] === 0) last--;
+  const text = network.slice(0, last).map((group) => group.toString(16));
+  return `${text.join(':')}${last < 8 ? '::' : ''}/${subnet}`;
+}
+
+/** Without brackets, port and zone. */
+function bareAddress(address: string): string {
+  const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(address);
+  let bare = bracketed ? bracketed[1] : address;
+  if (/^\d+\.\d+\.\d+\.\d+:\d+$/.test(bare)) bare = bare.slice(0, bare.indexOf(':'));
+  const zone = bare.indexOf('%');
+  return zone < 0 ? bare : bare.slice(0, zone);
+}
+
+/** The eight groups of a valid IPv6 address. */
+function parseIPv6(address: string): number[] {
+  const dotted = /(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(address);
+  const hex = dotted
+    ? `${address.slice(0, dotted.index)}${pair(dotted[1], dotted[2])}:${pair(dotted[3], dotted[4])}`
+    : address;
+  const [head, tail] = hex.split('::');
+  const left = groupsOf(head);
+  if (tail === undefined) return left;
+  const right = groupsOf(tail);
+  return [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right];
+}
+
+function groupsOf(part: string): number[] {
+  return part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16));
+}
+
+function pair(high: string, low: string): string {
+  return (Number(high) * 256 + Number(low)).toString(16);
+}

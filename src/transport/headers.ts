@@ -1,0 +1,73 @@
+import type { Decision, LimitState } from '../core/decision.js';
+import type { Limit } from '../core/limit.js';
+import type { Policy } from '../core/policy.js';
+
+/** Which headers an answer carries; `Retry-After` stays in any case. */
+export type HeaderSet = 'draft-11' | 'draft-6' | 'legacy';
+export const HEADER_SETS: readonly HeaderSet[] = ['draft-11', 'draft-6', 'legacy'];
+
+export type SetHeader = (name: string, value: string) => void;
+
+/**
+ * `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: an item for each limit with its quota and its window
+ * in seconds (a bucket's is the time it needs to fill): `"SmsController.send";q=20;w=120`. The same for every answer.
+ */
+export function policyHeader(policies: readonly Policy[]): string {
+  return policies.flatMap((policy) => policy.limits.map((limit, i) => policyItem(policy.labels[i], limit))).join(', ');
+}
+
+/** Writes the headers of a decision. `policies` is the value of `RateLimit-Policy`. */
+export function writeHeaders(
+  decision: Decision,
+  sets: readonly HeaderSet[],
+  policies: string,
+  setHeader: SetHeader,
+): void {
+  for (const set of sets) {
+    if (set === 'draft-11') {
+      setHeader('RateLimit-Policy', policies);
+      setHeader('RateLimit', limitHeader(decision));
+    } else {
+      writeTriple(decision, set === 'draft-6' ? 'RateLimit' : 'X-RateLimit', setHeader);
+    }
+  }
+  if (!decision.allowed && decision.retryAfter !== Infinity) {
+    setHeader('Retry-After', String(retrySeconds(decision.retryAfter)));
+  }
+}
+
+/** Whole seconds after which a client may come again: never earlier than it may, and never at once. */
+export function retrySeconds(ms: number): number {
+  return Math.max(1, Math.ceil(ms / 1000));
+}
+
+/** `RateLimit`: what is left of each limit, and in how many seconds there is more: `"SmsController.send";r=19;t=6`. */
+function limitHeader(decision: Decision): string {
+  const { limits } = decision;
+  let header = limitItem(limits[0]);
+  for (let i = 1; i < limits.length; i++) header += `, ${limitItem(limits[i])}`;
+  return header;
+}
+
+function limitItem({ name, remaining, retryAfter, moreAfter }: LimitState): string {
+  const more = retryAfter > 0 ? retryAfter : moreAfter;
+  const item = `${quoted(name)};r=${Math.floor(remaining)}`;
+  return more > 0 && more !== Infinity ? `${item};t=${retrySeconds(more)}` : item;
+}
+
+function policyItem(name: string, { size, fillTime }: Limit): string {
+  const item = `${quoted(name)};q=${Math.floor(size)}`;
+  return fillTime >= 1000 && fillTime !== Infinity ? `${item};w=${Math.ceil(fillTime / 1000)}` : item;
+}
+
+/** Limit, remaining and seconds until the bucket is as good as new, of the limit nearest to exhaustion. */
+function writeTriple(decision: Decision, prefix: string, setHeader: SetHeader): void {
+  setHeader(`${prefix}-Limit`, String(Math.floor(decision.limit)));
+  setHeader(`${prefix}-Remaining`, String(Math.floor(decision.remaining)));
+  if (decision.resetAfter !== Infinity) setHeader(`${prefix}-Reset`, String(Math.ceil(decision.resetAfter / 1000)));
+}
+
+/** A structured-field string; names are printable ASCII. */
+function quoted(name: string): string {
+  return `"${/["\\]/.test(name) ? name.replace(/["\\]/g, '\\$&') : name}"`;
+}

@@ -1,0 +1,33 @@
+import { type INestApplication, type ModuleMetadata } from '@nestjs/common';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import type { RateLimitModuleOptions } from 'nest-rate-limit';
+import { redisUrl } from './redis.js';
+
+export const ADAPTERS = ['express', 'fastify'] as const;
+export const STORES = ['memory', 'redis'] as const;
+export type AdapterName = (typeof ADAPTERS)[number];
+export type StoreName = (typeof STORES)[number];
+
+/** Each adapter with each store. */
+export const COMBINATIONS = ADAPTERS.flatMap((adapter) => STORES.map((store) => ({ adapter, store })));
+
+let runs = 0;
+
+/** Module options that put the buckets into the store of that name, apart from those of all other tests. */
+export function storeOptions(store: StoreName): RateLimitModuleOptions {
+  return store === 'memory' ? {} : { store: { redis: redisUrl(), prefix: `e2e-${process.pid}-${runs++}:` } };
+}
+
+/** An application that has started; the caller closes it. */
+export async function createApp(adapter: AdapterName, metadata: ModuleMetadata): Promise<INestApplication> {
+  const module = await Test.createTestingModule(metadata).compile();
+  const app =
+    adapter === 'express'
+      ? module.createNestApplication(new ExpressAdapter(), { logger: false })
+      : module.createNestApplication<NestFastifyApplication>(new FastifyAdapter(), { logger: false });
+  await app.init();
+  if (adapter === 'fastify') await (app as NestFastifyApplication).getHttpAdapter().getInstance().ready();
+  return app;
+}
