@@ -54,7 +54,8 @@ export class Bucket {
       signal?.throwIfAborted();
       if (answer.delay > 0) await this.store.clock.sleep(answer.delay, signal);
     } catch (reason) {
-      await (answer.actAt ? this.run('cancel', amount, { actAt: answer.actAt }) : this.run('put', amount));
+      const { actAt, source } = answer;
+      await (actAt ? this.run('cancel', amount, { actAt, source }) : this.run('put', amount, { source }));
       throw reason;
     }
     return answer;

@@ -1,9 +1,9 @@
 export { Bucket } from './bucket.js';
 export { BucketService } from './bucket.service.js';
+export { toAnswer } from './core/answer.js';
 export { type BucketState, lifetime, newState } from './core/bucket-state.js';
 export { type Clock, systemClock } from './core/clock.js';
 export type { Decision, DecisionSource, LimitState, StoreAnswer } from './core/decision.js';
-export { toAnswer } from './core/decision.js';
 export { type Duration, TimeUnit } from './core/duration.js';
 export { execute } from './core/execute.js';
 export type { Limit, LimitNumbers, NamedLimit } from './core/limit.js';

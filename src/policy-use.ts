@@ -143,9 +143,13 @@ function takeUnlessFree(use: PolicyUse, context: ExecutionContext): MaybePromise
       ? undefined
       : chain(use.key(context), (key) => ({
           use,
-          take: { policy: use.policy, key: checkKey(use.policy, key), amount, maxWait: use.maxWait },
+          take: plannedTake(use, key, amount),
         })),
   );
+}
+
+export function plannedTake({ policy, maxWait, onStoreError }: PolicyUse, key: unknown, amount: number): Take {
+  return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError };
 }
 
 /** A resolver gave what cannot be used; the request's error, not a refusal. */
@@ -153,7 +157,7 @@ export class RateLimitResolverError extends Error {
   override readonly name = 'RateLimitResolverError';
 }
 
-export function checkKey(policy: Policy, key: unknown): string {
+function checkKey(policy: Policy, key: unknown): string {
   if (typeof key === 'string' && key !== '') return key;
   throw new RateLimitResolverError(
     `The key of policy ${policy.name} must be a text of at least one character, got ${show(key)}`,

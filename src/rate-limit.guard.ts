@@ -6,7 +6,7 @@ import { chain, isPromise } from './maybe-promise.js';
 import type { ParsedModuleOptions } from './module-options.js';
 import type { Plan } from './plan.js';
 import { PARSED_OPTIONS, Plans } from './plans.js';
-import { checkKey, type PlannedTake } from './policy-use.js';
+import { type PlannedTake, plannedTake } from './policy-use.js';
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from './rate-limit.exception.js';
 import type { MaybePromise } from './rate-limit.options.js';
 import { settleLater } from './settle.js';
@@ -50,12 +50,7 @@ export class RateLimitGuard extends SuspendableGuard {
     const { single } = plan;
     if (!single) return chain(plan.takes(context), (planned) => this.takeAll(context, plan, planned));
     return chain(single.key(context), (key) => {
-      const take = {
-        policy: single.policy,
-        key: checkKey(single.policy, key),
-        amount: single.amount,
-        maxWait: single.maxWait,
-      };
+      const take = plannedTake(single, key, single.amount);
       return this.take(context, plan, [take], [{ use: single, take }]);
     });
   }
@@ -83,7 +78,7 @@ export class RateLimitGuard extends SuspendableGuard {
       this.writeHeaders(context, plan, planned, decision);
       if (full) this.giveBack(takes, answer);
       if (!decision.allowed) throw this.refuse(context, planned, decision);
-      settleLater(context, planned, this.store);
+      settleLater(context, planned, this.store, answer.source);
       return decision.delay > 0 ? this.waitInLine(context, takes, answer) : undefined;
     });
   }
@@ -113,8 +108,8 @@ export class RateLimitGuard extends SuspendableGuard {
   }
 
   /** Nobody will act on this reservation any more. */
-  private giveBack(takes: readonly Take[], { actAt }: StoreAnswer): void {
-    Promise.resolve(this.store.run({ verb: 'cancel', takes, actAt })).catch(() => {});
+  private giveBack(takes: readonly Take[], { actAt, source }: StoreAnswer): void {
+    Promise.resolve(this.store.run({ verb: 'cancel', takes, actAt, source })).catch(() => {});
   }
 
   private writeHeaders(

@@ -1,18 +1,26 @@
 import {
   ConfigurableModuleBuilder,
   type DynamicModule,
+  Logger,
   Module,
   type OnApplicationShutdown,
   type Provider,
 } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { BucketService, POLICIES } from './bucket.service.js';
-import { type ParsedModuleOptions, parseModuleOptions, type RateLimitModuleOptions } from './module-options.js';
+import {
+  type ParsedModuleOptions,
+  parseModuleOptions,
+  type RateLimitModuleOptions,
+  type RedisOptionsOfModule,
+} from './module-options.js';
 import { PARSED_OPTIONS, Plans, ResolverInstances } from './plans.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
+import { DenyCacheStore } from './stores/deny-cache.store.js';
 import { MemoryStore } from './stores/memory/memory.store.js';
-import { RateLimitStore } from './stores/rate-limit.store.js';
+import { RateLimitStore, type StoreHealth } from './stores/rate-limit.store.js';
 import { RedisStore } from './stores/redis/redis.store.js';
+import { ResilientStore } from './stores/resilient.store.js';
 import { NoFilter, ProblemFilter } from './transport/problem.filter.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
@@ -86,9 +94,22 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   }
 }
 
-function openStore({ store }: ParsedModuleOptions): RateLimitStore | Promise<RateLimitStore> {
+/** The store of the options; one that can fail in wrappers that see to its failures. */
+async function openStore({ store, failure }: ParsedModuleOptions): Promise<RateLimitStore> {
   if (!store) return new MemoryStore();
-  if (store instanceof RateLimitStore) return store;
-  const { redis, ...options } = store;
-  return RedisStore.connect(redis, options);
+  if (store instanceof MemoryStore) return store;
+  const inner = store instanceof RateLimitStore ? store : await openRedis(store, failure.timeout);
+  const resilient = new ResilientStore(inner, { ...failure, onHealth });
+  return inner instanceof RedisStore && inner.denyCache ? new DenyCacheStore(resilient) : resilient;
+}
+
+function openRedis({ redis, ...options }: RedisOptionsOfModule, timeout: number): Promise<RedisStore> {
+  return RedisStore.connect(redis, { timeout, ...options });
+}
+
+const logger = new Logger('RateLimit');
+
+function onHealth({ status, error }: StoreHealth): void {
+  if (status === 'up') logger.log('The store answers again');
+  else logger.error(`The store does not answer, the failure mode decides: ${error?.message}`);
 }

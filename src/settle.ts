@@ -1,5 +1,6 @@
 import { type CallHandler, type ExecutionContext, HttpException, Logger, type NestInterceptor } from '@nestjs/common';
 import { type Observable, tap } from 'rxjs';
+import type { DecisionSource } from './core/decision.js';
 import { toAmount } from './core/tokens.js';
 import { chain } from './maybe-promise.js';
 import { type PlannedTake, RateLimitResolverError } from './policy-use.js';
@@ -18,7 +19,12 @@ interface Pending {
 const pending = new WeakMap<object, Pending>();
 
 /** Settles the real cost of an admitted request when it has been answered, failed, or was left by its client. */
-export function settleLater(context: ExecutionContext, takes: readonly PlannedTake[], store: RateLimitStore): void {
+export function settleLater(
+  context: ExecutionContext,
+  takes: readonly PlannedTake[],
+  store: RateLimitStore,
+  source: DecisionSource,
+): void {
   const settled = takes.filter(({ use }) => use.settle !== undefined);
   if (settled.length === 0) return;
   const started = store.clock.now();
@@ -26,7 +32,7 @@ export function settleLater(context: ExecutionContext, takes: readonly PlannedTa
   pending.set(identityOf(context), known);
   const end = (status: number) => {
     const outcome = { ...known, end: undefined, status, durationMs: store.clock.now() - started };
-    for (const take of settled) void settle(context, take, outcome, store);
+    for (const take of settled) void settle(context, take, outcome, store, source);
   };
   const connection = context.getType() === 'http' ? connectionOf(context) : undefined;
   if (!connection) {
@@ -85,12 +91,13 @@ async function settle(
   { use, take }: PlannedTake,
   outcome: Outcome,
   store: RateLimitStore,
+  source: DecisionSource,
 ): Promise<void> {
   try {
     const real = await realAmount(context, { use, take }, outcome);
     if (real === take.amount) return;
     const verb = real < take.amount ? 'put' : 'charge';
-    await store.run({ verb, takes: [{ ...take, amount: Math.abs(real - take.amount), maxWait: 0 }] });
+    await store.run({ verb, source, takes: [{ ...take, amount: Math.abs(real - take.amount), maxWait: 0 }] });
   } catch (error) {
     logger.warn(`The cost of a request could not be settled: ${(error as Error).message}`);
   }

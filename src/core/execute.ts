@@ -1,3 +1,4 @@
+import { NEVER, ROW_HEAD, ROW_LIMIT } from './answer.js';
 import {
   advance,
   type BucketState,
@@ -10,7 +11,6 @@ import {
   take,
   waitOf,
 } from './bucket-state.js';
-import { NEVER, ROW_HEAD, ROW_LIMIT } from './decision.js';
 import type { Policy } from './policy.js';
 import { replace } from './replace.js';
 import type { StoreRequest } from './request.js';

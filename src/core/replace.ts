@@ -1,4 +1,4 @@
-import { type BucketState, balanceOf } from './bucket-state.js';
+import { type BucketState, balanceOf, forget } from './bucket-state.js';
 import type { Limit } from './limit.js';
 import type { Policy } from './policy.js';
 import { admit } from './sliding-window.js';
@@ -28,7 +28,7 @@ export function checkReplace(to: Policy, strategy: ReplaceStrategy): void {
   }
 }
 
-/** Fills `target`, a new state of `to`, with what `source` holds. Both are at one instant. */
+/** Makes `target`, a state of `to`, what `source` holds; what it was is forgotten. */
 export function replace(
   from: Policy,
   source: BucketState,
@@ -36,6 +36,7 @@ export function replace(
   target: BucketState,
   strategy: ReplaceStrategy,
 ): void {
+  forget(target);
   target.at = source.at;
   target.blockedUntil = strategy === 'reset' ? 0 : source.blockedUntil;
   target.changed = true;
@@ -61,5 +62,6 @@ function carriedDebt(old: Limit, balance: number, limit: Limit, strategy: Replac
   let carried = amount;
   if (strategy === 'proportionally') carried = (amount * capacity) / (old.capacity / old.weight);
   else if (strategy === 'additive') carried = amount + Math.max(0, capacity - old.capacity / old.weight);
-  return Math.max(0, Math.ceil(limit.capacity - carried * limit.weight - 1e-6));
+  const debt = Math.ceil(limit.capacity - carried * limit.weight - 1e-6);
+  return Math.min(Math.max(0, debt), Number.MAX_SAFE_INTEGER);
 }

@@ -1,3 +1,4 @@
+import type { DecisionSource } from './decision.js';
 import type { Policy } from './policy.js';
 import type { ReplaceStrategy } from './replace.js';
 
@@ -9,6 +10,8 @@ export interface Take {
   readonly amount: number;
   /** Longest wait in line that is accepted, ms; 0 for now or never. */
   readonly maxWait: number;
+  /** What to do for this take if the store cannot answer, instead of what the store was told. */
+  readonly onStoreError?: 'local' | 'open' | 'closed';
 }
 
 /**
@@ -37,6 +40,8 @@ export interface StoreRequest {
   /** At least one; all verbs but `take`, `estimate`, `put` and `cancel` have just one. No bucket stands here twice. */
   readonly takes: readonly Take[];
   readonly actAt?: readonly number[];
+  /** Where what is given back or charged now was taken: the `source` of that answer. Default the store. */
+  readonly source?: DecisionSource;
   readonly duration?: number;
   readonly to?: Policy;
   readonly strategy?: ReplaceStrategy;
@@ -49,12 +54,11 @@ export function mergeTakes(takes: readonly Take[]): readonly Take[] {
     const index = merged.findIndex((other) => other.policy.id === take.policy.id && other.key === take.key);
     if (index < 0) merged.push(take);
     else {
-      const { policy, key, amount, maxWait } = merged[index];
+      const other = merged[index];
       merged[index] = {
-        policy,
-        key,
-        amount: amount + take.amount,
-        maxWait: Math.min(maxWait, take.maxWait),
+        ...other,
+        amount: other.amount + take.amount,
+        maxWait: Math.min(other.maxWait, take.maxWait),
       };
     }
   }

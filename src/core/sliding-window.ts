@@ -19,6 +19,14 @@ export class AdmissionLog {
   head = 0;
   sum = 0;
 
+  /** Becomes what `other` is, with the same lists. */
+  assign(other: AdmissionLog): void {
+    this.times = other.times;
+    this.amounts = other.amounts;
+    this.head = other.head;
+    this.sum = other.sum;
+  }
+
   clone(): AdmissionLog {
     const copy = new AdmissionLog();
     copy.times = this.times.slice(this.head);
@@ -28,16 +36,11 @@ export class AdmissionLog {
   }
 }
 
-/** Forgets what has left the window at `now`. */
+/** Passes over what has left the window at `now`. It stays in the lists, so that who only looks changes nothing. */
 export function expire(limit: Limit, log: AdmissionLog, now: number): void {
   const { times, amounts } = log;
   let { head } = log;
   while (head < times.length && times[head] + limit.period <= now) log.sum -= amounts[head++];
-  if (head > 32 && head * 2 > times.length) {
-    times.splice(0, head);
-    amounts.splice(0, head);
-    head = 0;
-  }
   log.head = head;
 }
 
@@ -64,6 +67,7 @@ export function windowMore(limit: Limit, log: AdmissionLog, now: number): number
 
 /** Admits `asked` at the instant `at`, which may lie ahead. */
 export function admit(limit: Limit, log: AdmissionLog, asked: number, at: number): void {
+  if (log.head > 32 && log.head * 2 > log.times.length) dropPassed(log);
   const { times, amounts } = log;
   const amount = Math.min(asked, Number.MAX_SAFE_INTEGER - log.sum);
   const time = inSlot(at, limit.slot);
@@ -97,6 +101,12 @@ export function cancelAdmission(limit: Limit, log: AdmissionLog, amount: number,
   let behind = 0;
   while (index >= log.head && log.times[index] > time) behind += log.amounts[index--];
   if (index >= log.head && amount > behind) reduce(log, index, amount - behind);
+}
+
+function dropPassed(log: AdmissionLog): void {
+  log.times.splice(0, log.head);
+  log.amounts.splice(0, log.head);
+  log.head = 0;
 }
 
 /** Takes up to `amount` from one entry; returns what it took. */

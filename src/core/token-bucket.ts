@@ -47,7 +47,8 @@ export function bucketMore(limit: Limit, debt: number, now: number): number {
  * than this limit's own), and a whole refill may be more than was missing. Only the rest of a millisecond is kept.
  */
 export function bucketTake(limit: Limit, debt: number, units: number, now: number, own: number, wait: number): number {
-  const held = own < wait || limit.period > 1 ? Math.max(debt, boundaries(limit, now, now + wait) * limit.refill) : debt;
+  const held =
+    own < wait || limit.period > 1 ? Math.max(debt, boundaries(limit, now, now + wait) * limit.refill) : debt;
   return Math.min(held + units, Number.MAX_SAFE_INTEGER);
 }
 

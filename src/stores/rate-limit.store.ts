@@ -26,13 +26,35 @@ export abstract class RateLimitStore {
     return () => {};
   }
 
+  /** Whether the store answers. */
+  health(): StoreHealth {
+    return { status: 'up' };
+  }
+
   /** Ends what the store has started: timers, own connections. */
   close(): void | Promise<void> {}
+}
+
+/** How a store is. `down` while it is not asked, because it did not answer. */
+export interface StoreHealth {
+  readonly status: 'up' | 'down';
+  /** Why it is down, and since when by the machine's clock (ms). */
+  readonly error?: Error;
+  readonly since?: number;
 }
 
 /** The store could not answer. Never a refusal. */
 export class RateLimitStoreError extends Error {
   override readonly name = 'RateLimitStoreError';
+
+  /** `bucket`: only what was asked for cannot be read; the store itself is well. */
+  constructor(
+    message: string,
+    readonly scope: 'store' | 'bucket' = 'store',
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
 }
 
 /** The verbs after which somebody who waits for tokens should look again. */

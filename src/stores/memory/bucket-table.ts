@@ -28,6 +28,7 @@ export class BucketTable {
   private readonly logs: (AdmissionLog | undefined)[][] = [];
   private readonly windowed: boolean;
   private readonly blocked = new Map<number, number>();
+  private readonly blockEnds = new DueHeap();
   private readonly heap = new DueHeap();
   private readonly boxes: OpenBucket[] = [];
   private readonly scratch: BucketState;
@@ -45,7 +46,7 @@ export class BucketTable {
 
   /**
    * The state of a key's bucket, to be changed and given to `save`. It is a copy in one of the table's own boxes (box
-   * `box`), so it lives until that box is opened again; logs are shared with the table.
+   * `box`), so it lives until that box is opened again; the lists of its logs are shared with the table.
    */
   open(key: string, box: number): OpenBucket {
     this.boxes[box] ??= { ...newState(this.policy), slot: NO_SLOT, key };
@@ -73,28 +74,34 @@ export class BucketTable {
       this.cells = cells;
     }
     this.write(bucket);
-    if (bucket.blockedUntil > 0) this.blocked.set(slot, bucket.blockedUntil);
+    if (bucket.blockedUntil > 0) this.block(slot, bucket.blockedUntil);
     else this.heap.add(slot, this.dueOf(bucket));
   }
 
-  /** Writes a kept bucket back. */
-  write({ slot, at, debts, logs }: OpenBucket): void {
+  /**
+   * Writes a kept bucket back; returns whether it still stands where it belongs. It does not if it is or was blocked,
+   * or if its clock was set back, which may bring its end nearer.
+   */
+  write({ slot, at, blockedUntil, debts, logs }: OpenBucket): boolean {
     const { cells } = this;
     let cell = slot * this.width;
+    const setBack = at < cells[cell];
     cells[cell++] = at;
     for (let i = 0; i < debts.length; i++) cells[cell++] = debts[i];
-    if (this.windowed) this.logs[slot] = logs.slice();
+    if (this.windowed) {
+      this.logs[slot] ??= [];
+      for (let i = 0; i < logs.length; i++) copyLog(logs[i], this.logs[slot], i);
+    }
+    return !setBack && blockedUntil === 0 && !this.blocked.has(slot);
   }
 
   /** Puts a kept bucket where it belongs after a change that may have brought its end nearer, blocked or unblocked it. */
   settle(bucket: OpenBucket): void {
     const { slot, blockedUntil } = bucket;
-    const wasBlocked = this.blocked.has(slot);
     if (blockedUntil > 0) {
-      if (!wasBlocked) this.heap.remove(slot);
-      this.blocked.set(slot, blockedUntil);
-    } else if (wasBlocked) {
-      this.blocked.delete(slot);
+      if (!this.blocked.has(slot)) this.heap.remove(slot);
+      this.block(slot, blockedUntil);
+    } else if (this.endBlock(slot)) {
       this.heap.add(slot, this.dueOf(bucket));
     } else {
       this.heap.move(slot, this.dueOf(bucket));
@@ -103,7 +110,7 @@ export class BucketTable {
 
   /** Forgets a bucket; returns 1, how many that are. */
   delete(slot: number): number {
-    if (!this.blocked.delete(slot)) this.heap.remove(slot);
+    if (!this.endBlock(slot)) this.heap.remove(slot);
     this.slots.delete(this.keys[slot]);
     this.keys[slot] = '';
     if (this.windowed) this.logs[slot] = [];
@@ -114,7 +121,11 @@ export class BucketTable {
   /** Looks at up to `most` buckets that may be full at `now` and forgets those that are; returns how many these were. */
   sweep(now: number, most: number): number {
     let forgotten = 0;
-    for (const [slot, until] of this.blocked) if (until <= now) this.unblock(slot);
+    for (let looked = 0; looked < most && this.blockEnds.firstDue <= now; looked++) {
+      const { first } = this.blockEnds;
+      this.endBlock(first);
+      this.heap.add(first, this.due(first));
+    }
     for (let looked = 0; looked < most && this.heap.firstDue <= now; looked++) {
       const { first } = this.heap;
       const due = this.due(first);
@@ -145,15 +156,7 @@ export class BucketTable {
       this.nearest();
       return this.delete(this.heap.first);
     }
-    let earliest: number | undefined;
-    let end = Infinity;
-    for (const [slot, until] of this.blocked) {
-      if (until < end) {
-        earliest = slot;
-        end = until;
-      }
-    }
-    return earliest === undefined ? 0 : this.delete(earliest);
+    return this.blockEnds.size > 0 ? this.delete(this.blockEnds.first) : 0;
   }
 
   /** Copies a slot into `state`; without a slot, a full bucket. */
@@ -173,14 +176,21 @@ export class BucketTable {
     let cell = slot * this.width;
     state.at = cells[cell++];
     for (let i = 0; i < debts.length; i++) debts[i] = cells[cell++];
-    if (this.windowed) for (let i = 0; i < logs.length; i++) logs[i] = this.logs[slot][i];
+    if (this.windowed) for (let i = 0; i < logs.length; i++) copyLog(this.logs[slot][i], logs, i);
     if (this.blocked.size > 0) state.blockedUntil = this.blocked.get(slot) ?? 0;
   }
 
-  private unblock(slot: number): void {
-    this.blocked.delete(slot);
-    this.load(slot, this.scratch);
-    this.heap.add(slot, this.dueOf(this.scratch));
+  private block(slot: number, until: number): void {
+    if (this.blocked.has(slot)) this.blockEnds.move(slot, until);
+    else this.blockEnds.add(slot, until);
+    this.blocked.set(slot, until);
+  }
+
+  /** Returns whether it was blocked. */
+  private endBlock(slot: number): boolean {
+    if (!this.blocked.delete(slot)) return false;
+    this.blockEnds.remove(slot);
+    return true;
   }
 
   private due(slot: number): number {
@@ -191,4 +201,14 @@ export class BucketTable {
   private dueOf(state: BucketState): number {
     return state.at + lifetime(this.policy, state, state.at);
   }
+}
+
+/** Makes `logs[i]` the same as `from`, in a log of its own: passing over old entries in one does not reach the other. */
+function copyLog(from: AdmissionLog | undefined, logs: (AdmissionLog | undefined)[], i: number): void {
+  if (!from) {
+    logs[i] = undefined;
+    return;
+  }
+  logs[i] ??= new AdmissionLog();
+  logs[i].assign(from);
 }

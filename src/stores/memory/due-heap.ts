@@ -24,7 +24,8 @@ export class DueHeap {
       this.dues = grown(this.dues, new Float64Array(this.size * 2));
       this.slots = grown(this.slots, new Uint32Array(this.size * 2));
     }
-    if (slot >= this.places.length) this.places = grown(this.places, new Uint32Array(this.places.length * 2));
+    // Slots need not come in order: those of blocked buckets come later.
+    if (slot >= this.places.length) this.places = grown(this.places, new Uint32Array(slot * 2));
     this.rise(this.size++, slot, due);
   }
 

@@ -1,6 +1,7 @@
+import { toAnswer } from '../../core/answer.js';
 import { lifetime } from '../../core/bucket-state.js';
 import { type Clock, every, systemClock } from '../../core/clock.js';
-import { type StoreAnswer, toAnswer } from '../../core/decision.js';
+import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import { execute } from '../../core/execute.js';
 import { reject } from '../../core/option-error.js';
 import type { Policy } from '../../core/policy.js';
@@ -51,7 +52,7 @@ export class MemoryStore extends RateLimitStore {
     return this.count;
   }
 
-  override run(request: StoreRequest): StoreAnswer {
+  override run(request: StoreRequest, source: DecisionSource = 'store'): StoreAnswer {
     const { takes, verb, to } = request;
     const now = this.clock.now();
     const { opened, row } = this;
@@ -66,9 +67,10 @@ export class MemoryStore extends RateLimitStore {
       for (let i = 0; i < count; i++) {
         if (opened[i].changed) this.save(i < takes.length ? takes[i].policy : (to as Policy), opened[i], verb, now);
       }
-      if (GIVING_VERBS.has(verb)) for (const { policy, key } of takes) this.subscriptions.notify(nameOf(policy, key));
     }
-    return toAnswer(takes, row, 'store');
+    const answer = toAnswer(takes, row, source);
+    if (GIVING_VERBS.has(verb)) for (const { policy, key } of takes) this.subscriptions.notify(nameOf(policy, key));
+    return answer;
   }
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {
@@ -96,9 +98,9 @@ export class MemoryStore extends RateLimitStore {
   private save(policy: Policy, bucket: OpenBucket, verb: Verb, now: number): void {
     const table = this.tableOf(policy);
     if (table.has(bucket)) {
-      table.write(bucket);
+      const settled = table.write(bucket);
       // A take only moves the end of a bucket away; the table looks again when the old one comes.
-      if (verb !== 'take' || bucket.blockedUntil > 0) {
+      if (verb !== 'take' || !settled) {
         if (lifetime(policy, bucket, bucket.at) === 0) this.count -= table.delete(bucket.slot);
         else table.settle(bucket);
       }
@@ -138,7 +140,7 @@ export class MemoryStore extends RateLimitStore {
   }
 }
 
-/** Lets the state be changed without the table's logs being changed. */
+/** Lets the state be changed without the table's lists being changed. */
 function keepLogs(state: OpenBucket): void {
   for (let i = 0; i < state.logs.length; i++) state.logs[i] = state.logs[i]?.clone();
 }

@@ -1,4 +1,4 @@
-import { ROW_HEAD } from '../../core/decision.js';
+import { ROW_HEAD } from '../../core/answer.js';
 import type { StoreRequest, Take } from '../../core/request.js';
 
 type Row = readonly number[];

@@ -9,7 +9,9 @@ export interface RedisClient {
   eval(script: string, keyCount: number, ...args: string[]): Promise<unknown>;
   subscribe(...channels: string[]): Promise<unknown>;
   unsubscribe(...channels: string[]): Promise<unknown>;
+  time(): Promise<readonly (number | string)[]>;
   on(event: string, listener: (...args: string[]) => void): unknown;
+  removeListener(event: string, listener: (...args: string[]) => void): unknown;
   disconnect(): void;
 }
 

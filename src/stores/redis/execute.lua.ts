@@ -6,13 +6,15 @@ export const EXECUTE_LUA = `
 -- Carries requests out on buckets, one after the other, at one instant.
 -- KEYS     the buckets' keys
 -- ARGV[1]  numbers, separated by spaces:
---   now in ms (-1: the server's time), least TTL in ms
+--   now in ms (-1: the server's time), least TTL in ms, latest server time in ms (-1: any)
 --   number of policies; of each: block in ms, number of limits; of each limit:
 --     kind (0 bucket, 1 window), capacity, weight, refill, period, slot
 --   then requests to the end; of each: verb, number of takes; of each take:
 --     policy, key (both from 1), amount, maxWait in ms (-1: any)
---   and behind the takes: cancel: actAt per take; block: duration; replace: policy, key, strategy
--- Reply    the rows of all requests behind each other, integers (see decision.ts)
+--   and how many more words, and these: cancel: actAt per take; block: duration;
+--     replace: policy, key, strategy, for each new limit the old one that it takes over from (0: none)
+-- Reply    the rows of all requests behind each other, integers (see decision.ts); of a request whose buckets cannot be
+--          read one text instead, which tells why; and if it came too late only -1 and the server's time: nothing was done
 local TAKE, ESTIMATE, CHARGE, TAKE_UP_TO, PUT, CANCEL, RESET, BLOCK, UNBLOCK, REPLACE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MOST_EXACT, EXACT_WINDOW = 1000, 9007199254740991, 256, 128
 local INFINITY, NEVER = math.huge, -1
@@ -26,11 +28,11 @@ local function word()
   return words[place]
 end
 
-local now, leastTtl = word(), word()
-if now < 0 then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + floor(time[2] / 1000)
-end
+local now, leastTtl, latest = word(), word(), word()
+local serverTime = redis.call('TIME')
+local serverNow = serverTime[1] * 1000 + floor(serverTime[2] / 1000)
+if latest >= 0 and serverNow > latest then return { -1, serverNow } end
+if now < 0 then now = serverNow end
 
 local policies = {}
 for p = 1, word() do
@@ -346,7 +348,8 @@ local function carriedDebt(old, balance, limit, strategy)
   local carried = amount
   if strategy == 2 then carried = (amount * capacity) / (old.capacity / old.weight)
   elseif strategy == 3 then carried = amount + max(0, capacity - old.capacity / old.weight) end
-  return max(0, ceil(limit.capacity - carried * limit.weight - 1e-6))
+  local debt = ceil(limit.capacity - carried * limit.weight - 1e-6)
+  return min(max(0, debt), MAX_SAFE_INTEGER)
 end
 
 local function replace(from, source, to, target, strategy, matches)
@@ -449,7 +452,7 @@ local function decide(takes)
   end
 end
 
-local function execute(verb, takes)
+local function execute(verb, takes, more)
   if verb == TAKE then return decide(takes) end
   if verb == ESTIMATE then
     for _, t in ipairs(takes) do t.state = copy(t.state) end
@@ -466,19 +469,17 @@ local function execute(verb, takes)
   elseif verb == PUT then
     for _, t in ipairs(takes) do give(t.policy, t.state, t.amount) end
   elseif verb == CANCEL then
-    for _, t in ipairs(takes) do cancel(t.policy, t.state, t.amount, word()) end
+    for i, t in ipairs(takes) do cancel(t.policy, t.state, t.amount, more[i]) end
   elseif verb == BLOCK then
-    state.blockedUntil = state.at + word()
+    state.blockedUntil = state.at + more[1]
     state.changed = true
   elseif verb == UNBLOCK then
     state.changed = state.changed or state.blockedUntil > 0
     state.blockedUntil = 0
   elseif verb == REPLACE then
-    local to = policies[word()]
-    local target = open(to, word())
-    local strategy, matches = word(), {}
-    for i = 1, #to do matches[i] = word() end
-    replace(policy, state, to, target, strategy, matches)
+    local to, target, matches = takes.target.policy, takes.target.state, {}
+    for i = 1, #to do matches[i] = more[3 + i] end
+    replace(policy, state, to, target, more[3], matches)
     forget(policy, state)
     state.changed = true
   elseif verb == RESET then
@@ -493,13 +494,24 @@ local function execute(verb, takes)
   end
 end
 
+local function openAll(takes)
+  for _, t in ipairs(takes) do t.state = open(t.policy, t.key) end
+end
+
 while place < #words do
   local verb, takes = word(), {}
-  for i = 1, word() do
-    local policy = policies[word()]
-    takes[i] = { policy = policy, state = open(policy, word()), amount = word(), maxWait = word() }
+  for i = 1, word() do takes[i] = { policy = policies[word()], key = word(), amount = word(), maxWait = word() } end
+  local more = {}
+  for i = 1, word() do more[i] = word() end
+  if verb == REPLACE then takes.target = { policy = policies[more[1]], key = more[2] } end
+  -- A key that holds something else spoils its own request only: nothing has been changed by then.
+  local readable, problem = pcall(openAll, takes)
+  if readable and takes.target then readable, problem = pcall(openAll, { takes.target }) end
+  if readable then
+    execute(verb, takes, more)
+  else
+    push(type(problem) == 'table' and problem.err or tostring(problem))
   end
-  execute(verb, takes)
 end
 for _, state in pairs(opened) do
   if state.changed then save(state) end

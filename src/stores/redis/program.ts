@@ -26,23 +26,28 @@ export class Program {
 
   constructor(private readonly keyOf: (policy: Policy, key: string) => string) {}
 
-  add({ verb, takes, actAt, duration, to, strategy }: StoreRequest): void {
+  add(request: StoreRequest): void {
+    const { verb, takes } = request;
     let words = ` ${VERBS.indexOf(verb) + 1} ${takes.length}`;
     for (const { policy, key, amount, maxWait } of takes) {
       words += ` ${this.policy(policy)} ${this.key(policy, key)} ${amount} ${maxWait === Infinity ? -1 : maxWait}`;
     }
-    if (verb === 'cancel') words += ` ${(actAt ?? []).join(' ')}`;
-    if (verb === 'block') words += ` ${duration}`;
-    if (verb === 'replace' && to && strategy) {
-      const matches = matchLimits(takes[0].policy, to).map((index) => index + 1);
-      words += ` ${this.policy(to)} ${this.key(to, takes[0].key)} ${STRATEGIES.indexOf(strategy)} ${matches.join(' ')}`;
-    }
-    this.requests += words;
+    const more = this.more(request);
+    this.requests += `${words} ${more.length}${more.map((word) => ` ${word}`).join('')}`;
   }
 
-  /** The argument. `now` is -1 for the server's own time. */
-  argument(now: number, leastTtl: number): string {
-    return `${now} ${leastTtl} ${this.policies.size}${this.definitions}${this.requests}`;
+  /** What a verb needs besides its takes. */
+  private more({ verb, takes, actAt, duration, to, strategy }: StoreRequest): readonly (number | undefined)[] {
+    if (verb === 'cancel') return actAt ?? [];
+    if (verb === 'block') return [duration];
+    if (verb !== 'replace' || !to || !strategy) return [];
+    const matches = matchLimits(takes[0].policy, to).map((index) => index + 1);
+    return [this.policy(to), this.key(to, takes[0].key), STRATEGIES.indexOf(strategy), ...matches];
+  }
+
+  /** The argument. `now` is -1 for the server's own time, `latest` is -1 for any. */
+  argument(now: number, leastTtl: number, latest: number): string {
+    return `${now} ${leastTtl} ${latest} ${this.policies.size}${this.definitions}${this.requests}`;
   }
 
   private key(policy: Policy, key: string): number {

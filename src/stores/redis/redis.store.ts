@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { RedisOptions } from 'ioredis';
+import { rowLength, toAnswer } from '../../core/answer.js';
 import { type Clock, systemClock } from '../../core/clock.js';
-import { rowLength, type StoreAnswer, toAnswer } from '../../core/decision.js';
+import type { StoreAnswer } from '../../core/decision.js';
 import { checkNames, reject } from '../../core/option-error.js';
 import type { Policy } from '../../core/policy.js';
 import type { StoreRequest } from '../../core/request.js';
@@ -12,6 +13,7 @@ import { isClient, listenerOf, openClient, type RedisClient, type RedisTarget } 
 import { EXECUTE_LUA } from './execute.lua.js';
 import { redisKey, tagOf } from './key.js';
 import { Program } from './program.js';
+import { ServerTime } from './server-time.js';
 
 export interface RedisStoreOptions {
   /** A connection of ioredis: a `Redis` or a `Cluster`. It is not closed by the store. */
@@ -20,18 +22,27 @@ export interface RedisStoreOptions {
   prefix?: string;
   /** `true` keeps users' keys (addresses, names) out of Redis: all are hashed. Default `false`. */
   hashKeys?: boolean;
+  /** `false`: every refusal is asked for. Default `true`: the module remembers a refusal until its `retryAfter`. */
+  denyCache?: boolean;
   /** `false` sends each decision by itself; default `true`: those of one turn of the event loop go together. */
   batch?: boolean;
+  /**
+   * A request that reaches the server later than this does nothing (ms; default: none). So what a caller has given up
+   * never takes tokens later, however long it was under way. The module sets `failure.timeout`.
+   */
+  timeout?: number;
   /** For tests. Default: the time of the Redis server. */
   clock?: Clock;
 }
 
 /** Names of all options but `client`. */
-export const REDIS_OPTIONS = ['prefix', 'hashKeys', 'batch', 'clock'];
+export const REDIS_OPTIONS = ['prefix', 'hashKeys', 'denyCache', 'batch', 'timeout', 'clock'];
 const SHA = createHash('sha1').update(EXECUTE_LUA).digest('hex');
 /** Redis expires keys by its own time; with another clock none may go before its end by that clock. */
 const LEAST_TTL_OF_INJECTED_CLOCK = 60_000;
 const MOST_IN_BATCH = 128;
+/** The reply to a request that came too late. */
+const LATE = -1;
 
 interface Pending {
   readonly request: StoreRequest;
@@ -45,11 +56,14 @@ interface Pending {
  */
 export class RedisStore extends RateLimitStore {
   readonly clock: Clock;
+  readonly denyCache: boolean;
   private readonly client: RedisClient;
   private readonly prefix: string;
   private readonly hashKeys: boolean;
   private readonly batch: boolean;
+  private readonly timeout: number;
   private readonly injectedClock: Clock | undefined;
+  private readonly serverTime = new ServerTime(systemClock);
   private readonly subscriptions = new Subscriptions();
   private readonly keyOf = (policy: Policy, key: string) => redisKey(this.prefix, tagOf(key, this.hashKeys), policy);
   private owned = false;
@@ -59,7 +73,7 @@ export class RedisStore extends RateLimitStore {
   constructor(options: RedisStoreOptions) {
     super();
     checkNames(options, ['client', ...REDIS_OPTIONS]);
-    const { client, prefix = 'rl:', hashKeys = false, batch = true, clock } = options;
+    const { client, prefix = 'rl:', hashKeys = false, batch = true, timeout = Infinity, clock } = options;
     if (!isClient(client)) reject('client', 'a Redis or Cluster of ioredis', client);
     if (typeof prefix !== 'string' || !/^[\x21-\x7a|~]{0,64}$/.test(prefix)) {
       reject('prefix', 'printable ASCII without spaces and braces, at most 64 characters', prefix);
@@ -68,8 +82,13 @@ export class RedisStore extends RateLimitStore {
     this.prefix = prefix;
     this.hashKeys = hashKeys;
     this.batch = batch;
+    this.denyCache = options.denyCache ?? true;
+    this.timeout = timeout;
     this.injectedClock = clock;
     this.clock = clock ?? systemClock;
+    if (timeout === Infinity || clock) return;
+    client.on('ready', this.learnTime);
+    void this.learnTime();
   }
 
   /** A store on a connection of its own (url or options of ioredis), or on yours. */
@@ -113,9 +132,18 @@ export class RedisStore extends RateLimitStore {
   }
 
   override close(): void {
+    this.client.removeListener('ready', this.learnTime);
     this.listener?.disconnect();
     if (this.owned) this.client.disconnect();
   }
+
+  /** Asks for the server's time before the first request needs it, and again after each reconnection. */
+  private readonly learnTime = async (): Promise<void> => {
+    const sent = systemClock.now();
+    const [seconds, micros] = await this.client.time().catch(() => []);
+    if (seconds !== undefined)
+      this.serverTime.correct(Number(seconds) * 1000 + Math.floor(Number(micros) / 1000), sent);
+  };
 
   private readonly flush = (): void => {
     const { queue } = this;
@@ -134,24 +162,33 @@ export class RedisStore extends RateLimitStore {
   }
 
   /** One run of the script for all of `pending`. Never rejects: each of them is told. */
-  private async send(pending: readonly Pending[]): Promise<void> {
+  private async send(pending: readonly Pending[], again = false): Promise<void> {
+    const sent = systemClock.now();
     try {
-      const program = new Program(this.keyOf);
-      for (const { request } of pending) program.add(request);
-      const clock = this.injectedClock;
-      const argument = program.argument(clock ? clock.now() : -1, clock ? LEAST_TTL_OF_INJECTED_CLOCK : 0);
-      const reply = await this.evaluate(program.keys, argument);
-      answer(pending, reply);
+      const reply = await this.evaluate(pending);
+      const late = Array.isArray(reply) && reply[0] === LATE ? Number(reply[1]) : undefined;
+      if (late === undefined) {
+        const serverNow = deal(pending, reply);
+        if (serverNow !== undefined && !this.injectedClock) this.serverTime.heard(serverNow, sent);
+        return;
+      }
+      // Either it was too long under way, or the server's clock is not what it was thought to be.
+      this.serverTime.correct(late, sent);
+      if (again || systemClock.now() - sent > this.timeout) throw new RateLimitStoreError('Redis was asked too late');
+      return this.send(pending, true);
     } catch (error) {
-      const failure =
-        error instanceof RateLimitStoreError
-          ? error
-          : new RateLimitStoreError(`Redis did not answer: ${(error as Error).message}`, { cause: error });
+      const failure = storeError(error);
       for (const { reject } of pending) reject(failure);
     }
   }
 
-  private async evaluate(keys: readonly string[], argument: string): Promise<unknown> {
+  private async evaluate(pending: readonly Pending[]): Promise<unknown> {
+    const program = new Program(this.keyOf);
+    for (const { request } of pending) program.add(request);
+    const { keys } = program;
+    const { injectedClock: clock, timeout } = this;
+    const latest = timeout === Infinity ? -1 : this.serverTime.latest(timeout);
+    const argument = program.argument(clock ? clock.now() : -1, clock ? LEAST_TTL_OF_INJECTED_CLOCK : 0, latest);
     try {
       return await this.client.evalsha(SHA, keys.length, ...keys, argument);
     } catch (error) {
@@ -173,16 +210,42 @@ function groupByKey(queue: readonly Pending[]): Pending[][] {
   return [...groups.values()];
 }
 
-/** Cuts the reply into rows and gives each caller his. */
-function answer(pending: readonly Pending[], reply: unknown): void {
-  const length = pending.reduce((sum, { request }) => sum + rowLength(request.takes), 0);
-  if (!Array.isArray(reply) || reply.length !== length || !reply.every(Number.isSafeInteger)) {
-    throw new RateLimitStoreError(`Redis replied what the script cannot have: ${JSON.stringify(reply)?.slice(0, 100)}`);
-  }
+/** Cuts the reply and gives each caller his row, or the text that tells why there is none; returns the server's time. */
+function deal(pending: readonly Pending[], reply: unknown): number | undefined {
+  const replies = Array.isArray(reply) ? reply : [];
+  const rows: (readonly number[] | string)[] = [];
   let start = 0;
-  for (const { request, resolve } of pending) {
+  for (const { request } of pending) {
     const end = start + rowLength(request.takes);
-    resolve(reply.slice(start, end));
-    start = end;
+    const row =
+      typeof replies[start] === 'string' && Number.isNaN(Number(replies[start]))
+        ? String(replies[start])
+        : replies.slice(start, end).map(Number);
+    if (typeof row !== 'string' && (row.length < end - start || !row.every(Number.isSafeInteger))) throw garbage(reply);
+    rows.push(row);
+    start = typeof row === 'string' ? start + 1 : end;
   }
+  if (start !== replies.length) throw garbage(reply);
+  let serverNow: number | undefined;
+  for (const [i, { resolve, reject }] of pending.entries()) {
+    const row = rows[i];
+    if (typeof row === 'string') {
+      reject(new RateLimitStoreError(`The bucket cannot be read: ${row}`, 'bucket'));
+    } else {
+      serverNow = row[3];
+      resolve(row);
+    }
+  }
+  return serverNow;
+}
+
+function garbage(reply: unknown): RateLimitStoreError {
+  return new RateLimitStoreError(
+    `Redis replied what the script cannot have: ${String(JSON.stringify(reply)).slice(0, 100)}`,
+  );
+}
+
+function storeError(error: unknown): RateLimitStoreError {
+  if (error instanceof RateLimitStoreError) return error;
+  return new RateLimitStoreError(`Redis did not answer: ${(error as Error).message}`, 'store', { cause: error });
 }

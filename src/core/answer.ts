@@ -1,0 +1,146 @@
+import type { DecisionSource, LimitState, StoreAnswer } from './decision.js';
+import type { Take } from './request.js';
+import { AMOUNT_PER_TOKEN } from './tokens.js';
+
+/*
+ * The answer as a row of numbers, as the Lua twin replies it:
+ *   allowed (0 or 1), delay, amount taken, the store's now,
+ *   then for each take: its own wait, and for each of its limits: balance in units, retryAfter, resetAfter, moreAfter.
+ * Times are ms, -1 for never.
+ */
+export const ROW_HEAD = 4;
+export const ROW_LIMIT = 4;
+export const NEVER = -1;
+
+/** How many numbers the row for `takes` has. */
+export function rowLength(takes: readonly Take[]): number {
+  return takes.reduce((length, take) => length + 1 + ROW_LIMIT * take.policy.limits.length, ROW_HEAD);
+}
+
+class Answer implements StoreAnswer {
+  constructor(
+    readonly allowed: boolean,
+    readonly policy: string,
+    readonly limit: number,
+    readonly remaining: number,
+    readonly retryAfter: number,
+    readonly resetAfter: number,
+    readonly delay: number,
+    readonly source: DecisionSource,
+    readonly balance: number,
+    readonly taken: number,
+    readonly actAt: readonly number[] | undefined,
+    private readonly moreAfter: number,
+    private readonly several: readonly LimitState[] | undefined,
+  ) {}
+
+  /** With one limit it says what the decision says, so it is only made when asked for. */
+  get limits(): readonly LimitState[] {
+    return (
+      this.several ?? [
+        {
+          name: this.policy,
+          limit: this.limit,
+          remaining: this.remaining,
+          retryAfter: this.retryAfter,
+          resetAfter: this.resetAfter,
+          moreAfter: this.moreAfter,
+        },
+      ]
+    );
+  }
+}
+
+/** Reads a row of numbers. */
+export function toAnswer(takes: readonly Take[], row: ArrayLike<number>, source: DecisionSource): StoreAnswer {
+  const allowed = row[0] === 1;
+  const delay = row[1];
+  const taken = row[2] / AMOUNT_PER_TOKEN;
+  const first = takes[0].policy;
+  if (takes.length === 1 && first.limits.length === 1) {
+    const limit = first.limits[0];
+    const balance = row[5] / (limit.weight * AMOUNT_PER_TOKEN);
+    return new Answer(
+      allowed,
+      first.name,
+      limit.size,
+      balance > 0 ? balance : 0,
+      timeOf(row[6]),
+      timeOf(row[7]),
+      delay,
+      source,
+      balance,
+      taken,
+      delay > 0 ? [row[3] + row[4]] : undefined,
+      timeOf(row[8]),
+      undefined,
+    );
+  }
+  const limits: LimitState[] = [];
+  let nearest = 0;
+  let longest = 0;
+  let balance = Infinity;
+  let resetAfter = 0;
+  let index = ROW_HEAD;
+  for (const { policy } of takes) {
+    index++;
+    for (let i = 0; i < policy.limits.length; i++, index += ROW_LIMIT) {
+      const left = row[index] / (policy.limits[i].weight * AMOUNT_PER_TOKEN);
+      const retry = timeOf(row[index + 1]);
+      const reset = timeOf(row[index + 2]);
+      if (left < balance) {
+        balance = left;
+        nearest = limits.length;
+      }
+      if (limits.length > 0 && retry > limits[longest].retryAfter) longest = limits.length;
+      if (reset > resetAfter) resetAfter = reset;
+      limits.push({
+        name: policy.labels[i],
+        limit: policy.limits[i].size,
+        remaining: left > 0 ? left : 0,
+        retryAfter: retry,
+        resetAfter: reset,
+        moreAfter: timeOf(row[index + 3]),
+      });
+    }
+  }
+  const { retryAfter } = limits[longest];
+  return new Answer(
+    allowed,
+    limits[retryAfter > 0 ? longest : nearest].name,
+    limits[nearest].limit,
+    limits[nearest].remaining,
+    retryAfter,
+    resetAfter,
+    delay,
+    source,
+    balance,
+    taken,
+    delay > 0 ? waits(takes, row).map((wait) => row[3] + wait) : undefined,
+    0,
+    limits,
+  );
+}
+
+/** The row of buckets that nobody has asked: all full, and the request allowed. */
+export function openRow(takes: readonly Take[], now: number): readonly number[] {
+  const row = [1, 0, takes[0].amount, now];
+  for (const { policy } of takes) {
+    row.push(0);
+    for (const limit of policy.limits) row.push(limit.capacity, 0, 0, 0);
+  }
+  return row;
+}
+
+function timeOf(ms: number): number {
+  return ms === NEVER ? Infinity : ms;
+}
+
+function waits(takes: readonly Take[], row: ArrayLike<number>): number[] {
+  let index = ROW_HEAD;
+  return takes.map((take) => {
+    const wait = row[index];
+    index += 1 + ROW_LIMIT * take.policy.limits.length;
+    return wait;
+  });
+}

@@ -1,0 +1,65 @@
+import { type Clock, later } from '../core/clock.js';
+
+interface Deadline {
+  readonly due: number;
+  readonly pass: () => void;
+  over: boolean;
+}
+
+/**
+ * Deadlines of one length, so that the first to be set is the first to pass: a queue behind one timer, however many
+ * there are. `set` returns the way to end one; that tells whether it was in time.
+ */
+export class Deadlines {
+  private readonly queue: Deadline[] = [];
+  private head = 0;
+  private waiting = false;
+
+  constructor(
+    private readonly length: number,
+    private readonly clock: Clock,
+  ) {}
+
+  set(pass: () => void): () => boolean {
+    const deadline = { due: this.clock.now() + this.length, pass, over: false };
+    this.queue.push(deadline);
+    this.wait();
+    return () => {
+      const inTime = !deadline.over;
+      deadline.over = true;
+      return inTime;
+    };
+  }
+
+  private wait(): void {
+    if (this.waiting) return;
+    while (this.head < this.queue.length && this.queue[this.head].over) this.head++;
+    if (this.head === this.queue.length) {
+      this.queue.length = 0;
+      this.head = 0;
+      return;
+    }
+    this.waiting = true;
+    later(Math.max(1, this.queue[this.head].due - this.clock.now()), () => {
+      // One more turn: an answer that has arrived meanwhile, while this process was busy, is in time.
+      setImmediate(() => this.check());
+    });
+  }
+
+  private check(): void {
+    this.waiting = false;
+    const now = this.clock.now();
+    for (; this.head < this.queue.length; this.head++) {
+      const deadline = this.queue[this.head];
+      if (deadline.over) continue;
+      if (deadline.due > now) break;
+      deadline.over = true;
+      deadline.pass();
+    }
+    if (this.head > 1024) {
+      this.queue.splice(0, this.head);
+      this.head = 0;
+    }
+    this.wait();
+  }
+}

@@ -1,0 +1,138 @@
+import { openRow, toAnswer } from '../core/answer.js';
+import { type Clock, systemClock } from '../core/clock.js';
+import type { StoreAnswer } from '../core/decision.js';
+import { dividePolicy, type Policy } from '../core/policy.js';
+import type { StoreRequest, Take } from '../core/request.js';
+import { Breaker } from './breaker.js';
+import { Deadlines } from './deadlines.js';
+import { MemoryStore } from './memory/memory.store.js';
+import { RateLimitStore, RateLimitStoreError, type StoreHealth } from './rate-limit.store.js';
+
+export interface ResilienceOptions {
+  readonly mode: 'local' | 'open' | 'closed';
+  /** ms within which a decision is given. */
+  readonly timeout: number;
+  /** Processes that share the limits: alone, each has its part of them. */
+  readonly instances: number;
+  /** Told when the store goes down and comes up again. */
+  readonly onHealth?: (health: StoreHealth) => void;
+}
+
+/** These must last, so they are not done by halves: they reject when the store is away. */
+const LASTING_VERBS: ReadonlySet<string> = new Set(['reset', 'block', 'unblock', 'replace']);
+
+/**
+ * A store around a store that may fail: gives each decision within the timeout, whatever the other does. When it does
+ * not answer, the failure mode decides; when it keeps not answering, it is not asked for a while.
+ */
+export class ResilientStore extends RateLimitStore {
+  readonly clock: Clock;
+  private readonly deadlines: Deadlines;
+  private readonly breaker = new Breaker(systemClock);
+  private readonly divided = new WeakMap<Policy, Policy>();
+  private local: MemoryStore | undefined;
+  private lastError: Error | undefined;
+
+  constructor(
+    readonly store: RateLimitStore,
+    private readonly options: ResilienceOptions,
+  ) {
+    super();
+    this.clock = store.clock;
+    this.deadlines = new Deadlines(options.timeout, systemClock);
+  }
+
+  override run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
+    // What was taken while the store was away is not in the store.
+    if (request.source === 'fallback') return this.inMemory(request);
+    if (request.source === 'open') return this.unasked(request);
+    if (!this.breaker.admits()) {
+      return this.withoutStore(request, new RateLimitStoreError(`The store is down: ${this.lastError?.message}`));
+    }
+    return new Promise((resolve, reject) => {
+      const fail = (error: unknown) => {
+        this.note(error);
+        try {
+          resolve(this.withoutStore(request, error));
+        } catch (refused) {
+          reject(refused);
+        }
+      };
+      const inTime = this.deadlines.set(() =>
+        fail(new RateLimitStoreError(`No answer within ${this.options.timeout} ms`)),
+      );
+      this.ask(request).then(
+        (answer) => {
+          if (inTime()) {
+            if (this.breaker.succeeded()) this.recover();
+            resolve(answer);
+          } else if (request.verb === 'take' && answer.delay > 0) {
+            // A place in line that nobody will come for.
+            this.ask({ verb: 'cancel', takes: request.takes, actAt: answer.actAt }).catch(() => {});
+          }
+        },
+        (error) => {
+          if (inTime()) fail(error);
+        },
+      );
+    });
+  }
+
+  override subscribe(policy: Policy, key: string, listener: () => void): () => void {
+    return this.store.subscribe(policy, key, listener);
+  }
+
+  override health(): StoreHealth {
+    const { openSince } = this.breaker;
+    return openSince === undefined ? this.store.health() : { status: 'down', error: this.lastError, since: openSince };
+  }
+
+  override async close(): Promise<void> {
+    this.local?.close();
+    await this.store.close();
+  }
+
+  private async ask(request: StoreRequest): Promise<StoreAnswer> {
+    return this.store.run(request);
+  }
+
+  /** An error of the store counts against it; one of a single bucket, or of the request, does not. */
+  private note(error: unknown): void {
+    if (!(error instanceof RateLimitStoreError) || error.scope === 'bucket') return;
+    this.lastError = error;
+    if (this.breaker.failed()) this.options.onHealth?.(this.health());
+  }
+
+  private recover(): void {
+    this.local?.close();
+    this.local = undefined;
+    this.options.onHealth?.(this.health());
+  }
+
+  /** What the failure mode says. With several policies the strictest of theirs counts. */
+  private withoutStore(request: StoreRequest, error: unknown): StoreAnswer {
+    if (!(error instanceof RateLimitStoreError) || LASTING_VERBS.has(request.verb)) throw error;
+    const modeOf = (take: Take) => take.onStoreError ?? this.options.mode;
+    if (request.takes.some((take) => modeOf(take) === 'closed')) throw error;
+    return request.takes.some((take) => modeOf(take) === 'local') ? this.inMemory(request) : this.unasked(request);
+  }
+
+  private inMemory(request: StoreRequest): StoreAnswer {
+    this.local ??= new MemoryStore({ clock: this.clock });
+    const takes = request.takes.map((take) => ({ ...take, policy: this.partOf(take.policy) }));
+    return this.local.run({ ...request, takes }, 'fallback');
+  }
+
+  private unasked({ takes }: StoreRequest): StoreAnswer {
+    return toAnswer(takes, openRow(takes, this.clock.now()), 'open');
+  }
+
+  private partOf(policy: Policy): Policy {
+    let part = this.divided.get(policy);
+    if (!part) {
+      part = dividePolicy(policy, this.options.instances);
+      this.divided.set(policy, part);
+    }
+    return part;
+  }
+}
