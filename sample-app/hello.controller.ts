@@ -1,0 +1,17 @@
+import { Controller, Get } from '@nestjs/common';
+import { RateLimit, TimeUnit } from 'nest-rate-limit';
+
+/** A sliding window: of `/limited` at most 2 requests in any 10 seconds. Without a decorator there is no limit. */
+@Controller()
+export class HelloController {
+  @Get('free')
+  free(): string {
+    return 'Hello Free World';
+  }
+
+  @RateLimit({ duration: 10, unit: TimeUnit.SECONDS, maxRequest: 2 })
+  @Get('limited')
+  limited(): string {
+    return 'Hello Limited World';
+  }
+}

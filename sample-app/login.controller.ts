@@ -1,0 +1,34 @@
+import { Body, Controller, type ExecutionContext, HttpCode, Post, UnauthorizedException } from '@nestjs/common';
+import { addressKey, RateLimit, TimeUnit } from 'nest-rate-limit';
+import { bodyOf, textOf } from './body.js';
+
+const PASSWORDS = new Map([
+  ['ada', 'lovelace'],
+  ['grace', 'hopper'],
+]);
+
+/** Brute force: only failures count. After 5 in a minute the next attempt is refused, and then all for a minute. */
+@Controller('login')
+export class LoginController {
+  @RateLimit({
+    maxRequest: 5,
+    duration: 1,
+    unit: TimeUnit.MINUTES,
+    settle: 'failures',
+    block: '1m',
+    key: userAtAddress,
+  })
+  @HttpCode(200)
+  @Post()
+  login(@Body() body: unknown): string {
+    const user = textOf(body, 'user');
+    if (PASSWORDS.get(user) !== textOf(body, 'password')) throw new UnauthorizedException('Wrong name or password');
+    return `Welcome, ${user}`;
+  }
+}
+
+/** The name alone would let anybody lock another user out; the address alone would lock out a whole office. */
+function userAtAddress(context: ExecutionContext): string {
+  const { ip } = context.switchToHttp().getRequest<{ ip: string }>();
+  return `${addressKey(ip)} ${textOf(bodyOf(context), 'user')}`;
+}

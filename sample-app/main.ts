@@ -1,0 +1,15 @@
+import { NestFactory } from '@nestjs/core';
+import { AppModule } from './app.module.js';
+import { toText, trials } from './trials.js';
+
+const port = Number(process.env.PORT || 3000);
+const app = await NestFactory.create(AppModule, { logger: ['error', 'warn'] });
+app.enableShutdownHooks();
+await app.listen(port);
+
+console.log(`The sample app listens on http://localhost:${port}.`);
+console.log(
+  process.env.REDIS_URL ? 'Its buckets are in Redis.' : 'Its buckets are in memory; REDIS_URL puts them into Redis.',
+);
+console.log('Try these in another terminal. Ctrl-C ends the app.\n');
+console.log(trials.map((trial) => toText(trial, port)).join('\n'));

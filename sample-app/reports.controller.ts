@@ -1,0 +1,24 @@
+import { BadRequestException, Controller, Get, Query } from '@nestjs/common';
+import { type Outcome, RateLimit } from 'nest-rate-limit';
+
+class Report {
+  constructor(readonly rows: number) {}
+}
+
+/**
+ * A cost that is known only afterwards: 100 rows at once, one more each second. A request takes 1 to begin with, and
+ * when it has been answered it is charged with the rows that it delivered. What failed costs nothing.
+ */
+@Controller('reports')
+export class ReportsController {
+  @RateLimit({ capacity: 100, refill: 1, settle: (_context, outcome) => rowsOf(outcome) })
+  @Get()
+  report(@Query('rows') rows: string): Report {
+    if (!/^\d{1,3}$/.test(rows)) throw new BadRequestException('rows must be a number from 0 to 999');
+    return new Report(Number(rows));
+  }
+}
+
+function rowsOf({ value }: Outcome): number {
+  return value instanceof Report ? value.rows : 0;
+}

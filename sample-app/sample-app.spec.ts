@@ -1,0 +1,204 @@
+import { readFileSync } from 'node:fs';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import type { INestApplication } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { MemoryStore, RateLimitStore, RedisStore } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import request, { type Response } from 'supertest';
+import { redisUrl } from '../test/support/redis.js';
+import { AppModule } from './app.module.js';
+import { type Step, toMarkdown, trials } from './trials.js';
+
+const readme = readFileSync(new URL('README.md', import.meta.url), 'utf8');
+
+describe('the page of the sample app', () => {
+  it('shows each trial as `npm start` prints it', () => {
+    for (const trial of trials) expect(readme).toContain(toMarkdown(trial));
+  });
+});
+
+let runs = 0;
+const stores = [
+  { store: 'memory', open: async (clock: FakeClock) => new MemoryStore({ clock }) },
+  {
+    store: 'redis',
+    open: (clock: FakeClock) => RedisStore.connect(redisUrl(), { prefix: `sample-${process.pid}-${runs++}:`, clock }),
+  },
+];
+
+describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
+  let clock: FakeClock;
+  let app: SampleApp;
+  beforeEach(async () => {
+    clock = new FakeClock();
+    app = await SampleApp.start(await open(clock));
+  });
+  afterEach(() => app.close());
+
+  for (const { idea, steps } of trials) {
+    it(idea, async () => {
+      for (const step of steps) {
+        const answers = step.answers.flatMap((answer) =>
+          typeof answer === 'string' ? [answer] : new Array<string>(answer[0]).fill(answer[1]),
+        );
+        expect(answers).toHaveLength(step.head ? 3 : (step.times ?? 1));
+        expect(await run(step)).toEqual(answers);
+      }
+    });
+  }
+
+  /** What a shell would show. */
+  async function run(step: Step): Promise<string[]> {
+    const { times = 1, together, head } = step;
+    const answers: string[] = [];
+    const one = async () => {
+      const response = await app.send(step);
+      answers.push(...(head ? headOf(response) : [`${response.text} [${response.status}]`]));
+    };
+    if (!together) {
+      for (let i = 0; i < times; i++) await one();
+      return answers;
+    }
+    const all = Array.from({ length: times }, one);
+    while (answers.length < times) {
+      await clock.advance(100);
+      await nextTurn();
+    }
+    await Promise.all(all);
+    return answers;
+  }
+
+  it('answers the line one by one, and refuses at once who would wait longer than 5 seconds', async () => {
+    const answers: number[] = [];
+    const all = Array.from({ length: 7 }, async () => answers.push((await app.send({ path: '/queue' })).status));
+    const answered = async (count: number) => {
+      while (answers.length < count) await nextTurn();
+    };
+    await answered(2);
+    expect(answers.toSorted()).toEqual([200, 429]);
+    for (let second = 1; second <= 5; second++) {
+      await clock.advance(999);
+      expect(answers).toHaveLength(1 + second);
+      await clock.advance(1);
+      await answered(2 + second);
+    }
+    await Promise.all(all);
+    expect(answers.filter((status) => status === 200)).toHaveLength(6);
+  });
+
+  it('sends 10 more messages to a number in a minute, however it is written', async () => {
+    const send = async (phone: string) => (await app.send({ path: '/sms', form: `phone=${phone}` })).status;
+    for (let i = 0; i < 20; i++) expect(await send('030/901-820')).toBe(201);
+    expect(await send('(030) 901 820')).toBe(429);
+    await clock.advance(5_999);
+    expect(await send('030901820')).toBe(429);
+    await clock.advance(1);
+    expect(await send('030901820')).toBe(201);
+    expect(await send('030901820')).toBe(429);
+  });
+
+  it.each(['', 'phone=', 'phone=12345', 'phone=1&phone=2', 'phone[a]=1', 'phone=1234567890123456'])(
+    'answers 400 to the message %j, and takes nothing',
+    async (form) => {
+      const response = await app.send({ method: 'POST', path: '/sms', form });
+      expect(response.status).toBe(400);
+      expect(response.body.message).toMatch(/^phone must be /);
+      expect(response.headers).not.toHaveProperty('ratelimit');
+    },
+  );
+
+  it('gives a second back to /api with each second', async () => {
+    const upload = { method: 'POST', path: '/api/upload' } as const;
+    expect((await app.send(upload)).status).toBe(201);
+    const refused = await app.send(upload);
+    expect([refused.status, refused.headers['retry-after']]).toEqual([429, '1']);
+    await clock.advance(1000);
+    expect((await app.send(upload)).status).toBe(201);
+  });
+
+  it('counts failed logins only, and blocks for a minute, a right password too', async () => {
+    const login = async (password: string) =>
+      (await app.send({ path: '/login', form: `user=ada&password=${password}` })).status;
+    for (let i = 0; i < 20; i++) expect(await login('lovelace')).toBe(200);
+    for (let i = 0; i < 4; i++) expect(await login('wrong')).toBe(401);
+    expect(await login('lovelace')).toBe(200);
+    expect(await login('wrong')).toBe(401);
+    expect(await login('lovelace')).toBe(429);
+    await clock.advance(59_999);
+    expect(await login('lovelace')).toBe(429);
+    await clock.advance(1);
+    expect(await login('lovelace')).toBe(200);
+  });
+
+  it('lets a report wait until the rows of those before are paid, and takes nothing for one that failed', async () => {
+    const report = (rows: string) => app.send({ path: `/reports?rows=${rows}` });
+    for (let i = 0; i < 101; i++) expect((await report('many')).status).toBe(400);
+    expect((await report('100')).status).toBe(200);
+    const refused = await report('1');
+    expect([refused.status, refused.headers['retry-after']]).toEqual([429, '1']);
+    await clock.advance(1000);
+    expect((await report('30')).status).toBe(200);
+    const later = await report('1');
+    expect([later.status, later.headers['retry-after']]).toEqual([429, '30']);
+  });
+});
+
+it('lets the second in line wait a second of real time', async () => {
+  const app = await SampleApp.start(new MemoryStore());
+  const started = performance.now();
+  const [first, second] = await Promise.all([app.send({ path: '/queue' }), app.send({ path: '/queue' })]);
+  const passed = performance.now() - started;
+  await app.close();
+  expect([first.status, second.status]).toEqual([200, 200]);
+  expect(passed).toBeGreaterThan(990);
+  expect(passed).toBeLessThan(2000);
+});
+
+/** The app as it is, with buckets in `store`. */
+class SampleApp {
+  private sent = 0;
+  /** Requests that are over for the server, too: only then it is told what they cost in the end. */
+  private readonly over = new Set<string>();
+
+  private constructor(private readonly app: INestApplication) {
+    app.use(({ headers }: IncomingMessage, response: ServerResponse, next: () => void) => {
+      response.once('close', () => this.over.add(String(headers['x-number'])));
+      next();
+    });
+  }
+
+  static async start(store: RateLimitStore): Promise<SampleApp> {
+    const module = await Test.createTestingModule({ imports: [AppModule] })
+      .overrideProvider(RateLimitStore)
+      .useValue(store)
+      .compile();
+    const sample = new SampleApp(module.createNestApplication({ logger: false }));
+    await sample.app.listen(0, '127.0.0.1');
+    return sample;
+  }
+
+  async send({ method, path, form }: Pick<Step, 'method' | 'path' | 'form'>): Promise<Response> {
+    const number = String(this.sent++);
+    const server = request(this.app.getHttpServer());
+    const post = method === 'POST' || form !== undefined;
+    const sending = post ? server.post(path).type('form').send(form) : server.get(path);
+    const response = await sending.set('x-number', number);
+    while (!this.over.has(number)) await nextTurn();
+    return response;
+  }
+
+  async close(): Promise<void> {
+    await this.app.close();
+  }
+}
+
+/** Status and headers of the limit. */
+function headOf({ status, headers }: Response): string[] {
+  return [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    `RateLimit-Policy: ${headers['ratelimit-policy']}`,
+    `RateLimit: ${headers.ratelimit}`,
+  ];
+}
