@@ -64,14 +64,34 @@ type Handler = ReturnType<ExecutionContext['getHandler']>;
 export function compilePlan(type: Type, handler: Handler, context: PlanContext): Plan | undefined {
   if (Reflect.getMetadata(SKIP, handler)) return undefined;
   const own = inputsOf(handler);
-  const place = `${type.name}.${handler.name}`;
-  const handlerName = `${context.nameOf(type)}.${handler.name}`;
+  const property = propertyOf(type, handler);
+  const place = `${type.name}.${property}`;
+  const handlerName = `${context.nameOf(type)}.${property}`;
   if (own.length > 0) return makePlan(own, place, handlerName, handlerName, context);
-  if (Reflect.getMetadata(SKIP, type)) return undefined;
+  if (isSkipped(type)) return undefined;
   const shared = inputsOf(type);
   if (shared.length > 0) return makePlan(shared, type.name, context.nameOf(type), handlerName, context);
   if (!context.default) return undefined;
   return makePlan([context.default], 'forRoot({ default })', 'default', handlerName, context);
+}
+
+/** What the class calls the handler; the function has another name where another decorator wrapped it. */
+function propertyOf(type: Type, handler: Handler): string {
+  for (let owner = type.prototype; owner; owner = Object.getPrototypeOf(owner)) {
+    const properties = Object.entries(Object.getOwnPropertyDescriptors(owner));
+    const found = properties.find(([, descriptor]) => descriptor.value === handler);
+    if (found) return found[0];
+  }
+  return handler.name;
+}
+
+/** Of a class and its base classes the nearest that is decorated decides. */
+function isSkipped(type: Type): boolean {
+  for (let place: Type | null = type; place; place = Object.getPrototypeOf(place)) {
+    if (Reflect.hasOwnMetadata(SKIP, place)) return true;
+    if (Reflect.hasOwnMetadata(LIMITS, place)) return false;
+  }
+  return false;
 }
 
 /** All that the decorators of a target were given, lists taken apart. */

@@ -66,7 +66,8 @@ export class Plans implements OnModuleInit {
   ) {}
 
   async onModuleInit(): Promise<void> {
-    const wrappers = [...this.discovery.getControllers(), ...this.discovery.getProviders()];
+    const controllers = this.discovery.getControllers();
+    const wrappers = [...controllers, ...this.discovery.getProviders()];
     const hosts = new Map<Type, string>();
     for (const { metatype, host } of wrappers) {
       if (isClass(metatype) && !hosts.has(metatype)) hosts.set(metatype, host?.metatype?.name ?? '');
@@ -75,10 +76,10 @@ export class Plans implements OnModuleInit {
     const limited = handlers.filter(
       ({ type, handlers }) => Reflect.hasMetadata(LIMITS, type) || handlers.some((h) => Reflect.hasMetadata(LIMITS, h)),
     );
-    this.nameClasses(
-      limited.map(({ type }) => type),
-      hosts,
-    );
+    const named = new Set(limited.map(({ type }) => type));
+    if (this.options.default?.perHandler)
+      for (const { metatype } of controllers) if (isClass(metatype)) named.add(metatype);
+    this.nameClasses([...named], hosts);
     const inputs = limited.flatMap(({ type, handlers }) => [type, ...handlers].flatMap(inputsOf));
     await this.instances.find(resolversOf([...inputs, ...this.options.inputs]));
     for (const { type, handlers } of limited) for (const handler of handlers) this.of(type, handler);
@@ -115,6 +116,7 @@ export class Plans implements OnModuleInit {
   }
 
   private hasUnnamed(type: Type): boolean {
+    if (this.options.default?.perHandler) return true;
     return [type, ...this.handlersOf(type)].flatMap(inputsOf).some((input) => {
       if (typeof input === 'object') return input.name === undefined;
       return typeof input === 'function';

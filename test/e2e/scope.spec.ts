@@ -1,0 +1,259 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Controller, Get, type INestApplication, Post } from '@nestjs/common';
+import { RateLimit, RateLimitModule, SkipRateLimit } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import request from 'supertest';
+import { COMBINATIONS, createApp } from '../support/create-app.js';
+import { clockedStore, statuses } from '../support/requests.js';
+
+const ONE = { maxRequest: 1, duration: 1, unit: 'hour' } as const;
+const TWO = { ...ONE, maxRequest: 2 };
+const THREE = { ...ONE, maxRequest: 3 };
+
+class Handlers {
+  @Get('a') a() {}
+  @Get('b') b() {}
+}
+
+@Controller('free')
+class Free extends Handlers {}
+
+@RateLimit(TWO)
+@Controller('shared')
+class Shared {
+  @Get('a') a() {}
+  @Get('b') b() {}
+  @RateLimit(ONE)
+  @Get('own')
+  own() {}
+  @SkipRateLimit()
+  @Get('skipped')
+  skipped() {}
+}
+
+@RateLimit({ ...ONE, perHandler: true })
+@Controller('split')
+class Split {
+  @Get('a') a() {}
+  @Get('b') b() {}
+}
+
+@RateLimit({ ...ONE, name: 'named-split', perHandler: true })
+@Controller('named-split')
+class NamedSplit {
+  @Get('a') a() {}
+  @Get('b') b() {}
+}
+
+@SkipRateLimit()
+@Controller('skip')
+class Skipped {
+  @Get('a') a() {}
+  @RateLimit(ONE)
+  @Get('own')
+  own() {}
+}
+
+@SkipRateLimit()
+class SkippedBase {}
+
+@RateLimit(ONE)
+@Controller('skip-base')
+class OfSkippedBase extends SkippedBase {
+  @Get() a() {}
+}
+
+@Controller('stack')
+class Stack {
+  @RateLimit(THREE)
+  @RateLimit({ capacity: 1, refill: 1, key: 'everybody' })
+  @Get('two')
+  two() {}
+
+  @RateLimit([TWO, { ...ONE, name: 'gate' }])
+  @Get('gated')
+  gated() {}
+
+  @RateLimit({ ...ONE, name: 'gate' })
+  @Get('gate')
+  gate() {}
+
+  @RateLimit({
+    limits: [
+      { ...TWO, duration: 2 },
+      { capacity: 1, refill: 1 },
+    ],
+  })
+  @Get('limits')
+  limits() {}
+}
+
+@Controller('named')
+class Named {
+  @RateLimit('house')
+  @Get('a')
+  a() {}
+  @RateLimit('house')
+  @Post('b')
+  b() {}
+}
+
+@RateLimit('house')
+@Controller('named-too')
+class NamedToo {
+  @Get() a() {}
+}
+
+/** As tracing and logging decorators do: another function, with a name of its own, stands for the handler. */
+function wrap(): MethodDecorator {
+  return (_target, _property, descriptor: PropertyDescriptor) => {
+    const inner = descriptor.value;
+    descriptor.value = function wrapped(...args: unknown[]) {
+      return inner.apply(this, args);
+    };
+  };
+}
+
+@Controller('wrapped')
+class Wrapped {
+  @Get('a')
+  @RateLimit(ONE)
+  @wrap()
+  a() {}
+
+  @Get('b')
+  @RateLimit(ONE)
+  @wrap()
+  b() {}
+}
+
+class Inherited {
+  @RateLimit(ONE)
+  @Get()
+  list() {}
+}
+@Controller('cats')
+class Cats extends Inherited {}
+@Controller('dogs')
+class Dogs extends Inherited {}
+
+const CONTROLLERS = [
+  Free,
+  Shared,
+  Split,
+  NamedSplit,
+  Skipped,
+  OfSkippedBase,
+  Stack,
+  Named,
+  NamedToo,
+  Wrapped,
+  Cats,
+  Dogs,
+];
+
+describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+  const clock = new FakeClock();
+  let app: INestApplication;
+  beforeAll(async () => {
+    app = await createApp(adapter, {
+      imports: [RateLimitModule.forRoot({ ...clockedStore(store, clock), policies: { house: TWO } })],
+      controllers: CONTROLLERS,
+    });
+  });
+  afterAll(() => app.close());
+  const get = (path: string) => request(app.getHttpServer()).get(path);
+
+  it('leaves what has no decorator alone', async () => {
+    expect(await statuses(app, ...new Array<string>(5).fill('/free/a'))).toEqual([200, 200, 200, 200, 200]);
+    expect(Object.keys((await get('/free/a')).headers).filter((name) => /ratelimit|retry/.test(name))).toEqual([]);
+  });
+
+  it('gives the handlers of a decorated class one bucket, and a decorated or skipped handler is out of it', async () => {
+    expect(await statuses(app, '/shared/a', '/shared/b', '/shared/a', '/shared/b')).toEqual([200, 200, 429, 429]);
+    expect(await statuses(app, '/shared/own', '/shared/own')).toEqual([200, 429]);
+    expect(await statuses(app, '/shared/skipped', '/shared/skipped', '/shared/skipped')).toEqual([200, 200, 200]);
+  });
+
+  it('gives each handler its own bucket with perHandler, named or not', async () => {
+    for (const path of ['/split', '/named-split']) {
+      expect(await statuses(app, `${path}/a`, `${path}/b`, `${path}/a`, `${path}/b`)).toEqual([200, 200, 429, 429]);
+    }
+    expect((await get('/split/a')).headers['ratelimit-policy']).toBe('"Split.a";q=1;w=3600');
+    expect((await get('/named-split/a')).headers['ratelimit-policy']).toBe('"named-split.NamedSplit.a";q=1;w=3600');
+  });
+
+  it('switches a skipped class off, but not a handler of it with a decorator of its own', async () => {
+    expect(await statuses(app, '/skip/a', '/skip/a', '/skip/own', '/skip/own')).toEqual([200, 200, 200, 429]);
+  });
+
+  it('limits a class with a decorator of its own, though its base class is skipped', async () => {
+    expect(await statuses(app, '/skip-base', '/skip-base')).toEqual([200, 429]);
+  });
+
+  it('adds several decorators up, and takes from all of them or none', async () => {
+    expect(await statuses(app, '/stack/two', '/stack/two', '/stack/two')).toEqual([200, 429, 429]);
+    await clock.advance(1000);
+    // The two refusals have taken nothing of the three.
+    const second = await get('/stack/two');
+    expect([second.status, second.headers.ratelimit]).toEqual([200, '"Stack.two";r=1;t=3599, "Stack.two-2";r=0;t=1']);
+  });
+
+  it('takes nothing of one policy when another one refuses', async () => {
+    expect(await statuses(app, '/stack/gate', '/stack/gated', '/stack/gated', '/stack/gated')).toEqual([
+      200, 429, 429, 429,
+    ]);
+    const refused = await get('/stack/gated');
+    expect(refused.headers.ratelimit).toBe('"Stack.gated";r=2, "gate";r=0;t=3600');
+  });
+
+  it('takes the limits of one policy together', async () => {
+    expect(await statuses(app, '/stack/limits', '/stack/limits')).toEqual([200, 429]);
+    expect((await get('/stack/limits')).headers.ratelimit).toBe(
+      '"Stack.limits/window";r=1;t=7200, "Stack.limits/bucket";r=0;t=1',
+    );
+  });
+
+  it('shares a named policy among all who name it', async () => {
+    const post = () => request(app.getHttpServer()).post('/named/b');
+    expect((await get('/named/a')).status).toBe(200);
+    expect((await post()).status).toBe(201);
+    expect((await get('/named-too')).status).toBe(429);
+    expect((await get('/named/a')).status).toBe(429);
+  });
+
+  it('does not share among handlers whose functions have one name, because another decorator wrapped them', async () => {
+    expect(await statuses(app, '/wrapped/a', '/wrapped/b', '/wrapped/a', '/wrapped/b')).toEqual([200, 200, 429, 429]);
+    expect((await get('/wrapped/a')).headers['ratelimit-policy']).toBe('"Wrapped.a";q=1;w=3600');
+  });
+
+  it('does not share a handler that two controllers inherit', async () => {
+    expect(await statuses(app, '/cats', '/dogs', '/cats', '/dogs')).toEqual([200, 200, 429, 429]);
+  });
+});
+
+describe('a default policy', () => {
+  let app: INestApplication;
+  const start = async (options: object) => {
+    app = await createApp('express', {
+      imports: [RateLimitModule.forRoot({ ...clockedStore('memory', new FakeClock()), ...options })],
+      controllers: [Free, Shared, Skipped],
+    });
+  };
+
+  it('is one bucket for all handlers without a decorator, and for no other', async () => {
+    await start({ default: TWO });
+    expect(await statuses(app, '/free/a', '/free/b', '/free/a')).toEqual([200, 200, 429]);
+    expect(await statuses(app, '/shared/own', '/shared/a', '/skip/a', '/skip/a')).toEqual([200, 200, 200, 200]);
+    expect((await request(app.getHttpServer()).get('/free/a')).headers['ratelimit-policy']).toBe(
+      '"default";q=2;w=3600',
+    );
+    await app.close();
+  });
+
+  it('is a bucket for each handler with perHandler', async () => {
+    await start({ default: { ...ONE, perHandler: true } });
+    expect(await statuses(app, '/free/a', '/free/b', '/free/a')).toEqual([200, 200, 429]);
+    await app.close();
+  });
+});

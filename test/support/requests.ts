@@ -1,0 +1,28 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { INestApplication } from '@nestjs/common';
+import { MemoryStore, type RateLimitModuleOptions } from 'nest-rate-limit';
+import type { FakeClock } from 'nest-rate-limit/testing';
+import request from 'supertest';
+import { type StoreName, storeOptions } from './create-app.js';
+
+/** Like `storeOptions`, with the buckets on a clock of the test. */
+export function clockedStore(store: StoreName, clock: FakeClock): RateLimitModuleOptions {
+  if (store === 'memory') return { store: new MemoryStore({ clock }) };
+  const options = storeOptions(store);
+  return { store: { ...(options.store as { redis: string }), clock } };
+}
+
+/** The statuses of one GET for each path, one after the other. */
+export async function statuses(app: INestApplication, ...paths: string[]): Promise<number[]> {
+  const found: number[] = [];
+  for (const path of paths) found.push((await request(app.getHttpServer()).get(path)).status);
+  return found;
+}
+
+/** Waits until `holds`; fails after five seconds. */
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const start = Date.now(); !(await holds()); ) {
+    if (Date.now() - start > 5000) throw new Error(`It never came to be: ${holds}`);
+    await sleep(1);
+  }
+}
