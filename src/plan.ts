@@ -37,9 +37,17 @@ export class Plan {
 
   /** What a request takes, of all policies that apply to it. */
   takes(context: ExecutionContext): MaybePromise<readonly PlannedTake[]> {
-    const told = this.sources.map((source) =>
-      typeof source === 'function' ? chain(source(context), (use) => takeOf(use, context)) : takeOf(source, context),
-    );
+    const told: MaybePromise<PlannedTake | undefined>[] = [];
+    try {
+      for (const source of this.sources) {
+        const fixed = typeof source !== 'function';
+        told.push(fixed ? takeOf(source, context) : chain(source(context), (use) => takeOf(use, context)));
+      }
+    } catch (error) {
+      // This one is the request's error; those still under way must not fail where nobody listens.
+      for (const other of told) if (isPromise(other)) other.catch(() => {});
+      throw error;
+    }
     return told.some(isPromise) ? Promise.all(told).then(present) : present(told as (PlannedTake | undefined)[]);
   }
 }

@@ -138,7 +138,7 @@ export function takeOf(use: PolicyUse, context: ExecutionContext): MaybePromise<
 }
 
 function takeUnlessFree(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
-  return chain(use.amount ?? chain(use.cost(context), (cost) => amountOfCost(use, cost)), (amount) =>
+  return chain(use.amount ?? chain(use.cost(context), (cost) => amountTold('cost', use.policy, cost)), (amount) =>
     amount === 0
       ? undefined
       : chain(use.key(context), (key) => ({
@@ -164,10 +164,15 @@ function checkKey(policy: Policy, key: unknown): string {
   );
 }
 
-function amountOfCost({ policy }: PolicyUse, cost: unknown): number {
+/** The amount of a cost that was told at run time. */
+export function amountTold(what: string, policy: Policy, cost: unknown): number {
   const amount = cost === 0 ? 0 : toAmount(cost);
-  if (amount !== undefined) return amount;
-  throw new RateLimitResolverError(
-    `The cost of policy ${policy.name} must be a number from 0 up of at most three decimals, got ${show(cost)}`,
-  );
+  const fail = (rule: string) => {
+    throw new RateLimitResolverError(`The ${what} of policy ${policy.name} must be ${rule}, got ${show(cost)}`);
+  };
+  if (amount === undefined) return fail('a number from 0 up of at most three decimals');
+  if (amount % AMOUNT_PER_TOKEN !== 0 && policy.limits.some(({ kind }) => kind === 'window')) {
+    return fail('a whole number for a sliding window, which counts requests');
+  }
+  return amount;
 }

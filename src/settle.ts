@@ -1,9 +1,8 @@
 import { type CallHandler, type ExecutionContext, HttpException, Logger, type NestInterceptor } from '@nestjs/common';
 import { type Observable, tap } from 'rxjs';
 import type { DecisionSource } from './core/decision.js';
-import { toAmount } from './core/tokens.js';
 import { chain } from './maybe-promise.js';
-import { type PlannedTake, RateLimitResolverError } from './policy-use.js';
+import { amountTold, type PlannedTake } from './policy-use.js';
 import type { MaybePromise, Outcome } from './rate-limit.options.js';
 import type { RateLimitStore } from './stores/rate-limit.store.js';
 import { ClientGoneError, connectionOf, isGone } from './suspend/client.js';
@@ -108,11 +107,5 @@ function realAmount(context: ExecutionContext, { use, take }: PlannedTake, outco
   if (use.settle === 'failures') return failed ? take.amount : 0;
   if (use.settle === 'successes') return failed ? 0 : take.amount;
   if (!use.settle) return take.amount;
-  return chain(use.settle(context, outcome), (cost) => {
-    const amount = cost === 0 ? 0 : toAmount(cost);
-    if (amount !== undefined) return amount;
-    throw new RateLimitResolverError(
-      `\`settle\` of policy ${use.policy.name} must give a number from 0 up of at most three decimals, got ${String(cost)}`,
-    );
-  });
+  return chain(use.settle(context, outcome), (cost) => amountTold('settled cost', use.policy, cost));
 }
