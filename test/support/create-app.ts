@@ -23,13 +23,18 @@ export function storeOptions(store: StoreName): RateLimitModuleOptions {
   return { store: { redis: redisUrl(), prefix: `e2e-${process.pid}-${runs++}:` }, failure };
 }
 
-/** An application that has started; the caller closes it. */
-export async function createApp(adapter: AdapterName, metadata: ModuleMetadata): Promise<INestApplication> {
+/** An application that has started, after `prepare`; the caller closes it. */
+export async function createApp(
+  adapter: AdapterName,
+  metadata: ModuleMetadata,
+  prepare?: (app: INestApplication) => void,
+): Promise<INestApplication> {
   const module = await Test.createTestingModule(metadata).compile();
   const app =
     adapter === 'express'
       ? module.createNestApplication(new ExpressAdapter(), { logger: false })
       : module.createNestApplication<NestFastifyApplication>(new FastifyAdapter(), { logger: false });
+  prepare?.(app);
   await app.init();
   if (adapter === 'fastify') await (app as NestFastifyApplication).getHttpAdapter().getInstance().ready();
   return app;

@@ -1,0 +1,241 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import {
+  type CanActivate,
+  Controller,
+  Get,
+  type INestApplication,
+  Inject,
+  Injectable,
+  Module,
+  Optional,
+  UseGuards,
+} from '@nestjs/common';
+import {
+  BucketService,
+  MemoryStore,
+  RateLimit,
+  RateLimitGuard,
+  RateLimitModule,
+  type RateLimitModuleOptions,
+  RateLimitStore,
+} from 'nest-rate-limit';
+import request from 'supertest';
+import { ADAPTERS, COMBINATIONS, createApp, storeOptions } from '../support/create-app.js';
+import { statuses } from '../support/requests.js';
+
+const TWO = { maxRequest: 2, duration: 1, unit: 'hour' } as const;
+
+@Controller()
+class Resource {
+  @RateLimit(TWO)
+  @Get('limited')
+  limited() {}
+
+  @RateLimit('house')
+  @Get('named')
+  named() {}
+}
+
+@UseGuards(RateLimitGuard)
+@Controller()
+class Guarded {
+  @UseGuards(RateLimitGuard, RateLimitGuard)
+  @RateLimit(TWO)
+  @Get('limited')
+  limited() {}
+}
+
+@Controller()
+class Unguarded {
+  @RateLimit(TWO)
+  @Get('limited')
+  limited() {}
+}
+
+let app: INestApplication;
+afterEach(() => app?.close());
+
+describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+  it('counts a request once, though the guard is bound to everything, the class and the method', async () => {
+    app = await createApp(adapter, {
+      imports: [RateLimitModule.forRoot(storeOptions(store))],
+      controllers: [Guarded],
+    });
+    expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 429]);
+  });
+
+  it('limits only what the guard is bound to with guard: false', async () => {
+    app = await createApp(adapter, {
+      imports: [RateLimitModule.forRoot({ ...storeOptions(store), guard: false })],
+      controllers: [Guarded],
+    });
+    expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 429]);
+    await app.close();
+    app = await createApp(adapter, {
+      imports: [RateLimitModule.forRoot({ ...storeOptions(store), guard: false })],
+      controllers: [Unguarded],
+    });
+    expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 200]);
+  });
+});
+
+describe('forRootAsync', () => {
+  const options: RateLimitModuleOptions = { policies: { house: TWO }, headers: 'draft-6' };
+
+  @Injectable()
+  class Settings {
+    createRateLimitOptions(): RateLimitModuleOptions {
+      return options;
+    }
+  }
+
+  @Module({ providers: [Settings, { provide: 'OPTIONS', useValue: options }], exports: [Settings, 'OPTIONS'] })
+  class SettingsModule {}
+
+  const ways = {
+    useFactory: RateLimitModule.forRootAsync({
+      imports: [SettingsModule],
+      inject: ['OPTIONS'],
+      useFactory: async (given: RateLimitModuleOptions) => given,
+    }),
+    useClass: RateLimitModule.forRootAsync({ useClass: Settings }),
+    useExisting: RateLimitModule.forRootAsync({ imports: [SettingsModule], useExisting: Settings }),
+  };
+
+  it.each(Object.keys(ways) as (keyof typeof ways)[])('takes the options of %s', async (way) => {
+    app = await createApp('express', { imports: [ways[way]], controllers: [Resource] });
+    expect(await statuses(app, '/named', '/named', '/named')).toEqual([200, 200, 429]);
+    const { headers } = await request(app.getHttpServer()).get('/limited');
+    expect(headers['ratelimit-remaining']).toBe('1');
+  });
+
+  it('fails at start-up where the factory gives a wrong option', async () => {
+    const wrong = RateLimitModule.forRootAsync({ useFactory: () => ({ heders: 'draft-6' }) as RateLimitModuleOptions });
+    await expect(createApp('express', { imports: [wrong], controllers: [Resource] })).rejects.toThrow(
+      'Invalid RateLimitModule options: unknown option `heders`',
+    );
+  });
+});
+
+describe('what the module exports', () => {
+  @Injectable()
+  class Mailer {
+    constructor(@Optional() @Inject(BucketService) readonly buckets?: BucketService) {}
+  }
+
+  @Module({ providers: [Mailer], exports: [Mailer] })
+  class Feature {}
+
+  it('is there for all modules', async () => {
+    app = await createApp('express', { imports: [RateLimitModule.forRoot(), Feature] });
+    expect(await app.get(Mailer).buckets?.bucket({ capacity: 1, refill: 1 }, 'a').tryConsume()).toBe(true);
+  });
+
+  it('is there only for those that import it with isGlobal: false', async () => {
+    const limits = RateLimitModule.forRoot({ isGlobal: false });
+    app = await createApp('express', { imports: [limits, Feature] });
+    expect(app.get(Mailer).buckets).toBeUndefined();
+    await app.close();
+
+    @Module({ imports: [limits], providers: [Mailer] })
+    class Importing {}
+    app = await createApp('express', { imports: [limits, Importing], controllers: [Resource2] });
+    expect(app.get(Mailer).buckets).toBeInstanceOf(BucketService);
+    expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 429]);
+  });
+
+  it('holds the store that was given', async () => {
+    const store = new MemoryStore();
+    app = await createApp('express', { imports: [RateLimitModule.forRoot({ store }), Feature] });
+    expect(app.get(RateLimitStore)).toBe(store);
+  });
+
+  it('shares a named policy between the decorator and BucketService', async () => {
+    app = await createApp('express', {
+      imports: [RateLimitModule.forRoot({ policies: { house: TWO }, key: 'all' }), Feature],
+      controllers: [Resource],
+    });
+    expect(await app.get(Mailer).buckets?.bucket('house', 'all').tryConsume(2)).toBe(true);
+    expect(await statuses(app, '/named')).toEqual([429]);
+  });
+});
+
+@Controller()
+class Resource2 {
+  @RateLimit(TWO)
+  @Get('limited')
+  limited() {}
+}
+
+describe('a named policy that nobody defined', () => {
+  it('fails at start-up and lists those that are', async () => {
+    await expect(
+      createApp('express', {
+        imports: [RateLimitModule.forRoot({ policies: { a: TWO, b: TWO } })],
+        controllers: [Resource],
+      }),
+    ).rejects.toThrow(
+      'Invalid @RateLimit on Resource.named: the policy must be one of those in `policies` (a, b), got "house"',
+    );
+  });
+});
+
+describe.each(ADAPTERS)('on %s', (adapter) => {
+  class Never implements CanActivate {
+    canActivate() {
+      return false;
+    }
+  }
+
+  @Controller()
+  class Pages {
+    @RateLimit(TWO)
+    @Get('page')
+    page() {
+      return 'page';
+    }
+
+    @UseGuards(Never)
+    @RateLimit({ ...TWO, maxRequest: 3 })
+    @Get('forbidden')
+    forbidden() {}
+  }
+
+  const start = async (prepare?: (app: INestApplication) => void) => {
+    app = await createApp(adapter, { imports: [RateLimitModule.forRoot()], controllers: [Pages] }, prepare);
+    return request(app.getHttpServer());
+  };
+  const remaining = async () => (await request(app.getHttpServer()).get('/page')).headers.ratelimit;
+
+  it('counts HEAD like GET', async () => {
+    const http = await start();
+    const first = await http.head('/page');
+    expect([first.status, first.headers.ratelimit]).toEqual([200, '"Pages.page";r=1;t=3600']);
+    expect((await http.get('/page')).status).toBe(200);
+    const third = await http.head('/page');
+    expect([third.status, third.headers['retry-after']]).toEqual([429, '3600']);
+  });
+
+  it('counts neither what has no route nor a method that the route does not have', async () => {
+    const http = await start();
+    for (const path of ['/none', '/page/none', '/PAGE%20']) expect((await http.get(path)).status).toBe(404);
+    expect((await http.post('/page')).status).toBe(404);
+    expect(await remaining()).toBe('"Pages.page";r=1;t=3600');
+  });
+
+  it('counts no preflight', async () => {
+    const http = await start((unready) => unready.enableCors());
+    for (let i = 0; i < 3; i++) {
+      const answer = await http
+        .options('/page')
+        .set({ Origin: 'https://a.example', 'Access-Control-Request-Method': 'GET' });
+      expect(answer.headers).not.toHaveProperty('ratelimit');
+    }
+    expect(await remaining()).toBe('"Pages.page";r=1;t=3600');
+  });
+
+  it('counts what a later guard forbids', async () => {
+    await start();
+    expect(await statuses(app, ...new Array<string>(4).fill('/forbidden'))).toEqual([403, 403, 403, 429]);
+  });
+});
