@@ -24,9 +24,13 @@ export class Plan {
   /** The value of `RateLimit-Policy` where it is always the same. */
   readonly policyHeader: string | undefined;
 
+  /** Whether costs may have to be settled afterwards. */
+  readonly settles: boolean;
+
   constructor(private readonly sources: readonly Source[]) {
     const fixed = sources.filter((source) => typeof source !== 'function');
     const [first] = fixed;
+    this.settles = fixed.length < sources.length || fixed.some((use) => use.settle !== undefined);
     if (sources.length === 1 && first && first.amount && !first.skip && !first.dryRun) {
       this.single = first as PolicyUse & { amount: number };
     }
@@ -66,6 +70,7 @@ export interface PlanContext {
   readonly nameOf: (type: Type) => string;
 }
 
+type Single = Exclude<RateLimitInput, readonly unknown[]>;
 type Handler = ReturnType<ExecutionContext['getHandler']>;
 
 /** Compiles the decorators of a handler, and of its class, to a plan; `undefined` if it is not limited. */
@@ -103,13 +108,14 @@ function isSkipped(type: Type): boolean {
 }
 
 /** All that the decorators of a target were given, lists taken apart. */
-export function inputsOf(target: object): Exclude<RateLimitInput, readonly unknown[]>[] {
+export function inputsOf(target: object): Single[] {
   const inputs: RateLimitInput[] = Reflect.getMetadata(LIMITS, target) ?? [];
-  return inputs.flatMap((input) => input as Exclude<RateLimitInput, readonly unknown[]>);
+  // An empty list stays, so that it is found wrong and not taken for no decorator.
+  return inputs.flatMap((input) => (Array.isArray(input) && input.length === 0 ? [input] : input) as Single);
 }
 
 function makePlan(
-  inputs: readonly Exclude<RateLimitInput, readonly unknown[]>[],
+  inputs: readonly Single[],
   place: string,
   name: string,
   handlerName: string,
@@ -132,13 +138,14 @@ function makePlan(
     throw new RateLimitOptionError(`the policy must be one of those in \`policies\` (${known}), got ${show(policy)}`);
   };
   const sources = inputs.map((input, index): Source => {
+    let tell: (request: ExecutionContext) => MaybePromise<unknown>;
     try {
       if (typeof input === 'string') return byName(input);
       if (typeof input !== 'function') return parse(input, index);
+      tell = teller<unknown>('options', input, context.instances);
     } catch (error) {
       throw RateLimitOptionError.at(`@RateLimit on ${place}`, error);
     }
-    const tell = teller(input, context.instances);
     const parsed = new WeakMap<RateLimitOptions, PolicyUse>();
     const use = (told: string | RateLimitOptions): PolicyUse => {
       try {

@@ -1,5 +1,6 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import { parseDuration } from './core/duration.js';
+import { checkName } from './core/limit.js';
 import { checkNames, RateLimitOptionError, reject, show } from './core/option-error.js';
 import { definePolicy, POLICY_OPTIONS, type Policy } from './core/policy.js';
 import type { Take } from './core/request.js';
@@ -28,10 +29,9 @@ export interface PolicyUse {
   readonly onStoreError: FailureMode | undefined;
 }
 
-/** A take of a request, and the use that it comes from. */
-export interface PlannedTake {
+/** A take of a request that knows the use it comes from. */
+export interface PlannedTake extends Take {
   readonly use: PolicyUse;
-  readonly take: Take;
 }
 
 export const FAILURE_MODES: readonly FailureMode[] = ['local', 'open', 'closed'];
@@ -55,8 +55,11 @@ export function parseUse(
   defaultKey: Tell<unknown>,
   instances: Instances,
 ): PolicyUse {
-  if (typeof options !== 'object' || options === null) reject('options', 'an object', options);
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    reject('options', 'an object', options);
+  }
   checkNames(options, USE_OPTIONS);
+  if (options.name === undefined) checkName(name);
   const { cost = 1, maxWait, dryRun = false, settle, message, onStoreError, perHandler = false } = options;
   const policy = definePolicy(options, name);
   if (typeof dryRun !== 'boolean') reject('dryRun', 'true or false', dryRun);
@@ -64,7 +67,7 @@ export function parseUse(
   if (settle !== undefined && settle !== 'failures' && settle !== 'successes' && typeof settle !== 'function') {
     reject('settle', "'failures', 'successes' or a function", settle);
   }
-  if (message !== undefined && !['string', 'object', 'function'].includes(typeof message)) {
+  if (message === null || !['undefined', 'string', 'object', 'function'].includes(typeof message)) {
     reject('message', 'a text, an object or a function', message);
   }
   if (onStoreError !== undefined && !FAILURE_MODES.includes(onStoreError)) {
@@ -74,7 +77,7 @@ export function parseUse(
     policy,
     key: options.key === undefined ? defaultKey : parseKey('key', options.key, instances),
     amount: typeof cost === 'function' ? undefined : parseCost(cost, policy),
-    cost: teller(cost, instances),
+    cost: teller('cost', cost, instances),
     skip: options.skip === undefined ? undefined : parseSkip(options.skip, instances),
     maxWait: maxWait === undefined ? 0 : parseDuration('maxWait', maxWait),
     dryRun,
@@ -87,7 +90,7 @@ export function parseUse(
 /** A key: text, a function or an injectable class. */
 export function parseKey(option: string, key: unknown, instances: Instances): Tell<unknown> {
   if ((typeof key === 'string' && key !== '') || typeof key === 'function') {
-    return teller(key as Resolvable<unknown>, instances);
+    return teller(option, key as Resolvable<unknown>, instances);
   }
   return reject(option, 'a text, a function or an injectable class', key);
 }
@@ -96,7 +99,7 @@ function parseSkip(skip: unknown, instances: Instances): Tell<unknown> {
   if (typeof skip !== 'boolean' && typeof skip !== 'function') {
     reject('skip', 'true, false, a function or an injectable class', skip);
   }
-  return teller(skip as Resolvable<unknown>, instances);
+  return teller('skip', skip as Resolvable<unknown>, instances);
 }
 
 function parseCost(cost: unknown, policy: Policy): number {
@@ -116,9 +119,14 @@ function parseCost(cost: unknown, policy: Policy): number {
 }
 
 /** A constant, a function or an injectable class as a function. */
-export function teller<T>(value: Resolvable<T>, instances: Instances): Tell<T> {
+export function teller<T>(option: string, value: Resolvable<T>, instances: Instances): Tell<T> {
   if (typeof value !== 'function') return () => value;
-  if (!isResolver(value)) return value as Tell<T>;
+  if (!isResolver(value)) {
+    if (/^class\b/.test(Function.prototype.toString.call(value))) {
+      reject(option, 'a function or a class with `resolve`', value);
+    }
+    return value as Tell<T>;
+  }
   let instance: Resolver<T> | undefined;
   return (context) => {
     instance ??= instances(value as Type<Resolver<T>>);
@@ -139,17 +147,13 @@ export function takeOf(use: PolicyUse, context: ExecutionContext): MaybePromise<
 
 function takeUnlessFree(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
   return chain(use.amount ?? chain(use.cost(context), (cost) => amountTold('cost', use.policy, cost)), (amount) =>
-    amount === 0
-      ? undefined
-      : chain(use.key(context), (key) => ({
-          use,
-          take: plannedTake(use, key, amount),
-        })),
+    amount === 0 ? undefined : chain(use.key(context), (key) => plannedTake(use, key, amount)),
   );
 }
 
-export function plannedTake({ policy, maxWait, onStoreError }: PolicyUse, key: unknown, amount: number): Take {
-  return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError };
+export function plannedTake(use: PolicyUse, key: unknown, amount: number): PlannedTake {
+  const { policy, maxWait, onStoreError } = use;
+  return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError, use };
 }
 
 /** A resolver gave what cannot be used; the request's error, not a refusal. */

@@ -32,7 +32,8 @@ export function parseDuration(option: string, value: unknown): number {
 
 /** Milliseconds of `duration` `unit`s; both may be left out: one second. */
 export function parsePeriod(duration: unknown = 1, unit: unknown = 'seconds'): number {
-  const ms = typeof unit === 'string' && UNIT_MS[unit.replace(/s$/, '')];
+  const name = typeof unit === 'string' ? unit.replace(/s$/, '') : '';
+  const ms = Object.hasOwn(UNIT_MS, name) && UNIT_MS[name];
   if (!ms) reject('unit', `one of ${Object.values(TimeUnit).join(', ')}`, unit);
   if (typeof duration !== 'number' || !(duration > 0)) reject('duration', 'a positive number', duration);
   return wholeMs('duration', duration * ms, duration);
