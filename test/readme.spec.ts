@@ -1,0 +1,371 @@
+import * as events from 'node:events';
+import { readFileSync } from 'node:fs';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import * as common from '@nestjs/common';
+import { Controller, Get, type INestApplication, Module, Post, type Type } from '@nestjs/common';
+import * as core from '@nestjs/core';
+import { Test } from '@nestjs/testing';
+import * as library from 'nest-rate-limit';
+import {
+  Bucket,
+  BucketService,
+  MemoryStore,
+  RateLimit,
+  RateLimitModule,
+  type RateLimitOptions,
+  RateLimitStore,
+  TimeUnit,
+} from 'nest-rate-limit';
+import * as testing from 'nest-rate-limit/testing';
+import { FakeClock } from 'nest-rate-limit/testing';
+import request, { type Response } from 'supertest';
+import * as readersOwn from './support/readme-names.js';
+import { redisUrl } from './support/redis.js';
+import {
+  type Exports,
+  exportsOf,
+  runModule,
+  type SnippetModule,
+  snippetsOf,
+  toModules,
+  typeErrors,
+} from './support/snippets.js';
+
+const readme = readFileSync('README.md', 'utf8');
+
+/** Where each name comes from that a snippet does not import. */
+const names = new Map([
+  ...['Controller', 'ExecutionContext', 'ForbiddenException', 'Get', 'Injectable', 'Module', 'Post', 'UseGuards'].map(
+    (name): [string, string] => [name, '@nestjs/common'],
+  ),
+  ...exportsOf('src/index.ts').map((name): [string, string] => [name, 'nest-rate-limit']),
+  ...[...Object.keys(readersOwn), 'Document'].map((name): [string, string] => [name, './test/support/readme-names.ts']),
+]);
+const modules = toModules(snippetsOf(readme, 'ts'), names);
+
+/** Runs a snippet, and those before it in its section. Its app listens on a free port, and Redis is that of the tests. */
+async function run(module: SnippetModule): Promise<Exports> {
+  const before: Exports = {};
+  for (const other of modules.slice(0, modules.indexOf(module))) {
+    if (other.section === module.section) Object.assign(before, await run(other));
+  }
+  const source = module.source.replace('redis://localhost:6379', redisUrl());
+  return runModule({ ...module, source }, (name) => {
+    if (name === '@nestjs/common') return common;
+    if (name === '@nestjs/core') return { ...core, NestFactory };
+    if (name === 'node:events') return events;
+    if (name === 'nest-rate-limit') return library;
+    if (name === 'nest-rate-limit/testing') return testing;
+    return { ...readersOwn, ...before };
+  });
+}
+
+const NestFactory = {
+  async create(type: Type): Promise<INestApplication> {
+    const app = await core.NestFactory.create(type, { logger: false });
+    const { listen } = app;
+    app.listen = () => listen.call(app, 0, '127.0.0.1', () => {});
+    return app;
+  },
+};
+
+const sections = new Map<string, SnippetModule[]>();
+for (const module of modules) sections.set(module.section, [...(sections.get(module.section) ?? []), module]);
+
+/** The snippet of that section; the last one, or the one of that index. */
+function snippet(section: string, index = -1): SnippetModule {
+  const found = sections.get(section)?.at(index);
+  if (!found) throw new Error(`The README has no section ${section} with such a snippet`);
+  return found;
+}
+
+let app: INestApplication | undefined;
+let clock: FakeClock;
+afterEach(async () => {
+  await app?.close();
+  app = undefined;
+});
+
+/** Starts an app of what a snippet declares, in memory and by a fake clock. */
+async function start(exports: Exports, providers: Type[] = []): Promise<INestApplication> {
+  const classes = Object.values(exports).filter((value): value is Type => typeof value === 'function');
+  const isModule = (type: Type) => Reflect.hasMetadata('imports', type);
+  const isController = (type: Type) => Reflect.hasMetadata('path', type);
+  const isProvider = (type: Type) => Reflect.hasMetadata('__injectable__', type);
+  @Module({
+    imports: [RateLimitModule.forRoot()],
+    controllers: classes.filter(isController),
+    providers: [...classes.filter(isProvider), ...providers],
+  })
+  class AppModule {}
+  clock = new FakeClock();
+  const module = await Test.createTestingModule({ imports: [classes.find(isModule) ?? AppModule] })
+    .overrideProvider(RateLimitStore)
+    .useValue(new MemoryStore({ clock }))
+    .compile();
+  app = module.createNestApplication({ logger: false });
+  await app.listen(0, '127.0.0.1');
+  return app;
+}
+
+const get = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
+  Promise.resolve(request(app?.getHttpServer()).get(path).set(headers));
+const post = (path: string, body: object = {}): Promise<Response> =>
+  Promise.resolve(request(app?.getHttpServer()).post(path).send(body));
+
+async function statuses(count: number, send: () => Promise<Response>): Promise<number[]> {
+  const found: number[] = [];
+  for (let i = 0; i < count; i++) found.push((await send()).status);
+  return found;
+}
+
+it('has snippets that fit the types', () => {
+  expect(modules.length).toBeGreaterThan(15);
+  expect(typeErrors(modules)).toEqual([]);
+}, 60_000);
+
+// The suite of the section "Your own store" is run as the README calls it.
+const [ownStore] = sections.get('Your own store')?.slice(-1) ?? [];
+await run(ownStore);
+
+describe('a snippet starts an app', () => {
+  const whole = modules.filter((module) => module !== ownStore && module.section !== 'Ten lines that work');
+  it.each(whole)('in line $line: $section', async (module) => {
+    await start(await run(module), [readersOwn.TicketOffice]);
+  });
+});
+
+describe('the README tells the truth:', () => {
+  it('ten lines, and both answers of HTTP', async () => {
+    const { app: running } = (await run(snippet('Ten lines that work'))) as { app: INestApplication };
+    app = running;
+    expect(await statuses(2, () => get('/limited'))).toEqual([200, 200]);
+    const [plain, problem] = snippetsOf(readme, 'http');
+    expectAnswer(await get('/limited'), plain.code);
+    expect((await get('/elsewhere')).status).toBe(404);
+    await app.close();
+
+    @Controller()
+    class AppController {
+      @RateLimit({ duration: 10, unit: TimeUnit.SECONDS, maxRequest: 2 })
+      @Get('limited')
+      limited(): void {}
+    }
+    const imports = [RateLimitModule.forRoot({ problemDetails: true })];
+    const module = await Test.createTestingModule({ imports, controllers: [AppController] }).compile();
+    app = module.createNestApplication({ logger: false });
+    await app.init();
+    await statuses(2, () => get('/limited'));
+    expectAnswer(await get('/limited'), problem.code);
+  });
+
+  it('class, method and @SkipRateLimit', async () => {
+    await start(await run(snippet('`@RateLimit`')));
+    expect(await statuses(6, () => post('/books'))).toEqual([201, 201, 201, 201, 201, 429]);
+    expect((await get('/books')).headers.ratelimit).toBe('"BooksController";r=99;t=60');
+    expect((await get('/books/health')).headers).not.toHaveProperty('ratelimit');
+  });
+
+  it('a wrong option stops the start, with the message that is shown', async () => {
+    class SmsController {
+      send(): void {}
+    }
+    const place = Object.getOwnPropertyDescriptor(SmsController.prototype, 'send') as PropertyDescriptor;
+    Post()(SmsController.prototype, 'send', place);
+    RateLimit({ capacity: 0, refill: 1 })(SmsController.prototype, 'send', place);
+    Controller()(SmsController);
+    const message = /``(Invalid @RateLimit .*?)``/.exec(readme)?.[1];
+    await expect(start({ SmsController })).rejects.toThrow(message);
+  });
+
+  it('a bucket per user', async () => {
+    await start(await run(snippet('A bucket per user')));
+    expect((await get('/notes', { 'x-user': 'ada' })).headers.ratelimit).toContain('r=99');
+    expect((await get('/notes', { 'x-user': 'ada' })).headers.ratelimit).toContain('r=98');
+    expect((await get('/notes', { 'x-user': 'grace' })).headers.ratelimit).toContain('r=99');
+    expect((await get('/notes')).status).toBe(500);
+  });
+
+  it('cost', async () => {
+    await start(await run(snippet('Cost')));
+    expect((await post('/documents/print', { pages: 30 })).headers.ratelimit).toContain('r=70');
+    expect((await post('/documents/print', { pages: 71 })).headers['retry-after']).toBe('1');
+    const never = await post('/documents/print', { pages: 101 });
+    expect(never.status).toBe(429);
+    expect(never.headers).not.toHaveProperty('retry-after');
+    expect((await post('/documents/print', { pages: 'many' })).status).toBe(500);
+    expect(await statuses(3, () => post('/documents/scan'))).toEqual([201, 201, 429]);
+  });
+
+  it('several limits', async () => {
+    await start(await run(snippet('Several limits', 0)));
+    expect((await get('/search')).headers['ratelimit-policy']).toBe(
+      '"SearchController/burst";q=10;w=5, "SearchController/day";q=1000;w=86400',
+    );
+    await app?.close();
+    await start(await run(snippet('Several limits', 1)));
+    const one = () => post('/sms', { phone: '1' });
+    expect((await statuses(21, one)).at(-1)).toBe(429);
+    expect((await post('/sms', { phone: '2' })).headers.ratelimit).toBe('"number";r=19;t=6, "client";r=79;t=3600');
+    expect((await post('/sms')).status).toBe(400);
+  });
+
+  it('named policies', async () => {
+    await start(await run(snippet('Named policies')));
+    expect((await post('/articles')).headers.ratelimit).toContain('"writes";r=9');
+    expect((await post('/comments')).headers.ratelimit).toContain('"writes";r=8');
+  });
+
+  it('waiting in line', async () => {
+    await start(await run(snippet('Waiting in line')));
+    const answers: number[] = [];
+    const all = Array.from({ length: 7 }, async () => answers.push((await get('/queue')).status));
+    while (answers.length < 2) await new Promise(setImmediate);
+    expect(answers.toSorted()).toEqual([200, 429]);
+    await clock.advance(5000);
+    await Promise.all(all);
+    expect(answers.toSorted()).toEqual([...new Array<number>(6).fill(200), 429]);
+  });
+
+  it('brute force', async () => {
+    const { Snippet } = (await run(snippet('Brute force on log-in'))) as { Snippet: Type<{ login(): void }> };
+    Snippet.prototype.login = failing(Snippet.prototype.login);
+    await start({ Snippet });
+    expect(await statuses(6, () => post('/login'))).toEqual([401, 401, 401, 401, 401, 429]);
+    await clock.advance(15 * 60_000 - 1);
+    expect((await post('/login')).headers['retry-after']).toBe('1');
+    await clock.advance(1);
+    expect((await post('/login')).status).toBe(401);
+  });
+
+  it('a cost that is known afterwards', async () => {
+    await start(await run(snippet('A cost that is known afterwards')));
+    expect((await post('/completions')).headers.ratelimit).toContain('r=9500');
+    const policy = { name: 'Snippet.complete', capacity: 10_000, refill: 100 };
+    const bucket = app?.get(BucketService).bucket(policy, '127.0.0.1');
+    while ((await bucket?.available()) === 9500) await new Promise(setImmediate);
+    expect(await bucket?.available()).toBe(10_000 - 1234);
+  });
+
+  it('a limit by tier', async () => {
+    await start(await run(snippet('A limit by tier, or from a database')));
+    expect((await get('/maps', { 'x-api-key': 'paid-1' })).headers.ratelimit).toBe('"paid";r=99;t=1');
+    expect((await get('/maps', { 'x-api-key': 'other' })).headers.ratelimit).toBe('"free";r=4;t=1');
+    expect((await get('/maps')).status).toBe(500);
+  });
+
+  it('asking yourself', async () => {
+    const exports = await run(snippet('Asking yourself: `BucketService`', 0));
+    await start(exports);
+    const mail = app?.get(exports.MailService as Type<{ send(to: string): Promise<string> }>);
+    const answers: unknown[] = [];
+    for (let i = 0; i < 6; i++) answers.push(await mail?.send('ada@example.com'));
+    expect(answers).toEqual([...[4, 3, 2, 1, 0].map((left) => `sent, ${left} more`), 'come back in 1000 ms']);
+  });
+
+  it('trying a limit out', async () => {
+    await start(await run(snippet('Trying a limit out')));
+    expect(await statuses(20, () => get('/catalogue'))).toEqual(new Array<number>(20).fill(200));
+    expect((await get('/catalogue')).headers).not.toHaveProperty('ratelimit');
+    const bucket = app?.get(BucketService).bucket({ name: 'trial', maxRequest: 10, unit: 'minutes' }, '127.0.0.1');
+    expect(await bucket?.available()).toBe(0);
+  });
+
+  it('a guard that lets a request stand still', async () => {
+    const { TicketGuard } = (await run(snippet('A guard that lets a request stand still'))) as { TicketGuard: Type };
+    @common.UseGuards(TicketGuard as Type<common.CanActivate>)
+    @Controller('hall')
+    class HallController {
+      @Get()
+      enter(): void {}
+    }
+    await start({ TicketGuard, HallController }, [readersOwn.TicketOffice]);
+    expect(await statuses(2, () => get('/hall'))).toEqual([200, 200]);
+    (app?.get(readersOwn.TicketOffice) as readersOwn.TicketOffice).closed = true;
+    expect((await get('/hall')).body.message).toBe('No ticket');
+  });
+
+  it('buckets in Redis', async () => {
+    for (const module of [snippet('Module options'), snippet('Stores')]) {
+      const { AppModule } = (await run(module)) as { AppModule: Type };
+      app = await NestFactory.create(AppModule);
+      await app.init();
+      const bucket = app.get(BucketService).bucket({ name: 'readme', capacity: 2, refill: 1 }, `${process.pid}`);
+      expect(await bucket.decide()).toMatchObject({ remaining: 1, source: 'store' });
+      await bucket.reset();
+      await app.close();
+    }
+  });
+
+  it('all options of the decorator', async () => {
+    const numbers = ['duration', 'unit', 'maxRequest', 'capacity', 'refill', 'refillMode', 'limits'];
+    const policies = { one: { unknown: 1 } as RateLimitOptions };
+    const known = await knownOptions(() => RateLimitModule.forRoot({ policies }));
+    expect([...firstColumn('`@RateLimit`', 'Option'), ...numbers].sort()).toEqual(known.sort());
+  });
+
+  it('all options of the module, and of Redis', async () => {
+    const unknown = { unknown: 1 } as unknown as object;
+    expect(firstColumn('Module options', 'Option of `forRoot`').sort()).toEqual(
+      (await knownOptions(() => RateLimitModule.forRoot(unknown))).sort(),
+    );
+    expect(['redis', ...firstColumn('Stores', 'Option beside `redis`')].sort()).toEqual(
+      (await knownOptions(() => RateLimitModule.forRoot({ store: { redis: redisUrl(), ...unknown } }))).sort(),
+    );
+  });
+
+  it('all methods of a bucket, and all fields of a decision', async () => {
+    const section = 'Asking yourself: `BucketService`';
+    const own = Object.getOwnPropertyNames(Bucket.prototype).filter((name) => !['constructor', 'run'].includes(name));
+    expect(firstColumn(section, 'Method').map((method) => method.replace(/\(.*/, ''))).toEqual(
+      expect.arrayContaining(own),
+    );
+    const bucket = new BucketService(new MemoryStore()).bucket({ capacity: 1, refill: 1 }, 'key');
+    const decision = await bucket.decide();
+    for (const field of firstColumn(section, 'Field')) expect(decision).toHaveProperty(field);
+  });
+});
+
+/** The first column of the table with that heading, without its quotes. */
+function firstColumn(section: string, heading: string): string[] {
+  const text = readme.split(/^##+ /m).find((part) => part.startsWith(`${section}\n`)) ?? '';
+  const lines = text.split('\n');
+  const start = lines.findIndex((line) => line.startsWith(`| ${heading} |`));
+  if (start < 0) throw new Error(`${section} has no table ${heading}`);
+  const end = lines.findIndex((line, i) => i > start && !line.startsWith('|'));
+  return lines.slice(start + 2, end).map((line) => /^\| `(.*?)` \|/.exec(line)?.[1] ?? line);
+}
+
+/** The options that are known where `forRoot` was given one that is not. */
+async function knownOptions(forRoot: () => common.DynamicModule): Promise<string[]> {
+  const error = await Test.createTestingModule({ imports: [forRoot()] })
+    .compile()
+    .then(
+      () => undefined,
+      (reason: Error) => reason,
+    );
+  return /known are (.*)$/.exec(error?.message ?? '')?.[1].split(', ') ?? [];
+}
+
+/** Compares an answer with one as the README prints it. */
+function expectAnswer(response: Response, printed: string): void {
+  const [head, body] = printed.split('\n\n');
+  const [status, ...headers] = head.split('\n');
+  expect(status).toContain(` ${response.status} `);
+  for (const header of headers) {
+    const [name, value] = header.split(': ');
+    expect([name, response.headers[name.toLowerCase()]]).toEqual([name, value]);
+  }
+  expect(JSON.parse(response.text)).toEqual(JSON.parse(body));
+}
+
+/** A handler with the decorators of another, that always fails. */
+function failing(handler: () => void): () => void {
+  const failed = () => {
+    throw new common.UnauthorizedException();
+  };
+  for (const key of Reflect.getMetadataKeys(handler)) {
+    Reflect.defineMetadata(key, Reflect.getMetadata(key, handler), failed);
+  }
+  return Object.defineProperty(failed, 'name', { value: handler.name });
+}
