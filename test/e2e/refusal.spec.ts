@@ -1,0 +1,109 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { Controller, Get, type INestApplication } from '@nestjs/common';
+import { BucketService, RateLimit, RateLimitModule, type RateLimitModuleOptions } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import request from 'supertest';
+import { COMBINATIONS, createApp } from '../support/create-app.js';
+import { clockedStore } from '../support/requests.js';
+
+const ONE = { maxRequest: 1, unit: 'minute' } as const;
+
+@Controller()
+class Resource {
+  constructor(private readonly buckets: BucketService) {}
+
+  @RateLimit(ONE)
+  @Get('plain')
+  plain() {}
+
+  @RateLimit({ ...ONE, message: 'Slow down, please' })
+  @Get('text')
+  text() {}
+
+  @RateLimit({ ...ONE, message: { error: 'slow_down', hint: 'wait' } })
+  @Get('object')
+  object() {}
+
+  @RateLimit({ ...ONE, message: (_context, { retryAfter, policy }) => `${policy}: wait ${retryAfter / 1000} s` })
+  @Get('function')
+  function() {}
+
+  @RateLimit({ ...ONE, message: (context, { limit }) => ({ path: context.getHandler().name, limit }) })
+  @Get('body')
+  body() {}
+
+  @RateLimit({ maxRequest: 1, unit: 'hour', message: 'the hour' })
+  @RateLimit({ ...ONE, message: 'the minute' })
+  @Get('two')
+  two() {}
+
+  @RateLimit({ limits: [{ maxRequest: 9 }, { capacity: 1, refill: 1, unit: 'minute' }] })
+  @Get('limits')
+  limits() {}
+
+  @Get('manual')
+  async manual() {
+    await this.buckets.bucket({ name: 'manual', ...ONE }, 'all').consume(1, { maxWait: 0 });
+  }
+}
+
+describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+  let app: INestApplication;
+  afterEach(() => app.close());
+  const start = async (options: RateLimitModuleOptions = {}) => {
+    app = await createApp(adapter, {
+      imports: [RateLimitModule.forRoot({ ...clockedStore(store, new FakeClock()), ...options })],
+      controllers: [Resource],
+    });
+  };
+  const refused = async (path: string) => {
+    await request(app.getHttpServer()).get(path);
+    return request(app.getHttpServer()).get(path);
+  };
+
+  it.each([
+    ['plain', { statusCode: 429, message: 'Too Many Requests' }],
+    ['text', { statusCode: 429, message: 'Slow down, please' }],
+    ['object', { error: 'slow_down', hint: 'wait' }],
+    ['function', { statusCode: 429, message: 'Resource.function: wait 60 s' }],
+    ['body', { path: 'body', limit: 1 }],
+    ['two', { statusCode: 429, message: 'the hour' }],
+    ['manual', { statusCode: 429, message: 'Too Many Requests' }],
+  ])('answers a refusal of /%s with its body', async (path, body) => {
+    await start();
+    const answer = await refused(`/${path}`);
+    expect([answer.status, answer.body]).toEqual([429, body]);
+    expect(answer.headers['content-type']).toMatch(/^application\/json/);
+  });
+
+  it.each([
+    ['plain', { detail: 'Too Many Requests', 'violated-policies': ['Resource.plain'] }],
+    ['text', { detail: 'Slow down, please', 'violated-policies': ['Resource.text'] }],
+    ['two', { detail: 'the hour', 'violated-policies': ['Resource.two', 'Resource.two-2'] }],
+    ['limits', { detail: 'Too Many Requests', 'violated-policies': ['Resource.limits/bucket'] }],
+    ['manual', { detail: 'Too Many Requests', 'violated-policies': ['manual'] }],
+  ])('answers a refusal of /%s with problem details', async (path, body) => {
+    await start({ problemDetails: true });
+    const answer = await refused(`/${path}`);
+    expect(answer.status).toBe(429);
+    expect(answer.headers['content-type']).toMatch(/^application\/problem\+json\b/);
+    expect(JSON.parse(answer.text)).toEqual({
+      type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
+      title: 'Quota Exceeded',
+      status: 429,
+      ...body,
+    });
+    if (path !== 'manual') expect(answer.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
+  });
+
+  it('adds the members of a body of its own to problem details', async () => {
+    await start({ problemDetails: true });
+    const answer = await refused('/object');
+    expect(JSON.parse(answer.text)).toMatchObject({
+      status: 429,
+      title: 'Quota Exceeded',
+      error: 'slow_down',
+      hint: 'wait',
+    });
+  });
+});
