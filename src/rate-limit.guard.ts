@@ -8,9 +8,9 @@ import type { Plan } from './plan.js';
 import { PARSED_OPTIONS, Plans } from './plans.js';
 import { type PlannedTake, plannedTake } from './policy-use.js';
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from './rate-limit.exception.js';
-import type { MaybePromise } from './rate-limit.options.js';
 import { settleLater } from './settle.js';
 import { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
+import { responseOf } from './suspend/http.js';
 import { SuspendableGuard, type SuspendableRequestContext } from './suspend/suspendable.guard.js';
 import { policyHeader, writeHeaders } from './transport/headers.js';
 
@@ -48,44 +48,46 @@ export class RateLimitGuard extends SuspendableGuard {
   protected override filter(context: SuspendableRequestContext): void | Promise<void> {
     const plan = this.plans.of(context.getClass<unknown>() as Type, context.getHandler()) as Plan;
     const { single } = plan;
-    if (!single) return chain(plan.takes(context), (planned) => this.takeAll(context, plan, planned));
-    return chain(single.key(context), (key) => {
-      const take = plannedTake(single, key, single.amount);
-      return this.take(context, plan, [take], [{ use: single, take }]);
-    });
+    if (!single) return chain(plan.takes(context), (takes) => this.takeAll(context, plan, takes));
+    const key = single.key(context);
+    if (isPromise(key)) return key.then((told) => this.take(context, plan, [plannedTake(single, told, single.amount)]));
+    return this.take(context, plan, [plannedTake(single, key, single.amount)]);
   }
 
   private takeAll(context: SuspendableRequestContext, plan: Plan, all: readonly PlannedTake[]): void | Promise<void> {
-    const planned = all.filter(({ use }) => !use.dryRun);
-    for (const { use, take } of all) {
-      // A policy on trial takes from its own bucket, and whatever comes of it is nobody's answer.
-      if (use.dryRun)
-        void Promise.resolve(this.store.run({ verb: 'take', takes: [{ ...take, maxWait: 0 }] })).catch(() => {});
-    }
-    if (planned.length === 0) return;
-    return this.take(context, plan, mergeTakes(planned.map(({ take }) => take)), planned);
+    for (const take of all) if (take.use.dryRun) this.tryOut(take);
+    const takes = mergeTakes(all.filter(({ use }) => !use.dryRun));
+    return takes.length > 0 ? this.take(context, plan, takes) : undefined;
   }
 
-  private take(
+  /** A policy on trial takes from its own bucket, and whatever comes of it is nobody's answer. */
+  private tryOut(take: PlannedTake): void {
+    Promise.resolve(this.store.run({ verb: 'take', takes: [{ ...take, maxWait: 0 }] })).catch(() => {});
+  }
+
+  private take(context: SuspendableRequestContext, plan: Plan, takes: readonly PlannedTake[]): void | Promise<void> {
+    const answer = this.store.run({ verb: 'take', takes });
+    if (!isPromise(answer)) return this.follow(context, plan, takes, answer);
+    return answer.then(
+      (late) => this.follow(context, plan, takes, late),
+      (error) => this.failWith(context, error),
+    );
+  }
+
+  /** Does what the answer says: goes on, waits in line, or refuses. */
+  private follow(
     context: SuspendableRequestContext,
     plan: Plan,
-    takes: readonly Take[],
-    planned: readonly PlannedTake[],
-  ): void | Promise<void> {
-    return chain(this.ask(context, takes), (answer) => {
-      const full = answer.delay > 0 && this.waiting >= this.options.maxSuspended;
-      const decision = full ? refusedWait(answer) : answer;
-      this.writeHeaders(context, plan, planned, decision);
-      if (full) this.giveBack(takes, answer);
-      if (!decision.allowed) throw this.refuse(context, planned, decision);
-      settleLater(context, planned, this.store, answer.source);
-      return decision.delay > 0 ? this.waitInLine(context, takes, answer) : undefined;
-    });
-  }
-
-  private ask(context: SuspendableRequestContext, takes: readonly Take[]): MaybePromise<StoreAnswer> {
-    const answer = this.store.run({ verb: 'take', takes });
-    return isPromise(answer) ? answer.catch((error) => this.failWith(context, error)) : answer;
+    takes: readonly PlannedTake[],
+    answer: StoreAnswer,
+  ): void {
+    const full = answer.delay > 0 && this.waiting >= this.options.maxSuspended;
+    const decision = full ? refusedWait(answer) : answer;
+    if (context.getType() === 'http') this.writeHeaders(context, plan, takes, decision);
+    if (full) this.giveBack(takes, answer);
+    if (!decision.allowed) throw this.refuse(context, takes, decision);
+    if (plan.settles) settleLater(context, takes, this.store, answer.source);
+    if (decision.delay > 0) this.waitInLine(context, takes, answer);
   }
 
   private failWith(context: SuspendableRequestContext, error: unknown): never {
@@ -115,20 +117,20 @@ export class RateLimitGuard extends SuspendableGuard {
   private writeHeaders(
     context: SuspendableRequestContext,
     plan: Plan,
-    planned: readonly PlannedTake[],
+    takes: readonly PlannedTake[],
     decision: Decision,
   ): void {
-    if (context.getType() !== 'http') return;
-    const policies = plan.policyHeader ?? policyHeader(planned.map(({ use }) => use.policy));
-    writeHeaders(decision, this.options.headers, policies, (name, value) => this.setHeader(context, name, value));
+    const response = responseOf<unknown>(context);
+    const policies = plan.policyHeader ?? policyHeader(takes.map(({ policy }) => policy));
+    writeHeaders(decision, this.options.headers, policies, this.adapterHost.httpAdapter, response);
   }
 
   private setHeader(context: SuspendableRequestContext, name: string, value: string): void {
-    this.adapterHost.httpAdapter.setHeader(context.switchToHttp().getResponse<unknown>(), name, value);
+    this.adapterHost.httpAdapter.setHeader(responseOf<unknown>(context), name, value);
   }
 
-  private refuse(context: SuspendableRequestContext, planned: readonly PlannedTake[], decision: Decision): Error {
-    const refusing = planned.find(({ use }) => use.policy.labels.includes(decision.policy));
+  private refuse(context: SuspendableRequestContext, takes: readonly PlannedTake[], decision: Decision): Error {
+    const refusing = takes.find(({ policy }) => policy.labels.includes(decision.policy));
     const given = refusing?.use.message;
     const message = typeof given === 'function' ? given(context, decision) : given;
     if (typeof message === 'object') return refusal(decision, message);

@@ -6,6 +6,7 @@ import { amountTold, type PlannedTake } from './policy-use.js';
 import type { MaybePromise, Outcome } from './rate-limit.options.js';
 import type { RateLimitStore } from './stores/rate-limit.store.js';
 import { ClientGoneError, connectionOf, isGone } from './suspend/client.js';
+import { requestOf } from './suspend/http.js';
 
 /** What a request came to, as far as it is known yet, and what to do when it is over. */
 interface Pending {
@@ -25,7 +26,6 @@ export function settleLater(
   source: DecisionSource,
 ): void {
   const settled = takes.filter(({ use }) => use.settle !== undefined);
-  if (settled.length === 0) return;
   const started = store.clock.now();
   const known: Pending = {};
   pending.set(identityOf(context), known);
@@ -75,7 +75,7 @@ export class SettleInterceptor implements NestInterceptor {
 }
 
 function identityOf(context: ExecutionContext): object {
-  return context.getType() === 'http' ? context.switchToHttp().getRequest<object>() : context.getArgs();
+  return context.getType() === 'http' ? requestOf<object>(context) : context.getArgs();
 }
 
 function statusOf(error: unknown): number {
@@ -87,13 +87,13 @@ const logger = new Logger('RateLimit');
 /** Gives back what was taken too much, or charges what was taken too little. */
 async function settle(
   context: ExecutionContext,
-  { use, take }: PlannedTake,
+  take: PlannedTake,
   outcome: Outcome,
   store: RateLimitStore,
   source: DecisionSource,
 ): Promise<void> {
   try {
-    const real = await realAmount(context, { use, take }, outcome);
+    const real = await realAmount(context, take, outcome);
     if (real === take.amount) return;
     const verb = real < take.amount ? 'put' : 'charge';
     await store.run({ verb, source, takes: [{ ...take, amount: Math.abs(real - take.amount), maxWait: 0 }] });
@@ -102,7 +102,8 @@ async function settle(
   }
 }
 
-function realAmount(context: ExecutionContext, { use, take }: PlannedTake, outcome: Outcome): MaybePromise<number> {
+function realAmount(context: ExecutionContext, take: PlannedTake, outcome: Outcome): MaybePromise<number> {
+  const { use } = take;
   const failed = outcome.error !== undefined || outcome.status >= 400;
   if (use.settle === 'failures') return failed ? take.amount : 0;
   if (use.settle === 'successes') return failed ? 0 : take.amount;

@@ -104,6 +104,9 @@ export function sleepIn(
 const now = (): number => Date.now();
 const line = new SleepLine(now);
 
+/** Whole milliseconds since the process started; goes on evenly when the machine's clock is set. For deadlines. */
+export const steadyNow = (): number => Math.floor(performance.now());
+
 /** The machine's clock. */
 export const systemClock: Clock = {
   now,

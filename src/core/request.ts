@@ -48,8 +48,8 @@ export interface StoreRequest {
 }
 
 /** One bucket twice in a request becomes one take of the sum with the lesser patience. */
-export function mergeTakes(takes: readonly Take[]): readonly Take[] {
-  const merged: Take[] = [];
+export function mergeTakes<T extends Take>(takes: readonly T[]): readonly T[] {
+  const merged: T[] = [];
   for (const take of takes) {
     const index = merged.findIndex((other) => other.policy.id === take.policy.id && other.key === take.key);
     if (index < 0) merged.push(take);

@@ -1,4 +1,4 @@
-import { type Clock, later } from '../core/clock.js';
+import { later, steadyNow } from '../core/clock.js';
 
 interface Deadline {
   readonly due: number;
@@ -15,13 +15,10 @@ export class Deadlines {
   private head = 0;
   private waiting = false;
 
-  constructor(
-    private readonly length: number,
-    private readonly clock: Clock,
-  ) {}
+  constructor(private readonly length: number) {}
 
   set(pass: () => void): () => boolean {
-    const deadline = { due: this.clock.now() + this.length, pass, over: false };
+    const deadline = { due: steadyNow() + this.length, pass, over: false };
     this.queue.push(deadline);
     this.wait();
     return () => {
@@ -40,7 +37,7 @@ export class Deadlines {
       return;
     }
     this.waiting = true;
-    later(Math.max(1, this.queue[this.head].due - this.clock.now()), () => {
+    later(Math.max(1, this.queue[this.head].due - steadyNow()), () => {
       // One more turn: an answer that has arrived meanwhile, while this process was busy, is in time.
       setImmediate(() => this.check());
     });
@@ -48,7 +45,7 @@ export class Deadlines {
 
   private check(): void {
     this.waiting = false;
-    const now = this.clock.now();
+    const now = steadyNow();
     for (; this.head < this.queue.length; this.head++) {
       const deadline = this.queue[this.head];
       if (deadline.over) continue;

@@ -47,10 +47,13 @@ export interface StoreHealth {
 export class RateLimitStoreError extends Error {
   override readonly name = 'RateLimitStoreError';
 
-  /** `bucket`: only what was asked for cannot be read; the store itself is well. */
+  /**
+   * `bucket`: only what was asked for cannot be read; the store itself is well. `write`: the store answers, but keeps
+   * nothing, because it is full or read-only.
+   */
   constructor(
     message: string,
-    readonly scope: 'store' | 'bucket' = 'store',
+    readonly scope: 'store' | 'bucket' | 'write' = 'store',
     options?: ErrorOptions,
   ) {
     super(message, options);

@@ -1,9 +1,9 @@
 import { openRow, toAnswer } from '../core/answer.js';
-import { type Clock, systemClock } from '../core/clock.js';
+import { type Clock, every, systemClock } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { dividePolicy, type Policy } from '../core/policy.js';
 import type { StoreRequest, Take } from '../core/request.js';
-import { Breaker } from './breaker.js';
+import { Breaker, PROBE_AFTER } from './breaker.js';
 import { Deadlines } from './deadlines.js';
 import { MemoryStore } from './memory/memory.store.js';
 import { RateLimitStore, RateLimitStoreError, type StoreHealth } from './rate-limit.store.js';
@@ -28,10 +28,14 @@ const LASTING_VERBS: ReadonlySet<string> = new Set(['reset', 'block', 'unblock',
 export class ResilientStore extends RateLimitStore {
   readonly clock: Clock;
   private readonly deadlines: Deadlines;
-  private readonly breaker = new Breaker(systemClock);
+  private readonly breaker = new Breaker();
   private readonly divided = new WeakMap<Policy, Policy>();
   private local: MemoryStore | undefined;
   private lastError: Error | undefined;
+  private downSince: number | undefined;
+  private stopProbing = () => {};
+  /** The store answered that it cannot write: until it has, an answer that wrote nothing proves nothing. */
+  private unwritable = false;
 
   constructor(
     readonly store: RateLimitStore,
@@ -39,7 +43,7 @@ export class ResilientStore extends RateLimitStore {
   ) {
     super();
     this.clock = store.clock;
-    this.deadlines = new Deadlines(options.timeout, systemClock);
+    this.deadlines = new Deadlines(options.timeout);
   }
 
   override run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
@@ -51,7 +55,7 @@ export class ResilientStore extends RateLimitStore {
     }
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => {
-        this.note(error);
+        this.note(error, request);
         try {
           resolve(this.withoutStore(request, error));
         } catch (refused) {
@@ -64,7 +68,7 @@ export class ResilientStore extends RateLimitStore {
       this.ask(request).then(
         (answer) => {
           if (inTime()) {
-            if (this.breaker.succeeded()) this.recover();
+            this.answered(answer.taken > 0);
             resolve(answer);
           } else if (request.verb === 'take' && answer.delay > 0) {
             // A place in line that nobody will come for.
@@ -83,11 +87,12 @@ export class ResilientStore extends RateLimitStore {
   }
 
   override health(): StoreHealth {
-    const { openSince } = this.breaker;
-    return openSince === undefined ? this.store.health() : { status: 'down', error: this.lastError, since: openSince };
+    if (!this.breaker.isOpen) return this.store.health();
+    return { status: 'down', error: this.lastError, since: this.downSince };
   }
 
   override async close(): Promise<void> {
+    this.stopProbing();
     this.local?.close();
     await this.store.close();
   }
@@ -96,17 +101,30 @@ export class ResilientStore extends RateLimitStore {
     return this.store.run(request);
   }
 
-  /** An error of the store counts against it; one of a single bucket, or of the request, does not. */
-  private note(error: unknown): void {
-    if (!(error instanceof RateLimitStoreError) || error.scope === 'bucket') return;
+  /** An error of the store counts against it; one of a single bucket is an answer; one of the request is neither. */
+  private note(error: unknown, { takes }: StoreRequest): void {
+    if (!(error instanceof RateLimitStoreError)) return;
+    if (error.scope === 'bucket') return this.answered(false);
+    if (error.scope === 'write') this.unwritable = true;
     this.lastError = error;
-    if (this.breaker.failed()) this.options.onHealth?.(this.health());
+    if (!this.breaker.failed()) return;
+    this.downSince = systemClock.now();
+    // Looks by itself, so that it recovers without requests, too. Where writing fails, only a request can tell.
+    const probe = { verb: 'estimate', takes: takes.map((take) => ({ ...take, onStoreError: 'open' })) } as const;
+    this.stopProbing = every(PROBE_AFTER / 2, () => {
+      if (!this.unwritable) Promise.resolve(this.run(probe)).catch(() => {});
+    });
+    this.options.onHealth?.(this.health());
   }
 
-  private recover(): void {
+  private answered(wrote: boolean): void {
+    if (this.unwritable && !wrote) return;
+    this.unwritable = false;
+    if (!this.breaker.succeeded()) return;
+    this.stopProbing();
     this.local?.close();
     this.local = undefined;
-    this.options.onHealth?.(this.health());
+    this.options.onHealth?.({ status: 'up' });
   }
 
   /** What the failure mode says. With several policies the strictest of theirs counts. */

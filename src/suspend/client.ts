@@ -1,4 +1,5 @@
 import { type ExecutionContext, HttpException } from '@nestjs/common';
+import { responseOf } from './http.js';
 
 /** The client closed its connection before it was answered. Status 499, which nobody will read. */
 export class ClientGoneError extends HttpException {
@@ -22,7 +23,7 @@ type Loose = Record<string, unknown> | null | undefined;
 export function connectionOf(context: ExecutionContext): Closing | undefined {
   const type: string = context.getType();
   let found: Loose;
-  if (type === 'http') found = context.switchToHttp().getResponse<Loose>();
+  if (type === 'http') found = responseOf<Loose>(context);
   else if (type === 'ws') found = context.switchToWs().getClient<Loose>();
   else if (type === 'graphql') {
     const shared = context.getArgByIndex<Loose>(2);

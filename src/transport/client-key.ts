@@ -1,4 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
+import { requestOf } from '../suspend/http.js';
 import { addressKey } from './address.js';
 
 type Loose = { readonly [name: string]: unknown } | null | undefined;
@@ -26,7 +27,7 @@ export function clientKey(context: ExecutionContext): string | undefined {
 function addressOf(context: ExecutionContext): string | undefined {
   switch (context.getType<string>()) {
     case 'http':
-      return ofRequest(context.switchToHttp().getRequest<Loose>());
+      return ofRequest(requestOf<Loose>(context));
     case 'graphql': {
       const shared = context.getArgByIndex<Loose>(2);
       return ofRequest((shared?.req ?? shared?.request) as Loose);

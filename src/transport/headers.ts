@@ -6,7 +6,10 @@ import type { Policy } from '../core/policy.js';
 export type HeaderSet = 'draft-11' | 'draft-6' | 'legacy';
 export const HEADER_SETS: readonly HeaderSet[] = ['draft-11', 'draft-6', 'legacy'];
 
-export type SetHeader = (name: string, value: string) => void;
+/** Nest's HTTP adapter: the one method of it that is called here. */
+export interface HeaderWriter {
+  setHeader(response: unknown, name: string, value: string): unknown;
+}
 
 /**
  * `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: an item for each limit with its quota and its window
@@ -21,18 +24,19 @@ export function writeHeaders(
   decision: Decision,
   sets: readonly HeaderSet[],
   policies: string,
-  setHeader: SetHeader,
+  writer: HeaderWriter,
+  response: unknown,
 ): void {
-  for (const set of sets) {
-    if (set === 'draft-11') {
-      setHeader('RateLimit-Policy', policies);
-      setHeader('RateLimit', limitHeader(decision));
+  for (let i = 0; i < sets.length; i++) {
+    if (sets[i] === 'draft-11') {
+      writer.setHeader(response, 'RateLimit-Policy', policies);
+      writer.setHeader(response, 'RateLimit', limitHeader(decision));
     } else {
-      writeTriple(decision, set === 'draft-6' ? 'RateLimit' : 'X-RateLimit', setHeader);
+      writeTriple(decision, sets[i] === 'draft-6' ? 'RateLimit' : 'X-RateLimit', writer, response);
     }
   }
   if (!decision.allowed && decision.retryAfter !== Infinity) {
-    setHeader('Retry-After', String(retrySeconds(decision.retryAfter)));
+    writer.setHeader(response, 'Retry-After', String(retrySeconds(decision.retryAfter)));
   }
 }
 
@@ -61,13 +65,24 @@ function policyItem(name: string, { size, fillTime }: Limit): string {
 }
 
 /** Limit, remaining and seconds until the bucket is as good as new, of the limit nearest to exhaustion. */
-function writeTriple(decision: Decision, prefix: string, setHeader: SetHeader): void {
-  setHeader(`${prefix}-Limit`, String(Math.floor(decision.limit)));
-  setHeader(`${prefix}-Remaining`, String(Math.floor(decision.remaining)));
-  if (decision.resetAfter !== Infinity) setHeader(`${prefix}-Reset`, String(Math.ceil(decision.resetAfter / 1000)));
+function writeTriple(decision: Decision, prefix: string, writer: HeaderWriter, response: unknown): void {
+  writer.setHeader(response, `${prefix}-Limit`, String(Math.floor(decision.limit)));
+  writer.setHeader(response, `${prefix}-Remaining`, String(Math.floor(decision.remaining)));
+  if (decision.resetAfter !== Infinity)
+    writer.setHeader(response, `${prefix}-Reset`, String(Math.ceil(decision.resetAfter / 1000)));
 }
+
+/** Names as structured-field strings. Resolvers may make names without end, so not all are kept. */
+const known = new Map<string, string>();
+const MOST_KNOWN = 1000;
 
 /** A structured-field string; names are printable ASCII. */
 function quoted(name: string): string {
-  return `"${/["\\]/.test(name) ? name.replace(/["\\]/g, '\\$&') : name}"`;
+  let text = known.get(name);
+  if (text === undefined) {
+    if (known.size >= MOST_KNOWN) known.clear();
+    text = `"${name.replace(/["\\]/g, '\\$&')}"`;
+    known.set(name, text);
+  }
+  return text;
 }

@@ -1,6 +1,9 @@
+import { NEVER, ROW_HEAD, ROW_LIMIT } from '../../core/answer.js';
 import { type BucketState, lifetime, newState } from '../../core/bucket-state.js';
 import type { Policy } from '../../core/policy.js';
-import { AdmissionLog } from '../../core/sliding-window.js';
+import type { Take } from '../../core/request.js';
+import { AdmissionLog, admit, expire, windowMore, windowReset, windowWait } from '../../core/sliding-window.js';
+import { bucketMore, bucketWait, debtAt, timeFor } from '../../core/token-bucket.js';
 import { DueHeap } from './due-heap.js';
 
 const NO_SLOT = -1;
@@ -31,6 +34,9 @@ export class BucketTable {
   private readonly blockEnds = new DueHeap();
   private readonly heap = new DueHeap();
   private readonly boxes: OpenBucket[] = [];
+  private readonly seen: AdmissionLog[];
+  private readonly debts: number[] = [];
+  private readonly waits: number[] = [];
   private readonly scratch: BucketState;
 
   constructor(readonly policy: Policy) {
@@ -38,6 +44,7 @@ export class BucketTable {
     this.cells = new Float64Array(16 * this.width);
     this.windowed = policy.limits.some((limit) => limit.kind === 'window');
     this.scratch = newState(policy);
+    this.seen = policy.limits.map(() => new AdmissionLog());
   }
 
   get size(): number {
@@ -55,6 +62,74 @@ export class BucketTable {
     state.key = key;
     this.load(state.slot, state);
     return state;
+  }
+
+  /**
+   * `execute` for what nearly every request is: a take from one kept bucket that is not blocked, at once or not at all.
+   * The same law without the generality; writes the row, and returns `false` where it is not that simple.
+   */
+  quickTake({ key, amount, maxWait }: Take, now: number, row: number[]): boolean {
+    const slot = this.slots.get(key);
+    if (slot === undefined || this.blocked.size > 0) return false;
+    const { limits, block } = this.policy;
+    const { cells } = this;
+    const start = slot * this.width;
+    const at = cells[start];
+    if (at > now) return false;
+    let wait = 0;
+    for (let i = 0; i < limits.length; i++) {
+      const limit = limits[i];
+      let own: number;
+      if (limit.kind === 'bucket') {
+        const debt = debtAt(limit, cells[start + 1 + i], at, now);
+        this.debts[i] = debt;
+        own = bucketWait(limit, debt, amount * limit.weight, now);
+      } else {
+        // A copy of the log's head: a refusal must leave the log as it is.
+        const log = this.seen[i];
+        log.assign(this.logs[slot][i] as AdmissionLog);
+        expire(limit, log, now);
+        own = windowWait(limit, log, amount, now);
+      }
+      this.waits[i] = own;
+      if (own > wait) wait = own;
+    }
+    const allowed = wait === 0;
+    if (!allowed && (block > 0 || (wait <= maxWait && wait !== Infinity))) return false;
+    row[0] = allowed ? 1 : 0;
+    row[1] = 0;
+    row[2] = allowed ? amount : 0;
+    row[3] = now;
+    row[4] = wait === Infinity ? NEVER : wait;
+    if (allowed) cells[start] = now;
+    let index = ROW_HEAD + 1;
+    for (let i = 0; i < limits.length; i++) {
+      const limit = limits[i];
+      const own = this.waits[i];
+      row[index + 1] = own === Infinity ? NEVER : own;
+      if (limit.kind === 'bucket') {
+        let debt = this.debts[i];
+        if (allowed) {
+          debt += amount * limit.weight;
+          cells[start + 1 + i] = debt;
+        }
+        const reset = timeFor(limit, debt, now);
+        row[index] = limit.capacity - debt;
+        row[index + 2] = reset === Infinity ? NEVER : reset;
+        row[index + 3] = reset === Infinity ? NEVER : bucketMore(limit, debt, now);
+      } else {
+        const log = this.seen[i];
+        if (allowed) {
+          admit(limit, log, amount, now);
+          (this.logs[slot][i] as AdmissionLog).assign(log);
+        }
+        row[index] = limit.capacity - log.sum;
+        row[index + 2] = windowReset(limit, log, now);
+        row[index + 3] = windowMore(limit, log, now);
+      }
+      index += ROW_LIMIT;
+    }
+    return true;
   }
 
   /** Whether the bucket is kept by now. */

@@ -281,7 +281,12 @@ end
 
 -- Where states are kept: a key holds at, blockedUntil and for each limit its debt or { time, amount, … }.
 
-local opened = {}
+local opened, emptied = {}, {}
+
+local function whole(value)
+  if type(value) == 'number' and value % 1 == 0 and value >= 0 and value <= MAX_SAFE_INTEGER then return value end
+  error('its value is not a bucket', 0)
+end
 
 local function open(policy, key)
   local state = opened[key]
@@ -291,18 +296,18 @@ local function open(policy, key)
     forget(policy, state)
     if stored then
       local packed = cmsgpack.unpack(stored)
-      state.stored, state.at, state.blockedUntil = stored, packed[1], packed[2]
+      state.stored, state.at, state.blockedUntil = stored, whole(packed[1]), whole(packed[2])
       for i, limit in ipairs(policy) do
         local part = packed[i + 2]
         if limit.window then
           local log = state[i]
           for k = 1, #part, 2 do
-            log.times[#log.times + 1] = part[k]
-            log.amounts[#log.amounts + 1] = part[k + 1]
-            log.sum = log.sum + part[k + 1]
+            log.times[#log.times + 1] = whole(part[k])
+            log.amounts[#log.amounts + 1] = whole(part[k + 1])
+            log.sum = whole(log.sum + part[k + 1])
           end
         else
-          state[i] = part
+          state[i] = whole(part)
         end
       end
     end
@@ -316,7 +321,7 @@ local function save(state)
   local policy = state.policy
   local ttl = lifetime(policy, state, now)
   if ttl == 0 then
-    if state.stored then redis.call('DEL', state.key) end
+    if state.stored then emptied[#emptied + 1] = state.key end
     return
   end
   local packed = { state.at, state.blockedUntil }
@@ -516,5 +521,7 @@ end
 for _, state in pairs(opened) do
   if state.changed then save(state) end
 end
+-- Last, because a full Redis still deletes: so it does all of a request or nothing.
+for _, key in ipairs(emptied) do redis.call('DEL', key) end
 return rows
 `;

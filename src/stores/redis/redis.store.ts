@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { RedisOptions } from 'ioredis';
 import { rowLength, toAnswer } from '../../core/answer.js';
-import { type Clock, systemClock } from '../../core/clock.js';
+import { type Clock, steadyNow, systemClock } from '../../core/clock.js';
 import type { StoreAnswer } from '../../core/decision.js';
 import { checkNames, reject } from '../../core/option-error.js';
 import type { Policy } from '../../core/policy.js';
 import type { StoreRequest } from '../../core/request.js';
-import { RateLimitStore, RateLimitStoreError } from '../rate-limit.store.js';
+import { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import { runApart } from './apart.js';
 import { isClient, listenerOf, openClient, type RedisClient, type RedisTarget } from './client.js';
@@ -41,11 +41,15 @@ const SHA = createHash('sha1').update(EXECUTE_LUA).digest('hex');
 /** Redis expires keys by its own time; with another clock none may go before its end by that clock. */
 const LEAST_TTL_OF_INJECTED_CLOCK = 60_000;
 const MOST_IN_BATCH = 128;
+/** Full, a replica, its disk or its replicas gone. */
+const CANNOT_WRITE = /\b(OOM|READONLY|MISCONF|NOREPLICAS)\b/;
 /** The reply to a request that came too late. */
 const LATE = -1;
 
 interface Pending {
   readonly request: StoreRequest;
+  /** When it was asked for. */
+  readonly since: number;
   readonly resolve: (row: readonly number[]) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -63,7 +67,7 @@ export class RedisStore extends RateLimitStore {
   private readonly batch: boolean;
   private readonly timeout: number;
   private readonly injectedClock: Clock | undefined;
-  private readonly serverTime = new ServerTime(systemClock);
+  private readonly serverTime = new ServerTime();
   private readonly subscriptions = new Subscriptions();
   private readonly keyOf = (policy: Policy, key: string) => redisKey(this.prefix, tagOf(key, this.hashKeys), policy);
   private owned = false;
@@ -104,17 +108,21 @@ export class RedisStore extends RateLimitStore {
 
   override async run(request: StoreRequest): Promise<StoreAnswer> {
     const apart = this.client.isCluster && request.takes.some(({ key }) => key !== request.takes[0].key);
-    const row = await (apart ? runApart(request, this.ask) : this.ask(request));
+    const since = steadyNow();
+    // All parts of a request have one deadline; giving back has none of it.
+    const ask = (part: StoreRequest) => this.ask(part, GIVING_VERBS.has(part.verb) ? steadyNow() : since, false);
+    const row = await (apart ? runApart(request, ask) : this.ask(request, since, this.batch));
     return toAnswer(request.takes, row, 'store');
   }
 
-  private readonly ask = (request: StoreRequest): Promise<readonly number[]> =>
-    new Promise((resolve, reject) => {
-      const pending = { request, resolve, reject };
-      if (!this.batch) void this.send([pending]);
+  private ask(request: StoreRequest, since: number, batch: boolean): Promise<readonly number[]> {
+    return new Promise((resolve, reject) => {
+      const pending = { request, since, resolve, reject };
+      if (!batch) void this.send([pending]);
       // After all that has arrived in this turn of the event loop, and before anything else.
       else if (this.queue.push(pending) === 1) setImmediate(this.flush);
     });
+  }
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {
     const channel = `${this.client.options?.keyPrefix ?? ''}${this.keyOf(policy, key)}`;
@@ -131,6 +139,13 @@ export class RedisStore extends RateLimitStore {
     return stop;
   }
 
+  override health(): StoreHealth {
+    const { status = 'ready' } = this.client;
+    // `wait` is a connection that opens with its first command.
+    if (status === 'ready' || status === 'wait') return { status: 'up' };
+    return { status: 'down', error: new RateLimitStoreError(`The connection to Redis is not ready: ${status}`) };
+  }
+
   override close(): void {
     this.client.removeListener('ready', this.learnTime);
     this.listener?.disconnect();
@@ -139,10 +154,10 @@ export class RedisStore extends RateLimitStore {
 
   /** Asks for the server's time before the first request needs it, and again after each reconnection. */
   private readonly learnTime = async (): Promise<void> => {
-    const sent = systemClock.now();
+    const sent = steadyNow();
     const [seconds, micros] = await this.client.time().catch(() => []);
-    if (seconds !== undefined)
-      this.serverTime.correct(Number(seconds) * 1000 + Math.floor(Number(micros) / 1000), sent);
+    const serverNow = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
+    if (Number.isSafeInteger(serverNow)) this.serverTime.heard(serverNow, sent, steadyNow());
   };
 
   private readonly flush = (): void => {
@@ -163,18 +178,20 @@ export class RedisStore extends RateLimitStore {
 
   /** One run of the script for all of `pending`. Never rejects: each of them is told. */
   private async send(pending: readonly Pending[], again = false): Promise<void> {
-    const sent = systemClock.now();
+    const sent = steadyNow();
     try {
       const reply = await this.evaluate(pending);
-      const late = Array.isArray(reply) && reply[0] === LATE ? Number(reply[1]) : undefined;
+      const late = lateness(reply);
       if (late === undefined) {
         const serverNow = deal(pending, reply);
-        if (serverNow !== undefined && !this.injectedClock) this.serverTime.heard(serverNow, sent);
+        if (serverNow !== undefined && !this.injectedClock) this.serverTime.heard(serverNow, sent, steadyNow());
         return;
       }
       // Either it was too long under way, or the server's clock is not what it was thought to be.
-      this.serverTime.correct(late, sent);
-      if (again || systemClock.now() - sent > this.timeout) throw new RateLimitStoreError('Redis was asked too late');
+      this.serverTime.heard(late, sent, steadyNow());
+      if (again || steadyNow() - pending[0].since > this.timeout) {
+        throw new RateLimitStoreError('Redis was asked too late');
+      }
       return this.send(pending, true);
     } catch (error) {
       const failure = storeError(error);
@@ -187,7 +204,7 @@ export class RedisStore extends RateLimitStore {
     for (const { request } of pending) program.add(request);
     const { keys } = program;
     const { injectedClock: clock, timeout } = this;
-    const latest = timeout === Infinity ? -1 : this.serverTime.latest(timeout);
+    const latest = timeout === Infinity ? -1 : this.serverTime.of(pending[0].since + timeout);
     const argument = program.argument(clock ? clock.now() : -1, clock ? LEAST_TTL_OF_INJECTED_CLOCK : 0, latest);
     try {
       return await this.client.evalsha(SHA, keys.length, ...keys, argument);
@@ -210,6 +227,13 @@ function groupByKey(queue: readonly Pending[]): Pending[][] {
   return [...groups.values()];
 }
 
+/** The server's time, if the reply says that it came too late. */
+function lateness(reply: unknown): number | undefined {
+  if (!Array.isArray(reply) || Number(reply[0]) !== LATE) return undefined;
+  if (!Number.isSafeInteger(Number(reply[1]))) throw garbage(reply);
+  return Number(reply[1]);
+}
+
 /** Cuts the reply and gives each caller his row, or the text that tells why there is none; returns the server's time. */
 function deal(pending: readonly Pending[], reply: unknown): number | undefined {
   const replies = Array.isArray(reply) ? reply : [];
@@ -221,7 +245,7 @@ function deal(pending: readonly Pending[], reply: unknown): number | undefined {
       typeof replies[start] === 'string' && Number.isNaN(Number(replies[start]))
         ? String(replies[start])
         : replies.slice(start, end).map(Number);
-    if (typeof row !== 'string' && (row.length < end - start || !row.every(Number.isSafeInteger))) throw garbage(reply);
+    if (typeof row !== 'string' && !isRow(row, end - start)) throw garbage(reply);
     rows.push(row);
     start = typeof row === 'string' ? start + 1 : end;
   }
@@ -239,6 +263,12 @@ function deal(pending: readonly Pending[], reply: unknown): number | undefined {
   return serverNow;
 }
 
+function isRow(row: readonly number[], length: number): boolean {
+  const [allowed, delay, taken, now] = row;
+  if (row.length !== length || !row.every(Number.isSafeInteger)) return false;
+  return (allowed === 0 || allowed === 1) && delay >= 0 && taken >= 0 && now >= 0;
+}
+
 function garbage(reply: unknown): RateLimitStoreError {
   return new RateLimitStoreError(
     `Redis replied what the script cannot have: ${String(JSON.stringify(reply)).slice(0, 100)}`,
@@ -247,5 +277,9 @@ function garbage(reply: unknown): RateLimitStoreError {
 
 function storeError(error: unknown): RateLimitStoreError {
   if (error instanceof RateLimitStoreError) return error;
-  return new RateLimitStoreError(`Redis did not answer: ${(error as Error).message}`, 'store', { cause: error });
+  const { message } = error as Error;
+  if (CANNOT_WRITE.test(message)) {
+    return new RateLimitStoreError(`Redis cannot write: ${message}`, 'write', { cause: error });
+  }
+  return new RateLimitStoreError(`Redis did not answer: ${message}`, 'store', { cause: error });
 }
