@@ -1,0 +1,49 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+
+const pages = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'sample-app/README.md'];
+const contributing = readFileSync('CONTRIBUTING.md', 'utf8');
+const { devDependencies, scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, object>;
+
+it.each(pages)('%s links to what is there', (page) => {
+  const text = readFileSync(page, 'utf8');
+  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\s-]/g, '')
+      .replace(/ /g, '-'),
+  );
+  for (const [, target] of text.matchAll(/\]\((?!https:)([^)]+)\)/g)) {
+    const [file, anchor] = target.split('#');
+    if (file) expect([target, existsSync(join(dirname(page), file))]).toEqual([target, true]);
+    else expect(headings).toContain(anchor);
+  }
+});
+
+describe('CONTRIBUTING.md', () => {
+  it('maps what is there, and every folder of src', () => {
+    const map = /## The map\n\n```text\n(.*?)```/s.exec(contributing)?.[1] ?? '';
+    const named: string[] = [];
+    const folders: string[] = [];
+    for (const line of map.trimEnd().split('\n')) {
+      const [, indent, words] = /^( *)(\S+(?:, \S+)*)(?: {2}|$)/.exec(line) ?? [];
+      folders.length = indent.length / 2;
+      for (const word of words.split(', ')) named.push([...folders, word].join('/').replaceAll('//', '/'));
+      if (words.endsWith('/')) folders.push(words);
+    }
+    expect(named.length).toBeGreaterThan(30);
+    expect(named.filter((name) => !existsSync(name))).toEqual([]);
+    const inSrc = readdirSync('src', { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(named).toEqual(expect.arrayContaining(inSrc.map(({ name }) => `src/${name}/`)));
+  });
+
+  it('names every development dependency, and scripts that are there', () => {
+    for (const name of Object.keys(devDependencies)) {
+      const wanted = name.startsWith('@nestjs/') ? '`@nestjs/*`' : `\`${name}\``;
+      expect(contributing).toContain(wanted);
+    }
+    const named = [...contributing.matchAll(/`npm (?:run )?([a-z:]+)/g)].map(([, name]) => name);
+    expect(named.filter((name) => name !== 'ci' && !(name in scripts))).toEqual([]);
+  });
+});
