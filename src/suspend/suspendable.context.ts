@@ -6,6 +6,7 @@ import { guardSuspension, type SuspendOptions, Suspension } from './suspension.j
 /** Nest's `ExecutionContext`, which a filter can suspend. */
 export class SuspendableContext implements ExecutionContext {
   private suspension: Suspension | undefined;
+  private failed: ((error: unknown) => void) | undefined;
 
   constructor(
     protected readonly execution: ExecutionContext,
@@ -20,6 +21,9 @@ export class SuspendableContext implements ExecutionContext {
     if (this.suspension) return this.suspension;
     const suspension = new Suspension();
     this.suspension = suspension;
+    suspension.onSettled(() => {
+      if (suspension.failure) this.failed?.(suspension.failure.error);
+    });
     guardSuspension(suspension, options, this.open.clock);
     suspension.onSettled(whenGone(this.execution, () => suspension.cut(new ClientGoneError())));
     this.open.add(suspension);
@@ -83,6 +87,24 @@ export class SuspendableContext implements ExecutionContext {
     const { suspension } = this;
     if (!suspension) return;
     return suspension.settled ? suspension.result() : suspension.ended();
+  }
+
+  /**
+   * @internal The same for a filter that is itself asynchronous. What ends the suspension ends the request, though the
+   * filter may still wait for something that never comes.
+   */
+  async outcomeOf(filtered: Promise<void>): Promise<void> {
+    const failed = new Promise<never>((_, reject) => {
+      this.failed = reject;
+      if (this.suspension?.failure) reject(this.suspension.failure.error);
+    });
+    try {
+      await Promise.race([filtered, failed]);
+    } catch (error) {
+      this.discard(error);
+      throw error;
+    }
+    await this.outcome();
   }
 
   private current(): Suspension {

@@ -1,5 +1,6 @@
 import type { CanActivate, ExecutionContext, OnModuleDestroy } from '@nestjs/common';
 import { type Clock, systemClock } from '../core/clock.js';
+import { isPromise } from '../maybe-promise.js';
 import { ClientGoneError, isGone } from './client.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';
@@ -18,8 +19,9 @@ export class SuspendableRequestContext extends SuspendableContext {
 
   /** @internal */
   override outcome(): void | Promise<void> {
-    if (this.answer) throw this.answer.error;
-    return super.outcome();
+    if (!this.answer) return super.outcome();
+    this.discard(this.answer.error);
+    throw this.answer.error;
   }
 }
 
@@ -59,7 +61,7 @@ export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
       context.discard(error);
       throw error;
     }
-    if (!filtered) {
+    if (!isPromise(filtered)) {
       const ended = context.outcome();
       return ended ? ended.then(() => true) : true;
     }
@@ -76,13 +78,7 @@ export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
     context: SuspendableRequestContext,
     filtered: Promise<void>,
   ): Promise<boolean> {
-    try {
-      await filtered;
-    } catch (error) {
-      context.discard(error);
-      throw error;
-    }
-    await context.outcome();
+    await context.outcomeOf(filtered);
     if (isGone(execution)) throw new ClientGoneError();
     return true;
   }

@@ -1,6 +1,7 @@
 import type { CallHandler, ExecutionContext, NestInterceptor, OnModuleDestroy } from '@nestjs/common';
 import { catchError, concatMap, map, Observable, of } from 'rxjs';
 import { type Clock, systemClock } from '../core/clock.js';
+import { isPromise } from '../maybe-promise.js';
 import { ClientGoneError, whenGone } from './client.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';
@@ -88,7 +89,7 @@ export abstract class SuspendableInterceptor implements NestInterceptor, OnModul
       };
       try {
         const done = this.filterResponse(context, outcome);
-        const ended = done ? done.then(() => context.outcome()) : context.outcome();
+        const ended = isPromise(done) ? context.outcomeOf(done) : context.outcome();
         if (ended) ended.then(answer, fail);
         else answer();
       } catch (error) {

@@ -25,7 +25,8 @@ const DEFAULT_TIMEOUT = 30_000;
  */
 export class Suspension {
   private isSettled = false;
-  private failure: { readonly error: unknown } | undefined;
+  /** @internal Set once it has failed. */
+  failure: { readonly error: unknown } | undefined;
   private controller: AbortController | undefined;
   private cutOff = false;
   private settle: (() => void) | undefined;
