@@ -83,7 +83,7 @@ export class TokenBucket {
       await this.clock.sleep(delay, signal);
     } catch (reason) {
       this.advance();
-      if (actAt > this.at) this.debt = bucketCancel(this.limit, this.debt, units, this.at, actAt);
+      if (actAt > this.at) this.debt = bucketCancel(this.limit, this.debt, units, this.at, actAt, actAt);
       throw reason;
     }
   }

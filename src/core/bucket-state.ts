@@ -21,6 +21,8 @@ export interface BucketState {
   at: number;
   /** Everything is refused until this instant; 0 for not blocked. */
   blockedUntil: number;
+  /** When the last who waits in line goes on; 0 if nobody waits. */
+  lineEnd: number;
   readonly debts: number[];
   readonly logs: (AdmissionLog | undefined)[];
   /** Set by what changes the state; what only looks leaves it. */
@@ -31,6 +33,7 @@ export function newState(policy: Policy): BucketState {
   return {
     at: 0,
     blockedUntil: 0,
+    lineEnd: 0,
     debts: policy.limits.map(() => 0),
     logs: policy.limits.map((limit) => (limit.kind === 'window' ? new AdmissionLog() : undefined)),
     changed: false,
@@ -40,6 +43,7 @@ export function newState(policy: Policy): BucketState {
 /** As good as new. */
 export function forget(state: BucketState): void {
   state.blockedUntil = 0;
+  state.lineEnd = 0;
   for (let i = 0; i < state.debts.length; i++) {
     state.debts[i] = 0;
     if (state.logs[i]) state.logs[i] = new AdmissionLog();
@@ -65,6 +69,7 @@ export function advance(policy: Policy, state: BucketState, now: number): void {
   }
   state.at = now;
   if (state.blockedUntil <= now) state.blockedUntil = 0;
+  if (state.lineEnd <= now) state.lineEnd = 0;
 }
 
 /** How long limit `i` lets `amount` wait, from `state.at` on. */
@@ -89,6 +94,7 @@ export function take(policy: Policy, state: BucketState, amount: number, wait: n
       state.debts[i] = bucketTake(limit, state.debts[i], units, state.at, own, wait);
     }
   }
+  if (wait > 0) state.lineEnd = Math.max(state.lineEnd, state.at + wait);
   state.changed = true;
 }
 
@@ -108,9 +114,25 @@ export function cancel(policy: Policy, state: BucketState, amount: number, actAt
   policy.limits.forEach((limit, i) => {
     const log = state.logs[i];
     if (log) cancelAdmission(limit, log, amount, actAt);
-    else state.debts[i] = bucketCancel(limit, state.debts[i], amount * limit.weight, state.at, actAt);
+    else {
+      const units = amount * limit.weight;
+      state.debts[i] = bucketCancel(limit, state.debts[i], units, state.at, actAt, state.lineEnd);
+    }
   });
+  if (actAt === state.lineEnd) state.lineEnd = endOfLine(policy, state);
   state.changed = true;
+}
+
+/** When those go on who wait after the last of them has left: the slowest limit tells. */
+function endOfLine({ limits }: Policy, state: BucketState): number {
+  let end = 0;
+  for (let i = 0; i < limits.length; i++) {
+    const limit = limits[i];
+    const log = state.logs[i];
+    if (log) end = Math.max(end, log.sum > 0 ? log.times[log.times.length - 1] : 0);
+    else if (limit.refill > 0) end = Math.max(end, state.at + bucketWait(limit, state.debts[i], 0, state.at));
+  }
+  return end > state.at ? end : 0;
 }
 
 /** Units that limit `i` still has; below zero when in debt. */

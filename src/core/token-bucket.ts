@@ -20,12 +20,16 @@ export function debtAt(limit: Limit, debt: number, at: number, now: number): num
   return gained >= debt ? 0 : debt - gained;
 }
 
+/** Longest time that is told: after an absurd `charge` it would be no whole number any more. 140,000 years. */
+const LONGEST_TOLD = 2 ** 52;
+
 /** Milliseconds from `now` until `units` have come back; 0 if there are none to come, `Infinity` without refill. */
 export function timeFor(limit: Limit, units: number, now: number): number {
   if (units <= 0) return 0;
   if (limit.refill === 0) return Infinity;
   const steps = Math.ceil(units / limit.refill);
-  return limit.period === 1 ? steps : (Math.floor(now / limit.period) + steps) * limit.period - now;
+  const ms = limit.period === 1 ? steps : (Math.floor(now / limit.period) + steps) * limit.period - now;
+  return Math.min(ms, LONGEST_TOLD);
 }
 
 /** Milliseconds until `units` could be taken. Never, above the capacity. */
@@ -54,10 +58,20 @@ export function bucketTake(limit: Limit, debt: number, units: number, now: numbe
 
 /**
  * The debt after a reservation of `units` that was to act at `actAt` is cancelled. What was reserved behind it is not
- * given back, because those who wait there rely on its place in line (the rule of Go's x/time/rate).
+ * given back, because those who wait there rely on its place in line (the rule of Go's x/time/rate). That is the debt
+ * beyond `actAt`, or what comes back from then until the last in line goes on (at `lineEnd`), if he waits for more
+ * than this limit.
  */
-export function bucketCancel(limit: Limit, debt: number, units: number, now: number, actAt: number): number {
-  const behind = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill;
+export function bucketCancel(
+  limit: Limit,
+  debt: number,
+  units: number,
+  now: number,
+  actAt: number,
+  lineEnd: number,
+): number {
+  const beyond = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill;
+  const behind = Math.max(beyond, boundaries(limit, actAt, lineEnd) * limit.refill);
   return Math.max(0, debt - Math.max(0, units - Math.max(0, behind)));
 }
 

@@ -32,6 +32,8 @@ export class BucketTable {
   private readonly windowed: boolean;
   private readonly blocked = new Map<number, number>();
   private readonly blockEnds = new DueHeap();
+  /** When the line in front of a bucket ends; of those only at which somebody has waited. */
+  private readonly lineEnds = new Map<number, number>();
   private readonly heap = new DueHeap();
   private readonly boxes: OpenBucket[] = [];
   private readonly seen: AdmissionLog[];
@@ -157,12 +159,14 @@ export class BucketTable {
    * Writes a kept bucket back; returns whether it still stands where it belongs. It does not if it is or was blocked,
    * or if its clock was set back, which may bring its end nearer.
    */
-  write({ slot, at, blockedUntil, debts, logs }: OpenBucket): boolean {
+  write({ slot, at, blockedUntil, lineEnd, debts, logs }: OpenBucket): boolean {
     const { cells } = this;
     let cell = slot * this.width;
     const setBack = at < cells[cell];
     cells[cell++] = at;
     for (let i = 0; i < debts.length; i++) cells[cell++] = debts[i];
+    if (lineEnd > 0) this.lineEnds.set(slot, lineEnd);
+    else if (this.lineEnds.size > 0) this.lineEnds.delete(slot);
     if (this.windowed) {
       this.logs[slot] ??= [];
       for (let i = 0; i < logs.length; i++) copyLog(logs[i], this.logs[slot], i);
@@ -186,6 +190,7 @@ export class BucketTable {
   /** Forgets a bucket; returns 1, how many that are. */
   delete(slot: number): number {
     if (!this.endBlock(slot)) this.heap.remove(slot);
+    this.lineEnds.delete(slot);
     this.slots.delete(this.keys[slot]);
     this.keys[slot] = '';
     if (this.windowed) this.logs[slot] = [];
@@ -239,6 +244,7 @@ export class BucketTable {
     const { debts, logs } = state;
     state.changed = false;
     state.blockedUntil = 0;
+    state.lineEnd = 0;
     if (slot === NO_SLOT) {
       state.at = 0;
       for (let i = 0; i < debts.length; i++) debts[i] = 0;
@@ -253,6 +259,7 @@ export class BucketTable {
     for (let i = 0; i < debts.length; i++) debts[i] = cells[cell++];
     if (this.windowed) for (let i = 0; i < logs.length; i++) copyLog(this.logs[slot][i], logs, i);
     if (this.blocked.size > 0) state.blockedUntil = this.blocked.get(slot) ?? 0;
+    if (this.lineEnds.size > 0) state.lineEnd = this.lineEnds.get(slot) ?? 0;
   }
 
   private block(slot: number, until: number): void {

@@ -57,12 +57,14 @@ local function debtAt(limit, debt, at, now)
   return debt - gained
 end
 
+local LONGEST_TOLD = 4503599627370496
+
 local function timeFor(limit, units, now)
   if units <= 0 then return 0 end
   if limit.refill == 0 then return INFINITY end
   local steps = ceil(units / limit.refill)
-  if limit.period == 1 then return steps end
-  return (floor(now / limit.period) + steps) * limit.period - now
+  if limit.period == 1 then return min(steps, LONGEST_TOLD) end
+  return min((floor(now / limit.period) + steps) * limit.period - now, LONGEST_TOLD)
 end
 
 local function bucketWait(limit, debt, units, now)
@@ -83,8 +85,9 @@ local function bucketTake(limit, debt, units, now, own, wait)
   return min(held + units, MAX_SAFE_INTEGER)
 end
 
-local function bucketCancel(limit, debt, units, now, actAt)
-  local behind = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill
+local function bucketCancel(limit, debt, units, now, actAt, lineEnd)
+  local beyond = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill
+  local behind = max(beyond, boundaries(limit, actAt, lineEnd) * limit.refill)
   return max(0, debt - max(0, units - max(0, behind)))
 end
 
@@ -195,10 +198,10 @@ local function cancelAdmission(limit, log, amount, actAt)
   if index > 0 and amount > behind then reduce(log, index, amount - behind) end
 end
 
--- bucket-state.ts; a state is { at = …, blockedUntil = …, [i] = debt or log }
+-- bucket-state.ts; a state is { at = …, blockedUntil = …, lineEnd = …, [i] = debt or log }
 
 local function forget(policy, state)
-  state.blockedUntil = 0
+  state.blockedUntil, state.lineEnd = 0, 0
   for i, limit in ipairs(policy) do state[i] = limit.window and newLog() or 0 end
 end
 
@@ -221,6 +224,7 @@ local function advance(policy, state, now)
   end
   state.at = now
   if state.blockedUntil <= now then state.blockedUntil = 0 end
+  if state.lineEnd <= now then state.lineEnd = 0 end
 end
 
 local function waitOf(limit, state, i, amount)
@@ -238,6 +242,7 @@ local function take(policy, state, amount, wait)
       state[i] = bucketTake(limit, state[i], units, state.at, own, wait)
     end
   end
+  if wait > 0 then state.lineEnd = max(state.lineEnd, state.at + wait) end
   state.changed = true
 end
 
@@ -249,12 +254,22 @@ local function give(policy, state, amount)
   state.changed = true
 end
 
+local function endOfLine(policy, state)
+  local last = 0
+  for i, limit in ipairs(policy) do
+    if limit.window then last = max(last, state[i].sum > 0 and state[i].times[#state[i].times] or 0)
+    elseif limit.refill > 0 then last = max(last, state.at + bucketWait(limit, state[i], 0, state.at)) end
+  end
+  return last > state.at and last or 0
+end
+
 local function cancel(policy, state, amount, actAt)
   if actAt <= state.at then return end
   for i, limit in ipairs(policy) do
     if limit.window then cancelAdmission(limit, state[i], amount, actAt)
-    else state[i] = bucketCancel(limit, state[i], amount * limit.weight, state.at, actAt) end
+    else state[i] = bucketCancel(limit, state[i], amount * limit.weight, state.at, actAt, state.lineEnd) end
   end
+  if actAt == state.lineEnd then state.lineEnd = endOfLine(policy, state) end
   state.changed = true
 end
 
@@ -279,7 +294,7 @@ local function lifetime(policy, state, now)
   return state.at - now + reset
 end
 
--- Where states are kept: a key holds at, blockedUntil and for each limit its debt or { time, amount, … }.
+-- Where states are kept: a key holds at, blockedUntil, lineEnd and for each limit its debt or { time, amount, … }.
 
 local opened, emptied = {}, {}
 
@@ -296,9 +311,10 @@ local function open(policy, key)
     forget(policy, state)
     if stored then
       local packed = cmsgpack.unpack(stored)
-      state.stored, state.at, state.blockedUntil = stored, whole(packed[1]), whole(packed[2])
+      state.stored, state.at = stored, whole(packed[1])
+      state.blockedUntil, state.lineEnd = whole(packed[2]), whole(packed[3])
       for i, limit in ipairs(policy) do
-        local part = packed[i + 2]
+        local part = packed[i + 3]
         if limit.window then
           local log = state[i]
           for k = 1, #part, 2 do
@@ -324,7 +340,7 @@ local function save(state)
     if state.stored then emptied[#emptied + 1] = state.key end
     return
   end
-  local packed = { state.at, state.blockedUntil }
+  local packed = { state.at, state.blockedUntil, state.lineEnd }
   for i, limit in ipairs(policy) do
     if limit.window then
       local part = {}
@@ -332,9 +348,9 @@ local function save(state)
         part[#part + 1] = state[i].times[k]
         part[#part + 1] = state[i].amounts[k]
       end
-      packed[i + 2] = part
+      packed[i + 3] = part
     else
-      packed[i + 2] = state[i]
+      packed[i + 3] = state[i]
     end
   end
   local value = cmsgpack.pack(packed)
