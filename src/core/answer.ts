@@ -1,4 +1,5 @@
 import type { DecisionSource, LimitState, StoreAnswer } from './decision.js';
+import type { Policy } from './policy.js';
 import type { Take } from './request.js';
 import { AMOUNT_PER_TOKEN } from './tokens.js';
 
@@ -8,6 +9,7 @@ import { AMOUNT_PER_TOKEN } from './tokens.js';
  *   then for each take: its own wait, and for each of its limits: balance in units, retryAfter, resetAfter, moreAfter.
  * Times are ms, -1 for never.
  */
+export type Row = { [index: number]: number };
 export const ROW_HEAD = 4;
 export const ROW_LIMIT = 4;
 export const NEVER = -1;
@@ -51,30 +53,47 @@ class Answer implements StoreAnswer {
   }
 }
 
+/** The answer of a policy with one limit, of which `units` are left. */
+export function singleAnswer(
+  policy: Policy,
+  allowed: boolean,
+  units: number,
+  retryAfter: number,
+  resetAfter: number,
+  moreAfter: number,
+  taken: number,
+  source: DecisionSource,
+  delay = 0,
+  actAt: readonly number[] | undefined = undefined,
+): StoreAnswer {
+  const limit = policy.limits[0];
+  const balance = units / (limit.weight * AMOUNT_PER_TOKEN);
+  return new Answer(
+    allowed,
+    policy.name,
+    limit.size,
+    balance > 0 ? balance : 0,
+    retryAfter,
+    resetAfter,
+    delay,
+    source,
+    balance,
+    taken / AMOUNT_PER_TOKEN,
+    actAt,
+    moreAfter,
+    undefined,
+  );
+}
+
 /** Reads a row of numbers. */
-export function toAnswer(takes: readonly Take[], row: ArrayLike<number>, source: DecisionSource): StoreAnswer {
+export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: DecisionSource): StoreAnswer {
   const allowed = row[0] === 1;
   const delay = row[1];
-  const taken = row[2] / AMOUNT_PER_TOKEN;
   const first = takes[0].policy;
   if (takes.length === 1 && first.limits.length === 1) {
-    const limit = first.limits[0];
-    const balance = row[5] / (limit.weight * AMOUNT_PER_TOKEN);
-    return new Answer(
-      allowed,
-      first.name,
-      limit.size,
-      balance > 0 ? balance : 0,
-      timeOf(row[6]),
-      timeOf(row[7]),
-      delay,
-      source,
-      balance,
-      taken,
-      delay > 0 ? [row[3] + row[4]] : undefined,
-      timeOf(row[8]),
-      undefined,
-    );
+    const actAt = delay > 0 ? [row[3] + row[4]] : undefined;
+    const times = [timeOf(row[6]), timeOf(row[7]), timeOf(row[8])] as const;
+    return singleAnswer(first, allowed, row[5], ...times, row[2], source, delay, actAt);
   }
   const limits: LimitState[] = [];
   let nearest = 0;
@@ -115,7 +134,7 @@ export function toAnswer(takes: readonly Take[], row: ArrayLike<number>, source:
     delay,
     source,
     balance,
-    taken,
+    row[2] / AMOUNT_PER_TOKEN,
     delay > 0 ? waits(takes, row).map((wait) => row[3] + wait) : undefined,
     0,
     limits,
@@ -136,7 +155,7 @@ function timeOf(ms: number): number {
   return ms === NEVER ? Infinity : ms;
 }
 
-function waits(takes: readonly Take[], row: ArrayLike<number>): number[] {
+function waits(takes: readonly Take[], row: Readonly<Row>): number[] {
   let index = ROW_HEAD;
   return takes.map((take) => {
     const wait = row[index];

@@ -1,4 +1,4 @@
-import { NEVER, ROW_HEAD, ROW_LIMIT } from './answer.js';
+import { NEVER, ROW_HEAD, ROW_LIMIT, type Row } from './answer.js';
 import {
   advance,
   type BucketState,
@@ -23,7 +23,7 @@ import { AMOUNT_PER_TOKEN } from './tokens.js';
  * others need not be written back. For `estimate` nothing is to be written back: the states end as `take` would have
  * left them.
  */
-export function execute(request: StoreRequest, states: readonly BucketState[], now: number, row: number[]): void {
+export function execute(request: StoreRequest, states: readonly BucketState[], now: number, row: Row): void {
   const { verb, takes } = request;
   for (let i = 0; i < takes.length; i++) advance(takes[i].policy, states[i], now);
   if (verb === 'take' || verb === 'estimate') return decide(request, states, now, row);
@@ -75,7 +75,7 @@ export function execute(request: StoreRequest, states: readonly BucketState[], n
 }
 
 /** `take` and `estimate`: from all or from none. */
-function decide({ takes }: StoreRequest, states: readonly BucketState[], now: number, row: number[]): void {
+function decide({ takes }: StoreRequest, states: readonly BucketState[], now: number, row: Row): void {
   let allowed = true;
   let delay = 0;
   let index = ROW_HEAD;
@@ -128,7 +128,7 @@ function wholeTokens(policy: Policy, state: BucketState): number {
   return Math.max(0, Math.floor(least / AMOUNT_PER_TOKEN)) * AMOUNT_PER_TOKEN;
 }
 
-function head(row: number[], allowed: boolean, delay: number, taken: number, now: number): void {
+function head(row: Row, allowed: boolean, delay: number, taken: number, now: number): void {
   row[0] = allowed ? 1 : 0;
   row[1] = delay;
   row[2] = taken;
@@ -142,7 +142,7 @@ function describe(
   now: number,
   retry: boolean,
   amount: number,
-  row: number[],
+  row: Row,
   start: number,
 ): number {
   const ahead = state.at - now;

@@ -1,4 +1,4 @@
-import { toAnswer } from '../../core/answer.js';
+import { rowLength, toAnswer } from '../../core/answer.js';
 import { lifetime } from '../../core/bucket-state.js';
 import { type Clock, every, systemClock } from '../../core/clock.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
@@ -22,6 +22,8 @@ export interface MemoryStoreOptions {
 
 const SWEEP_EVERY = 1000;
 const SWEEP_SLICE = 2000;
+/** Of so many limits the row fits into the one that is used again and again. */
+const MOST_LIMITS = 14;
 
 /** Buckets in this process. Answers synchronously. */
 export class MemoryStore extends RateLimitStore {
@@ -33,7 +35,7 @@ export class MemoryStore extends RateLimitStore {
   private readonly tables = new Map<string, BucketTable>();
   private readonly subscriptions = new Subscriptions();
   private readonly opened: OpenBucket[] = [];
-  private readonly row: number[] = [];
+  private readonly row = new Float64Array(64);
   private count = 0;
   private readonly stopSweep: () => void;
 
@@ -55,10 +57,18 @@ export class MemoryStore extends RateLimitStore {
   override run(request: StoreRequest, source: DecisionSource = 'store'): StoreAnswer {
     const { takes, verb, to } = request;
     const now = this.clock.now();
-    const { opened, row } = this;
-    if (verb === 'take' && takes.length === 1 && this.tableOf(takes[0].policy).quickTake(takes[0], now, row)) {
-      return toAnswer(takes, row, source);
+    const small = takes.length === 1 && takes[0].policy.limits.length <= MOST_LIMITS;
+    const row = small ? this.row : new Float64Array(rowLength(takes));
+    if (verb === 'take' && takes.length === 1) {
+      const table = this.tableOf(takes[0].policy);
+      if (table.simple) {
+        const answer = table.takeOne(takes[0], now, source);
+        if (answer) return answer;
+      } else if (small && table.quickTake(takes[0], now, row)) {
+        return toAnswer(takes, row, source);
+      }
     }
+    const { opened } = this;
     let count = 0;
     for (; count < takes.length; count++) opened[count] = this.open(takes[count].policy, takes[count].key, count);
     if (to) opened[count] = this.open(to, takes[0].key, count++);
