@@ -18,9 +18,9 @@ const layers = [
   },
   {
     folder: 'suspend/',
-    to: /^(suspend\/|core\/(clock|duration|option-error)\.ts$)/,
+    to: /^(suspend\/|core\/(clock|duration|option-error|maybe-promise)\.ts$)/,
     from: /./,
-    rule: 'suspend/ imports nothing of the limiter but core/clock and core/duration',
+    rule: 'suspend/ imports nothing of the limiter but core/clock, core/duration and core/maybe-promise',
   },
 ];
 

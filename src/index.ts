@@ -7,6 +7,7 @@ export type { Decision, DecisionSource, LimitState, StoreAnswer } from './core/d
 export { type Duration, TimeUnit } from './core/duration.js';
 export { execute } from './core/execute.js';
 export type { Limit, LimitNumbers, NamedLimit } from './core/limit.js';
+export type { MaybePromise } from './core/maybe-promise.js';
 export { RateLimitOptionError } from './core/option-error.js';
 export type { LimitOptions, Policy } from './core/policy.js';
 export type { ReplaceStrategy } from './core/replace.js';
@@ -20,7 +21,6 @@ export { RateLimitGuard } from './rate-limit.guard.js';
 export { RateLimitModule } from './rate-limit.module.js';
 export type {
   FailureMode,
-  MaybePromise,
   Outcome,
   PolicyResolver,
   RateLimitInput,
@@ -31,7 +31,7 @@ export type {
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
 export { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
 export type { RedisClient, RedisTarget } from './stores/redis/client.js';
-export { RedisStore, type RedisStoreOptions } from './stores/redis/redis.store.js';
+export { type RedisConnectOptions, RedisStore, type RedisStoreOptions } from './stores/redis/redis.store.js';
 export { ClientGoneError } from './suspend/client.js';
 export { SuspendableContext } from './suspend/suspendable.context.js';
 export { SuspendableGuard, SuspendableRequestContext } from './suspend/suspendable.guard.js';

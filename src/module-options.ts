@@ -1,12 +1,13 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { type Duration, parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
+import type { MaybePromise } from './core/maybe-promise.js';
 import { checkNames, RateLimitOptionError, reject } from './core/option-error.js';
 import { FAILURE_MODES, type Instances, type PolicyUse, parseKey, parseUse } from './policy-use.js';
-import type { FailureMode, MaybePromise, RateLimitOptions, Resolvable } from './rate-limit.options.js';
+import type { FailureMode, RateLimitOptions, Resolvable } from './rate-limit.options.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { isClient, type RedisTarget } from './stores/redis/client.js';
-import { REDIS_OPTIONS, type RedisStoreOptions } from './stores/redis/redis.store.js';
+import { REDIS_OPTIONS, type RedisConnectOptions } from './stores/redis/redis.store.js';
 import { clientKey } from './transport/client-key.js';
 import { HEADER_SETS, type HeaderSet } from './transport/headers.js';
 
@@ -24,7 +25,7 @@ export interface FailureOptions {
 }
 
 /** Buckets in Redis: where, and how. */
-export type RedisOptionsOfModule = { redis: RedisTarget } & Omit<RedisStoreOptions, 'client'>;
+export type RedisOptionsOfModule = { redis: RedisTarget } & RedisConnectOptions;
 
 /** What `RateLimitModule.forRoot` takes; all of it may be left out. */
 export interface RateLimitModuleOptions {

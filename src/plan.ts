@@ -1,6 +1,6 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
+import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { RateLimitOptionError, show } from './core/option-error.js';
-import { chain, isPromise } from './maybe-promise.js';
 import {
   type Instances,
   isResolver,
@@ -11,7 +11,7 @@ import {
   teller,
 } from './policy-use.js';
 import { LIMITS, SKIP } from './rate-limit.decorator.js';
-import type { MaybePromise, RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
+import type { RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
 import { policyHeader } from './transport/headers.js';
 
 /** What a policy is given by at run time: a fixed use, or one that is told per request. */

@@ -1,12 +1,12 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import { parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
+import { chain, type MaybePromise } from './core/maybe-promise.js';
 import { checkNames, RateLimitOptionError, reject, show } from './core/option-error.js';
 import { definePolicy, POLICY_OPTIONS, type Policy } from './core/policy.js';
 import type { Take } from './core/request.js';
 import { AMOUNT_PER_TOKEN, toAmount } from './core/tokens.js';
-import { chain } from './maybe-promise.js';
-import type { FailureMode, MaybePromise, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
+import type { FailureMode, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
 
 /** Tells the instance of an injectable class. */
 export type Instances = <T>(type: Type<Resolver<T>>) => Resolver<T>;

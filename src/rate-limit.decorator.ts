@@ -38,6 +38,8 @@ export function SkipRateLimit(): MethodDecorator & ClassDecorator {
   };
 }
 
+/** Whether it has, or may turn out to have, a `settle`. */
 function settles(input: unknown): boolean {
+  if (typeof input === 'string' || typeof input === 'function') return true;
   return typeof input === 'object' && input !== null && (input as { settle?: unknown }).settle !== undefined;
 }

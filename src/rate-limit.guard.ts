@@ -1,8 +1,8 @@
 import { type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { Decision, StoreAnswer } from './core/decision.js';
+import { chain, isPromise } from './core/maybe-promise.js';
 import { mergeTakes, type Take } from './core/request.js';
-import { chain, isPromise } from './maybe-promise.js';
 import type { ParsedModuleOptions } from './module-options.js';
 import type { Plan } from './plan.js';
 import { PARSED_OPTIONS, Plans } from './plans.js';
@@ -65,12 +65,24 @@ export class RateLimitGuard extends SuspendableGuard {
     Promise.resolve(this.store.run({ verb: 'take', takes: [{ ...take, maxWait: 0 }] })).catch(() => {});
   }
 
-  private take(context: SuspendableRequestContext, plan: Plan, takes: readonly PlannedTake[]): void | Promise<void> {
+  private take(context: SuspendableRequestContext, plan: Plan, wanted: readonly PlannedTake[]): void | Promise<void> {
+    const patient = wanted.some(({ maxWait }) => maxWait > 0);
+    const full = patient && this.waiting >= this.options.maxSuspended;
+    // Asked for without patience, because a place in line that is given back would leave a hole in it.
+    const takes = full ? wanted.map((take) => ({ ...take, maxWait: 0 })) : wanted;
     const answer = this.store.run({ verb: 'take', takes });
     if (!isPromise(answer)) return this.follow(context, plan, takes, answer);
+    const place = patient && !full ? 1 : 0;
+    this.waiting += place;
     return answer.then(
-      (late) => this.follow(context, plan, takes, late),
-      (error) => this.failWith(context, error),
+      (late) => {
+        this.waiting -= place;
+        this.follow(context, plan, takes, late);
+      },
+      (error) => {
+        this.waiting -= place;
+        this.failWith(context, error);
+      },
     );
   }
 
@@ -81,13 +93,10 @@ export class RateLimitGuard extends SuspendableGuard {
     takes: readonly PlannedTake[],
     answer: StoreAnswer,
   ): void {
-    const full = answer.delay > 0 && this.waiting >= this.options.maxSuspended;
-    const decision = full ? refusedWait(answer) : answer;
-    if (context.getType() === 'http') this.writeHeaders(context, plan, takes, decision);
-    if (full) this.giveBack(takes, answer);
-    if (!decision.allowed) throw this.refuse(context, takes, decision);
-    if (plan.settles) settleLater(context, takes, this.store, answer.source);
-    if (decision.delay > 0) this.waitInLine(context, takes, answer);
+    if (context.getType() === 'http') this.writeHeaders(context, plan, takes, answer);
+    if (!answer.allowed) throw this.refuse(context, takes, answer);
+    if (answer.delay > 0) this.waitInLine(context, plan, takes, answer);
+    else if (plan.settles) settleLater(context, takes, this.store, answer.source);
   }
 
   private failWith(context: SuspendableRequestContext, error: unknown): never {
@@ -97,14 +106,21 @@ export class RateLimitGuard extends SuspendableGuard {
   }
 
   /** The place in line is taken; until it comes up, the request stands still. */
-  private waitInLine(context: SuspendableRequestContext, takes: readonly Take[], answer: StoreAnswer): void {
+  private waitInLine(
+    context: SuspendableRequestContext,
+    plan: Plan,
+    takes: readonly PlannedTake[],
+    answer: StoreAnswer,
+  ): void {
     const suspension = context.suspend({ timeout: answer.delay + GRACE });
     this.waiting++;
     suspension.onSettled(() => {
       this.waiting--;
     });
     this.store.clock.sleep(answer.delay, suspension.signal).then(
-      () => suspension.resume(),
+      () => {
+        if (suspension.resume() && plan.settles) settleLater(context, takes, this.store, answer.source);
+      },
       () => this.giveBack(takes, answer),
     );
   }
@@ -136,9 +152,4 @@ export class RateLimitGuard extends SuspendableGuard {
     if (typeof message === 'object') return refusal(decision, message);
     return refusal(decision, { statusCode: 429, message: message ?? DEFAULT_MESSAGE });
   }
-}
-
-/** A wait that nobody may join any more is a refusal. */
-function refusedWait(answer: StoreAnswer): Decision {
-  return { ...answer, limits: answer.limits, allowed: false, retryAfter: answer.delay, delay: 0 };
 }

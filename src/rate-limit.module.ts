@@ -19,6 +19,7 @@ import { RateLimitGuard } from './rate-limit.guard.js';
 import { DenyCacheStore } from './stores/deny-cache.store.js';
 import { MemoryStore } from './stores/memory/memory.store.js';
 import { RateLimitStore, type StoreHealth } from './stores/rate-limit.store.js';
+import { isClient, unsuitableSettings } from './stores/redis/client.js';
 import { RedisStore } from './stores/redis/redis.store.js';
 import { ResilientStore } from './stores/resilient.store.js';
 import { NoFilter, ProblemFilter } from './transport/problem.filter.js';
@@ -99,15 +100,23 @@ async function openStore({ store, failure }: ParsedModuleOptions): Promise<RateL
   if (!store) return new MemoryStore();
   if (store instanceof MemoryStore) return store;
   const inner = store instanceof RateLimitStore ? store : await openRedis(store, failure.timeout);
-  const resilient = new ResilientStore(inner, { ...failure, onHealth });
+  if (inner instanceof RedisStore && inner.timeout > failure.timeout) {
+    logger.warn('`timeout` of the RedisStore is above `failure.timeout`: what was given up may take tokens later');
+  }
+  const resilient = new ResilientStore(inner, { ...failure, onHealth, onUnreadable });
   return inner instanceof RedisStore && inner.denyCache ? new DenyCacheStore(resilient) : resilient;
 }
 
 function openRedis({ redis, ...options }: RedisOptionsOfModule, timeout: number): Promise<RedisStore> {
+  if (isClient(redis)) for (const found of unsuitableSettings(redis)) logger.warn(`Redis connection: ${found}`);
   return RedisStore.connect(redis, { timeout, ...options });
 }
 
 const logger = new Logger('RateLimit');
+
+function onUnreadable({ message }: Error): void {
+  logger.warn(message);
+}
 
 function onHealth({ status, error }: StoreHealth): void {
   if (status === 'up') logger.log('The store answers again');

@@ -1,9 +1,8 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import type { Decision } from './core/decision.js';
 import type { Duration } from './core/duration.js';
+import type { MaybePromise } from './core/maybe-promise.js';
 import type { LimitOptions } from './core/policy.js';
-
-export type MaybePromise<T> = T | Promise<T>;
 
 /** An injectable class that tells something of a request. */
 export interface Resolver<T> {

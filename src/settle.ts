@@ -1,18 +1,23 @@
 import { type CallHandler, type ExecutionContext, HttpException, Logger, type NestInterceptor } from '@nestjs/common';
 import { type Observable, tap } from 'rxjs';
 import type { DecisionSource } from './core/decision.js';
-import { chain } from './maybe-promise.js';
+import { chain, type MaybePromise } from './core/maybe-promise.js';
 import { amountTold, type PlannedTake } from './policy-use.js';
-import type { MaybePromise, Outcome } from './rate-limit.options.js';
+import type { Outcome } from './rate-limit.options.js';
 import type { RateLimitStore } from './stores/rate-limit.store.js';
-import { ClientGoneError, connectionOf, isGone } from './suspend/client.js';
+import { ClientGoneError, connectionOf, isGone, whenGone } from './suspend/client.js';
 import { requestOf } from './suspend/http.js';
 
-/** What a request came to, as far as it is known yet, and what to do when it is over. */
+/** What a request came to, as far as it is known yet. */
 interface Pending {
   value?: unknown;
   error?: unknown;
-  end?: (status: number) => void;
+  /** The handler runs. */
+  running?: boolean;
+  /** What to do when it is over; not called twice. */
+  end(status: number): void;
+  /** The client has gone, but not the handler: its end is the request's. */
+  left?: boolean;
 }
 
 /** By request (HTTP) or by arguments (other transports), which guard and interceptor of one call have in common. */
@@ -26,34 +31,45 @@ export function settleLater(
   source: DecisionSource,
 ): void {
   const settled = takes.filter(({ use }) => use.settle !== undefined);
+  if (settled.length === 0) return;
   const started = store.clock.now();
-  const known: Pending = {};
-  pending.set(identityOf(context), known);
-  const end = (status: number) => {
-    const outcome = { ...known, end: undefined, status, durationMs: store.clock.now() - started };
-    for (const take of settled) void settle(context, take, outcome, store, source);
+  let over = false;
+  const known: Pending = {
+    end(status) {
+      if (over) return;
+      over = true;
+      if (known.left) known.error ??= new ClientGoneError();
+      const outcome: Outcome = {
+        ...('value' in known && { value: known.value }),
+        ...('error' in known && { error: known.error }),
+        status: known.left ? 499 : status,
+        durationMs: store.clock.now() - started,
+      };
+      for (const take of settled) void settle(context, take, outcome, store, source);
+    },
   };
-  const connection = context.getType() === 'http' ? connectionOf(context) : undefined;
-  if (!connection) {
-    known.end = end;
-    return;
-  }
+  pending.set(identityOf(context), known);
+  if (context.getType() !== 'http') return;
   // The response closes after whatever came first: filters have set the status by then, and a stream has ended.
-  connection.once('close', () => {
-    if (isGone(context)) known.error ??= new ClientGoneError();
-    end(isGone(context) ? 499 : ((connection as { statusCode?: number }).statusCode ?? 200));
+  let stop = () => {};
+  stop = whenGone(context, () => {
+    stop();
+    known.left = isGone(context);
+    if (known.left && known.running) return;
+    known.end((connectionOf(context) as { statusCode?: number } | undefined)?.statusCode ?? 200);
   });
 }
 
-/** Remembers what a handler came to; bound by `@RateLimit` to what has a `settle`. */
+/** Remembers what a handler came to; bound by `@RateLimit` to what may have a `settle`. */
 export class SettleInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const known = pending.get(identityOf(context));
     if (!known) return next.handle();
-    let over = false;
-    const end = (status: number) => {
-      if (!over) known.end?.(status);
-      over = true;
+    known.running = true;
+    // Over HTTP the response tells the end, unless its client has gone before the handler was done.
+    const done = (status: number) => {
+      known.running = false;
+      if (known.left || context.getType() !== 'http') known.end(status);
     };
     return next.handle().pipe(
       tap({
@@ -62,12 +78,12 @@ export class SettleInterceptor implements NestInterceptor {
         },
         error: (error) => {
           known.error = error;
-          end(statusOf(error));
+          done(statusOf(error));
         },
-        complete: () => end(200),
+        complete: () => done(200),
         unsubscribe: () => {
           known.error ??= new ClientGoneError();
-          end(499);
+          done(499);
         },
       }),
     );
@@ -106,7 +122,9 @@ function realAmount(context: ExecutionContext, take: PlannedTake, outcome: Outco
   const { use } = take;
   const failed = outcome.error !== undefined || outcome.status >= 400;
   if (use.settle === 'failures') return failed ? take.amount : 0;
-  if (use.settle === 'successes') return failed ? 0 : take.amount;
+  // Who leaves early may have had what was asked for; or else leaving would be free, and with it the limit.
+  const left = outcome.error instanceof ClientGoneError;
+  if (use.settle === 'successes') return failed && !left ? 0 : take.amount;
   if (!use.settle) return take.amount;
   return chain(use.settle(context, outcome), (cost) => amountTold('settled cost', use.policy, cost));
 }

@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.js';
 import type { LimitState, StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import type { StoreRequest, Take } from '../core/request.js';
-import { GIVING_VERBS, RateLimitStore, type StoreHealth } from './rate-limit.store.js';
+import { RateLimitStore, type StoreHealth } from './rate-limit.store.js';
 
 interface Denial {
   /** What was refused, in the order of the request's takes. */
@@ -18,33 +18,46 @@ const MOST = 10_000;
 
 /**
  * A store around a store that is far away: a refusal is remembered until its `retryAfter`, and the same request, or
- * one for more, is refused without asking again. A flood costs the far store one question per promise.
+ * one for more, is refused without asking again. A flood costs the far store one question per promise. Whatever this
+ * process changes in a bucket ends what is remembered of it.
  */
 export class DenyCacheStore extends RateLimitStore {
   readonly clock: Clock;
-  /** By bucket; requests for several buckets by all of them, apart, because one gift may end any of those. */
+  /** By bucket; requests for several buckets by all of them. */
   private readonly single = new Map<string, Denial>();
   private readonly several = new Map<string, Denial>();
+  /** For each bucket the requests in `several` that it is part of. */
+  private readonly joint = new Map<string, Set<string>>();
 
   constructor(readonly store: RateLimitStore) {
     super();
     this.clock = store.clock;
   }
 
+  /** Refusals remembered now. */
+  get size(): number {
+    return this.single.size + this.several.size;
+  }
+
   override run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
-    if (request.verb !== 'take') return this.runOther(request);
-    const denials = request.takes.length === 1 ? this.single : this.several;
-    const name = nameOf(request.takes);
-    const denial = denials.get(name);
+    const { verb, takes, to } = request;
+    const changed = to ? [...takes, { ...takes[0], policy: to }] : takes;
+    const asks = verb === 'take';
     const askedAt = this.clock.now();
-    if (denial) {
-      if (denial.until <= askedAt) denials.delete(name);
-      else if (covers(denial, request.takes, askedAt)) return remembered(denial, askedAt);
+    if (asks) {
+      const denial = this.find(takes, askedAt);
+      if (denial) return remembered(denial, askedAt);
+    } else if (verb !== 'estimate') {
+      this.forget(changed);
     }
+    const learn = (answer: StoreAnswer) => {
+      if (asks && !answer.allowed) this.remember(takes, answer, askedAt);
+      // Again when it is done: a refusal that was under way before it may have been remembered meanwhile.
+      else if (verb !== 'estimate') this.forget(changed);
+      return answer;
+    };
     const answer = this.store.run(request);
-    return answer instanceof Promise
-      ? answer.then((late) => this.remember(denials, name, request, late, askedAt))
-      : this.remember(denials, name, request, answer, askedAt);
+    return answer instanceof Promise ? answer.then(learn) : learn(answer);
   }
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {
@@ -59,44 +72,86 @@ export class DenyCacheStore extends RateLimitStore {
     return this.store.close();
   }
 
-  private remember(
-    denials: Map<string, Denial>,
-    name: string,
-    { takes }: StoreRequest,
-    answer: StoreAnswer,
-    askedAt: number,
-  ): StoreAnswer {
-    // By the time of asking: the promise is never outlasted. A refusal for ever may end by a gift from elsewhere.
-    if (!answer.allowed && answer.source === 'store' && answer.retryAfter !== Infinity) {
-      if (denials.size >= MOST) denials.delete(denials.keys().next().value as string);
-      denials.set(name, { takes, answer, askedAt, until: askedAt + answer.retryAfter });
+  private find(takes: readonly Take[], now: number): Denial | undefined {
+    const denial = takes.length === 1 ? this.single.get(nameOf(takes[0])) : this.several.get(jointName(takes));
+    if (!denial) return undefined;
+    // After a step back of the clock nobody knows how much of it is over.
+    if (denial.askedAt <= now && now < denial.until) return covers(denial, takes, now) ? denial : undefined;
+    this.drop(denial);
+    return undefined;
+  }
+
+  private remember(takes: readonly Take[], answer: StoreAnswer, askedAt: number): void {
+    // A refusal for ever may end by a gift from elsewhere.
+    if (answer.source !== 'store' || answer.retryAfter === Infinity) return;
+    // By the time of asking: the promise is never outlasted.
+    const denial = { takes, answer, askedAt, until: askedAt + answer.retryAfter };
+    if (takes.length === 1) {
+      makeRoom(this.single, (oldest) => this.drop(oldest));
+      this.single.set(nameOf(takes[0]), denial);
+      return;
     }
-    return answer;
+    makeRoom(this.several, (oldest) => this.drop(oldest));
+    const name = jointName(takes);
+    this.several.set(name, denial);
+    for (const take of takes) {
+      const bucket = nameOf(take);
+      const names = this.joint.get(bucket);
+      if (names) names.add(name);
+      else this.joint.set(bucket, new Set([name]));
+    }
   }
 
-  private runOther(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
-    const answer = this.store.run(request);
-    if (!GIVING_VERBS.has(request.verb)) return answer;
-    const forget = () => {
-      for (const take of request.takes) this.single.delete(nameOf([take]));
-      this.several.clear();
-    };
-    forget();
-    if (!(answer instanceof Promise)) return answer;
-    // And again when it is done: a refusal that was under way before it may have been remembered meanwhile.
-    return answer.finally(forget);
+  /** Forgets all that these buckets are part of. */
+  private forget(takes: readonly Take[]): void {
+    if (this.size === 0) return;
+    for (const take of takes) {
+      const bucket = nameOf(take);
+      this.single.delete(bucket);
+      for (const name of this.joint.get(bucket) ?? []) this.drop(this.several.get(name) as Denial);
+    }
+  }
+
+  private drop({ takes }: Denial): void {
+    if (takes.length === 1) {
+      this.single.delete(nameOf(takes[0]));
+      return;
+    }
+    const name = jointName(takes);
+    this.several.delete(name);
+    for (const take of takes) {
+      const bucket = nameOf(take);
+      const names = this.joint.get(bucket);
+      names?.delete(name);
+      if (names?.size === 0) this.joint.delete(bucket);
+    }
   }
 }
 
-function nameOf(takes: readonly Take[]): string {
-  const [{ policy, key }] = takes;
-  if (takes.length === 1) return `${policy.id} ${key}`;
-  return JSON.stringify(takes.map((take) => [take.policy.id, take.key]));
+function makeRoom(denials: Map<string, Denial>, drop: (oldest: Denial) => void): void {
+  if (denials.size < MOST) return;
+  const [oldest] = denials.values();
+  drop(oldest);
 }
 
-/** Whether what was refused then is refused now: at least as much, and with less patience than is needed. */
+function nameOf({ policy, key }: Take): string {
+  return `${policy.id} ${key}`;
+}
+
+function jointName(takes: readonly Take[]): string {
+  return JSON.stringify(takes.map(nameOf));
+}
+
+/**
+ * Whether what was refused then is refused now: at least as much, and with less patience than is needed. What can
+ * never pass is asked for, because its answer is another.
+ */
 function covers(denial: Denial, takes: readonly Take[], now: number): boolean {
-  return takes.every(({ amount, maxWait }, i) => amount >= denial.takes[i].amount && maxWait < denial.until - now);
+  return takes.every(({ policy, amount, maxWait }, i) => {
+    const refused = denial.takes[i].amount;
+    if (amount < refused || maxWait >= denial.until - now) return false;
+    return amount === refused || policy.limits.every((limit) => amount * limit.weight <= limit.capacity);
+  });
 }
 
 /** The same refusal, with the times that are left of it. */

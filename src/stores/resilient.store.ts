@@ -1,5 +1,5 @@
 import { openRow, toAnswer } from '../core/answer.js';
-import { type Clock, every, systemClock } from '../core/clock.js';
+import { type Clock, every, steadyNow, systemClock } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { dividePolicy, type Policy } from '../core/policy.js';
 import type { StoreRequest, Take } from '../core/request.js';
@@ -16,7 +16,11 @@ export interface ResilienceOptions {
   readonly instances: number;
   /** Told when the store goes down and comes up again. */
   readonly onHealth?: (health: StoreHealth) => void;
+  /** Told of a bucket that cannot be read; at most once a minute. */
+  readonly onUnreadable?: (error: Error) => void;
 }
+
+const TELL_EVERY = 60_000;
 
 /** These must last, so they are not done by halves: they reject when the store is away. */
 const LASTING_VERBS: ReadonlySet<string> = new Set(['reset', 'block', 'unblock', 'replace']);
@@ -33,6 +37,7 @@ export class ResilientStore extends RateLimitStore {
   private local: MemoryStore | undefined;
   private lastError: Error | undefined;
   private downSince: number | undefined;
+  private tellAt = 0;
   private stopProbing = () => {};
   /** The store answered that it cannot write: until it has, an answer that wrote nothing proves nothing. */
   private unwritable = false;
@@ -104,13 +109,19 @@ export class ResilientStore extends RateLimitStore {
   /** An error of the store counts against it; one of a single bucket is an answer; one of the request is neither. */
   private note(error: unknown, { takes }: StoreRequest): void {
     if (!(error instanceof RateLimitStoreError)) return;
-    if (error.scope === 'bucket') return this.answered(false);
+    if (error.scope === 'bucket') {
+      this.answered(false);
+      if (steadyNow() < this.tellAt) return;
+      this.tellAt = steadyNow() + TELL_EVERY;
+      this.options.onUnreadable?.(error);
+      return;
+    }
     if (error.scope === 'write') this.unwritable = true;
     this.lastError = error;
     if (!this.breaker.failed()) return;
     this.downSince = systemClock.now();
     // Looks by itself, so that it recovers without requests, too. Where writing fails, only a request can tell.
-    const probe = { verb: 'estimate', takes: takes.map((take) => ({ ...take, onStoreError: 'open' })) } as const;
+    const probe: StoreRequest = { verb: 'estimate', takes: takes.map((take) => ({ ...take, onStoreError: 'open' })) };
     this.stopProbing = every(PROBE_AFTER / 2, () => {
       if (!this.unwritable) Promise.resolve(this.run(probe)).catch(() => {});
     });

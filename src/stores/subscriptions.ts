@@ -15,8 +15,8 @@ export class Subscriptions {
     };
   }
 
-  has(name: string): boolean {
-    return this.listeners.has(name);
+  names(): Iterable<string> {
+    return this.listeners.keys();
   }
 
   notify(name: string): void {

@@ -15,6 +15,9 @@ interface Closing {
   readonly destroyed?: boolean;
   readonly writableFinished?: boolean;
   readonly disconnected?: boolean;
+  /** Of a response: its connection; none while it waits for the answers to earlier requests on the same one. */
+  readonly socket?: Closing | null;
+  readonly req?: { readonly socket?: Closing | null };
 }
 
 type Loose = Record<string, unknown> | null | undefined;
@@ -37,7 +40,9 @@ export function connectionOf(context: ExecutionContext): Closing | undefined {
 export function isGone(context: ExecutionContext): boolean {
   const connection = connectionOf(context);
   if (!connection) return false;
-  return connection.disconnected === true || (connection.destroyed === true && connection.writableFinished !== true);
+  if (connection.disconnected === true) return true;
+  if (connection.writableFinished === true) return false;
+  return connection.destroyed === true || queuedOn(connection)?.destroyed === true;
 }
 
 /** Calls `listener` when the client goes, or at once if it has; returns the way to stop. */
@@ -50,7 +55,32 @@ export function whenGone(context: ExecutionContext, listener: () => void): () =>
   }
   // Responses and sockets of `ws` close, those of socket.io disconnect.
   for (const event of ['close', 'disconnect']) connection.once(event, listener);
+  const socket = queuedOn(connection);
+  const stop = socket && whenClosed(socket, listener);
   return () => {
     for (const event of ['close', 'disconnect']) connection.removeListener(event, listener);
+    stop?.();
   };
+}
+
+/** The connection of a response that still has to wait for it: such a response never closes, its connection does. */
+function queuedOn({ socket, req }: Closing): Closing | undefined {
+  return socket === null ? (req?.socket ?? undefined) : undefined;
+}
+
+/** Who waits for a connection to close: one listener for all, however many requests a client sends down it. */
+const closing = new WeakMap<Closing, Set<() => void>>();
+
+function whenClosed(socket: Closing, listener: () => void): () => void {
+  let listeners = closing.get(socket);
+  if (!listeners) {
+    const all = new Set<() => void>();
+    listeners = all;
+    closing.set(socket, all);
+    socket.once('close', () => {
+      for (const each of [...all]) each();
+    });
+  }
+  listeners.add(listener);
+  return () => listeners.delete(listener);
 }

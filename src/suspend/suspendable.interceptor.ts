@@ -1,7 +1,7 @@
 import type { CallHandler, ExecutionContext, NestInterceptor, OnModuleDestroy } from '@nestjs/common';
-import { catchError, concatMap, map, Observable, of } from 'rxjs';
+import { catchError, concatMap, map, Observable, of, throwError } from 'rxjs';
 import { type Clock, systemClock } from '../core/clock.js';
-import { isPromise } from '../maybe-promise.js';
+import { isPromise } from '../core/maybe-promise.js';
 import { ClientGoneError, whenGone } from './client.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';
@@ -47,20 +47,23 @@ export abstract class SuspendableInterceptor implements NestInterceptor, OnModul
   intercept(execution: ExecutionContext, next: CallHandler): Observable<unknown> {
     return new Observable((subscriber) => {
       let told = false;
+      let gone = false;
       const tell = (outcome: ResponseOutcome) => {
         told = true;
         return this.filtered(execution, outcome);
       };
       const stop = whenGone(execution, () => {
-        // Nobody is there to be answered: the filter is told, and what it says goes nowhere.
-        if (!told) tell({ error: new ClientGoneError() }).subscribe({ error: () => {} });
+        // Nobody is there to be answered: the filter is told once, and what it says goes nowhere.
+        if (told) return;
+        gone = true;
+        tell({ error: new ClientGoneError() }).subscribe({ error: () => {} });
       });
       const subscription = next
         .handle()
         .pipe(
           map((value): ResponseOutcome => ({ value })),
           catchError((error) => of<ResponseOutcome>({ error })),
-          concatMap(tell),
+          concatMap((outcome) => (gone ? unfiltered(outcome) : tell(outcome))),
         )
         .subscribe(subscriber);
       return () => {
@@ -97,4 +100,8 @@ export abstract class SuspendableInterceptor implements NestInterceptor, OnModul
       }
     });
   }
+}
+
+function unfiltered(outcome: ResponseOutcome): Observable<unknown> {
+  return 'error' in outcome ? throwError(() => outcome.error) : of(outcome.value);
 }

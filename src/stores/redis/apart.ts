@@ -6,16 +6,20 @@ type Ask = (request: StoreRequest) => Promise<Row>;
 
 /**
  * Carries out a request whose buckets live in different slots of a Cluster, where one script cannot reach them all:
- * one after the other. If one refuses, what the others gave is given back, so that in the end it is all or nothing;
- * for that moment others may see too little, never too much.
+ * one after the other. If one refuses or cannot be asked, what the others gave is given back, so that in the end it is
+ * all or nothing; for that moment others may see too little, never too much.
  */
 export async function runApart(request: StoreRequest, ask: Ask): Promise<Row> {
-  const { takes } = request;
+  const { takes, verb } = request;
   const rows: Row[] = [];
   for (const [i, take] of takes.entries()) {
-    const row = await ask({ ...request, takes: [take], actAt: request.actAt && [request.actAt[i]] });
-    if (request.verb === 'take' && row[0] === 0) {
-      for (let k = 0; k < i; k++) await giveBack(takes[k], rows[k], ask);
+    const part = { ...request, takes: [take], actAt: request.actAt && [request.actAt[i]] };
+    const row = await ask(part).catch(async (error) => {
+      if (verb === 'take') await giveBack(takes, rows, ask);
+      throw error;
+    });
+    if (verb === 'take' && row[0] === 0) {
+      await giveBack(takes, rows, ask);
       for (const [k, other] of takes.entries()) rows[k] = k === i ? row : await standing(other, ask);
       break;
     }
@@ -24,10 +28,13 @@ export async function runApart(request: StoreRequest, ask: Ask): Promise<Row> {
   return joined(rows);
 }
 
-async function giveBack(take: Take, row: Row, ask: Ask): Promise<void> {
-  const [, delay, , now] = row;
-  const takes = [take];
-  await ask(delay > 0 ? { verb: 'cancel', takes, actAt: [now + delay] } : { verb: 'put', takes });
+/** As far as it can be done: what a server that has gone does not get back, it gets back by time. */
+async function giveBack(takes: readonly Take[], rows: readonly Row[], ask: Ask): Promise<void> {
+  await Promise.allSettled(
+    rows.map(([, delay, , now], i) =>
+      ask(delay > 0 ? { verb: 'cancel', takes: [takes[i]], actAt: [now + delay] } : { verb: 'put', takes: [takes[i]] }),
+    ),
+  );
 }
 
 /** How a bucket stands that was not taken from. */

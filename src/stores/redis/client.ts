@@ -1,10 +1,11 @@
-import type { Cluster, Redis, RedisOptions } from 'ioredis';
+import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
+import { later } from '../../core/clock.js';
 
 /** A connection of ioredis (5 or 6) or iovalkey: the few methods of it that are called here. */
 export interface RedisClient {
   readonly isCluster?: boolean;
   readonly status?: string;
-  readonly options?: { keyPrefix?: string };
+  readonly options?: { keyPrefix?: string; readOnly?: boolean };
   evalsha(sha: string, keyCount: number, ...args: string[]): Promise<unknown>;
   eval(script: string, keyCount: number, ...args: string[]): Promise<unknown>;
   subscribe(...channels: string[]): Promise<unknown>;
@@ -22,38 +23,67 @@ export function isClient(target: unknown): target is RedisClient {
   return typeof target === 'object' && target !== null && typeof (target as RedisClient).evalsha === 'function';
 }
 
+/** ms after which a silent connection is given up. */
+const SILENCE = 2000;
+
 /**
  * Settings of a connection that the module opens. Nothing waits in a queue while Redis is away, and nothing is sent
- * twice: a decision that was given up must not be made later.
+ * twice: a decision that was given up must not be made later. A connection that has fallen silent, or leads to a server
+ * that has become a replica, is opened anew.
  */
 const SAFE: RedisOptions = {
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
-  connectTimeout: 2000,
-  retryStrategy: (attempt) => Math.min(50 * attempt, 1000),
+  connectTimeout: SILENCE,
+  socketTimeout: SILENCE,
+  maxLoadingRetryTime: 500,
+  retryStrategy: (attempt) => Math.min(50 * attempt, 500),
+  reconnectOnError: ({ message }) => message.includes('READONLY'),
 };
 
-/** Opens a connection and waits until it is ready or has failed for the first time; then it goes on trying by itself. */
-export async function openClient(target: string | RedisOptions): Promise<Redis> {
+/**
+ * Opens a connection and waits until it is ready, has failed for the first time, or has been silent for long; then it
+ * goes on trying by itself.
+ */
+export async function openClient(target: string | RedisOptions): Promise<RedisClient> {
   const { Redis } = await import('ioredis');
   const client =
     typeof target === 'string' ? new Redis(target, SAFE) : new Redis({ ...SAFE, ...target, lazyConnect: false });
   await new Promise<void>((resolve) => {
     client.once('ready', resolve);
     client.once('close', resolve);
+    later(SILENCE, resolve);
     // Without a listener each failed attempt would be printed.
     client.on('error', () => {});
   });
-  return client;
+  return client as unknown as RedisClient;
+}
+
+/** Asks for an answer; rejects if there is none within the time in which a silent connection is given up. */
+export function knock(client: RedisClient): Promise<unknown> {
+  const silence = new Promise<never>((_, reject) => {
+    later(SILENCE, () => reject(new Error(`silent for ${SILENCE} ms`)));
+  });
+  return Promise.race([client.time(), silence]);
 }
 
 /** A second connection that may wait and listen. */
 export function listenerOf(client: RedisClient): RedisClient {
   const patient = { enableOfflineQueue: true, maxRetriesPerRequest: null };
   const listener: RedisClient = client.isCluster
-    ? (client as unknown as Cluster).duplicate([], patient as never)
+    ? (client as unknown as Cluster).duplicate([], patient as ClusterOptions)
     : (client as unknown as Redis).duplicate(patient);
   listener.on('error', () => {});
   return listener;
+}
+
+/** What of a connection's settings does not suit the store. */
+export function unsuitableSettings({ isCluster, options = {} }: RedisClient): string[] {
+  const found: string[] = [];
+  if (options.readOnly) found.push('`readOnly` asks replicas, which cannot take tokens');
+  if (isCluster && options.keyPrefix?.includes('{')) {
+    found.push('`keyPrefix` with a brace puts all buckets into one slot of the Cluster');
+  }
+  return found;
 }

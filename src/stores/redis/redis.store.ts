@@ -9,7 +9,7 @@ import type { StoreRequest } from '../../core/request.js';
 import { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import { runApart } from './apart.js';
-import { isClient, listenerOf, openClient, type RedisClient, type RedisTarget } from './client.js';
+import { isClient, knock, listenerOf, openClient, type RedisClient, type RedisTarget } from './client.js';
 import { EXECUTE_LUA } from './execute.lua.js';
 import { redisKey, tagOf } from './key.js';
 import { Program } from './program.js';
@@ -35,8 +35,15 @@ export interface RedisStoreOptions {
   clock?: Clock;
 }
 
-/** Names of all options but `client`. */
-export const REDIS_OPTIONS = ['prefix', 'hashKeys', 'denyCache', 'batch', 'timeout', 'clock'];
+/** Besides the store's, for a connection that `RedisStore.connect` opens. */
+export interface RedisConnectOptions extends Omit<RedisStoreOptions, 'client'> {
+  /** `true`: without Redis there is no store, and an application does not start. Default `false`: it starts. */
+  mustConnect?: boolean;
+}
+
+const STORE_OPTIONS = ['prefix', 'hashKeys', 'denyCache', 'batch', 'timeout', 'clock'];
+/** Names of all options of `connect`. */
+export const REDIS_OPTIONS = [...STORE_OPTIONS, 'mustConnect'];
 const SHA = createHash('sha1').update(EXECUTE_LUA).digest('hex');
 /** Redis expires keys by its own time; with another clock none may go before its end by that clock. */
 const LEAST_TTL_OF_INJECTED_CLOCK = 60_000;
@@ -65,7 +72,7 @@ export class RedisStore extends RateLimitStore {
   private readonly prefix: string;
   private readonly hashKeys: boolean;
   private readonly batch: boolean;
-  private readonly timeout: number;
+  readonly timeout: number;
   private readonly injectedClock: Clock | undefined;
   private readonly serverTime = new ServerTime();
   private readonly subscriptions = new Subscriptions();
@@ -76,7 +83,7 @@ export class RedisStore extends RateLimitStore {
 
   constructor(options: RedisStoreOptions) {
     super();
-    checkNames(options, ['client', ...REDIS_OPTIONS]);
+    checkNames(options, ['client', ...STORE_OPTIONS]);
     const { client, prefix = 'rl:', hashKeys = false, batch = true, timeout = Infinity, clock } = options;
     if (!isClient(client)) reject('client', 'a Redis or Cluster of ioredis', client);
     if (typeof prefix !== 'string' || !/^[\x21-\x7a|~]{0,64}$/.test(prefix)) {
@@ -90,19 +97,24 @@ export class RedisStore extends RateLimitStore {
     this.timeout = timeout;
     this.injectedClock = clock;
     this.clock = clock ?? systemClock;
-    if (timeout === Infinity || clock) return;
+    if (timeout === Infinity) return;
     client.on('ready', this.learnTime);
     void this.learnTime();
   }
 
   /** A store on a connection of its own (url or options of ioredis), or on yours. */
-  static async connect(target: RedisTarget, options: Omit<RedisStoreOptions, 'client'> = {}): Promise<RedisStore> {
-    if (isClient(target)) return new RedisStore({ ...options, client: target });
-    const store = new RedisStore({
-      ...options,
-      client: (await openClient(target as string | RedisOptions)) as unknown as RedisClient,
-    });
-    store.owned = true;
+  static async connect(target: RedisTarget, options: RedisConnectOptions = {}): Promise<RedisStore> {
+    const { mustConnect = false, ...rest } = options;
+    const own = !isClient(target);
+    const client = own ? await openClient(target as string | RedisOptions) : target;
+    const store = new RedisStore({ ...rest, client });
+    store.owned = own;
+    try {
+      if (mustConnect) await knock(client);
+    } catch (error) {
+      store.close();
+      throw storeError(error);
+    }
     return store;
   }
 
@@ -126,10 +138,7 @@ export class RedisStore extends RateLimitStore {
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {
     const channel = `${this.client.options?.keyPrefix ?? ''}${this.keyOf(policy, key)}`;
-    if (!this.listener) {
-      this.listener = listenerOf(this.client);
-      this.listener.on('message', (name) => this.subscriptions.notify(name));
-    }
+    this.listener ??= this.openListener();
     const connection = this.listener;
     const stop = this.subscriptions.add(channel, listener, () => {
       connection.unsubscribe(channel).catch(() => {});
@@ -137,6 +146,21 @@ export class RedisStore extends RateLimitStore {
     // What was given back before the subscription began has not been heard of.
     connection.subscribe(channel).then(listener, () => {});
     return stop;
+  }
+
+  private openListener(): RedisClient {
+    const listener = listenerOf(this.client);
+    listener.on('message', (name) => this.subscriptions.notify(name));
+    // What was given back while it was away has not been heard of.
+    listener.on('ready', () => {
+      for (const name of this.subscriptions.names()) {
+        listener.subscribe(name).then(
+          () => this.subscriptions.notify(name),
+          () => {},
+        );
+      }
+    });
+    return listener;
   }
 
   override health(): StoreHealth {

@@ -1,4 +1,5 @@
-import type { MaybePromise } from './rate-limit.options.js';
+/** A value, now or later. */
+export type MaybePromise<T> = T | Promise<T>;
 
 export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
