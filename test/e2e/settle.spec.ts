@@ -1,0 +1,338 @@
+import { get } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import {
+  type ArgumentsHost,
+  type CanActivate,
+  Catch,
+  Controller,
+  type ExceptionFilter,
+  type ExecutionContext,
+  Get,
+  HttpException,
+  type INestApplication,
+  Query,
+  Res,
+  StreamableFile,
+  UnauthorizedException,
+  UseFilters,
+  UseGuards,
+} from '@nestjs/common';
+import { BucketService, ClientGoneError, type Outcome, RateLimit, RateLimitModule } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import request from 'supertest';
+import { COMBINATIONS, createApp } from '../support/create-app.js';
+import { clockedStore, until } from '../support/requests.js';
+
+const FIVE = { capacity: 5, refill: 1, unit: 'hour' } as const;
+const outcomes: Outcome[] = [];
+const runs: string[] = [];
+let release = () => {};
+
+/** Costs what the handler says. */
+async function costOf(_context: ExecutionContext, outcome: Outcome): Promise<number> {
+  outcomes.push(outcome);
+  const { cost } = (outcome.value ?? {}) as { cost?: number };
+  return cost ?? 0;
+}
+
+class Auth implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    const { query } = context.switchToHttp().getRequest<{ query: { auth?: string } }>();
+    if (query.auth === 'throw') throw new UnauthorizedException();
+    return query.auth !== 'no';
+  }
+}
+
+/** Passes when it is told to. */
+class Slow implements CanActivate {
+  async canActivate(): Promise<boolean> {
+    runs.push('guard');
+    await new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    return true;
+  }
+}
+
+class Mendable extends Error {}
+
+@Catch(Mendable)
+class Mending implements ExceptionFilter {
+  catch(_error: Mendable, host: ArgumentsHost) {
+    const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: string): void } }>();
+    response.status(202).send('mended');
+  }
+}
+
+interface RawResponse {
+  statusCode: number;
+  write(text: string): void;
+  end(text: string): void;
+}
+
+@Controller()
+class Resource {
+  @UseGuards(Auth)
+  @RateLimit({ ...FIVE, name: 'failures', settle: 'failures' })
+  @Get('failures')
+  failures(@Query('status') status?: string) {
+    if (status === 'mended') throw new Mendable();
+    if (status) throw new HttpException('no', Number(status));
+  }
+
+  @UseGuards(Auth)
+  @UseFilters(Mending)
+  @RateLimit({ ...FIVE, name: 'successes', settle: 'successes' })
+  @Get('successes')
+  successes(@Query('status') status?: string) {
+    this.failures(status);
+  }
+
+  @UseFilters(Mending)
+  @RateLimit({ ...FIVE, name: 'cost', cost: 2, settle: costOf })
+  @Get('cost')
+  cost(@Query('is') is?: string) {
+    if (is === 'mended') throw new Mendable();
+    if (is === undefined) throw new HttpException('no', 418);
+    return { cost: Number(is) };
+  }
+
+  @RateLimit('of-the-module')
+  @Get('named')
+  named() {
+    return { cost: 4 };
+  }
+
+  @RateLimit(() => 'of-the-module')
+  @Get('told')
+  told() {
+    return { cost: 3 };
+  }
+
+  @RateLimit({ ...FIVE, name: 'stream', settle: costOf })
+  @Get('stream')
+  stream() {
+    const parts = (async function* () {
+      yield 'a';
+      await new Promise(setImmediate);
+      yield 'b';
+    })();
+    return new StreamableFile(Readable.from(parts, { objectMode: false }));
+  }
+
+  @RateLimit({ ...FIVE, name: 'endless', settle: costOf })
+  @Get('endless')
+  endless() {
+    return new StreamableFile(new Readable({ read() {} }));
+  }
+
+  @RateLimit({ ...FIVE, name: 'raw', settle: costOf })
+  @Get('raw')
+  raw(@Res() response: { raw?: RawResponse } & RawResponse) {
+    const raw = response.raw ?? response;
+    raw.statusCode = 418;
+    raw.write('tea');
+    setImmediate(() => raw.end('pot'));
+  }
+
+  @RateLimit({ ...FIVE, name: 'slow-failures', settle: 'failures' })
+  @RateLimit({ ...FIVE, name: 'slow-successes', settle: 'successes' })
+  @RateLimit({ ...FIVE, name: 'slow-cost', settle: costOf })
+  @Get('slow')
+  async slow(@Query('status') status?: string) {
+    runs.push('handler');
+    await new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    if (status) throw new HttpException('no', Number(status));
+    return { cost: 3 };
+  }
+
+  @UseGuards(Slow)
+  @RateLimit({ ...FIVE, name: 'later-guard', settle: 'successes' })
+  @Get('later-guard')
+  laterGuard() {
+    runs.push('handler');
+  }
+
+  @RateLimit({ capacity: 1, refill: 1, maxWait: '5s', name: 'waiting', settle: 'successes' })
+  @Get('waiting')
+  waiting() {
+    runs.push('handler');
+  }
+}
+
+describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+  const clock = new FakeClock();
+  let app: INestApplication;
+  let port: number;
+  beforeAll(async () => {
+    app = await createApp(adapter, {
+      imports: [
+        RateLimitModule.forRoot({
+          ...clockedStore(store, clock),
+          key: 'all',
+          policies: { 'of-the-module': { ...FIVE, settle: costOf } },
+        }),
+      ],
+      controllers: [Resource],
+    });
+    await app.listen(0, '127.0.0.1');
+    port = (app.getHttpServer().address() as AddressInfo).port;
+  });
+  beforeEach(async () => {
+    outcomes.length = 0;
+    runs.length = 0;
+    await clock.advance(10 * 3_600_000);
+  });
+  afterAll(() => app.close());
+  const status = async (path: string) => (await request(app.getHttpServer()).get(path)).status;
+  const left = (name: string, numbers: object = FIVE) =>
+    app
+      .get(BucketService)
+      .bucket({ ...numbers, name }, 'all')
+      .available();
+  const settled = (name: string, tokens: number) => until(async () => (await left(name)) === tokens);
+  const call = (path: string) => get({ port, path, agent: false }).on('error', () => {});
+
+  it('counts only failures, of the handler, of a later guard that throws and of one that says no', async () => {
+    expect(await status('/failures')).toBe(200);
+    await settled('failures', 5);
+    for (const [query, code] of [
+      ['status=404', 404],
+      ['status=500', 500],
+      ['auth=throw', 401],
+      ['auth=no', 403],
+    ]) {
+      expect(await status(`/failures?${query}`)).toBe(code);
+    }
+    await settled('failures', 1);
+    expect(await status('/failures')).toBe(200);
+    expect(await status('/failures?status=mended')).toBe(500);
+    expect(await status('/failures')).toBe(429);
+    expect(await left('failures')).toBe(0);
+  });
+
+  it('counts only successes, and what a filter has made one of', async () => {
+    for (const query of ['status=404', 'status=500', 'auth=throw', 'auth=no']) await status(`/successes?${query}`);
+    await settled('successes', 5);
+    expect(await status('/successes')).toBe(200);
+    await settled('successes', 4);
+  });
+
+  it('takes the real cost: more is charged, less is given back', async () => {
+    expect(await status('/cost?is=0.5')).toBe(200);
+    await settled('cost', 4.5);
+    expect(await status('/cost?is=2')).toBe(200);
+    await settled('cost', 2.5);
+    expect(await status('/cost?is=6')).toBe(200);
+    await settled('cost', -3.5);
+    expect(await status('/cost?is=1')).toBe(429);
+    expect(outcomes).toEqual([0.5, 2, 6].map((cost) => ({ value: { cost }, status: 200, durationMs: 0 })));
+  });
+
+  it('tells errors, and the status that the client got for them', async () => {
+    expect(await status('/cost')).toBe(418);
+    expect(await status('/cost?is=mended')).toBe(202);
+    await settled('cost', 5);
+    expect(outcomes).toEqual([
+      { error: expect.any(HttpException), status: 418, durationMs: 0 },
+      { error: expect.any(Mendable), status: 202, durationMs: 0 },
+    ]);
+  });
+
+  it('keeps what was taken where the real cost is nonsense', async () => {
+    expect(await status('/cost?is=-1')).toBe(200);
+    expect(await status('/cost?is=x')).toBe(200);
+    await until(() => outcomes.length === 2);
+    expect(await left('cost')).toBe(1);
+  });
+
+  it.each([
+    ['named', 4],
+    ['told', 3],
+  ])('is told the value where the policy is %s', async (path, cost) => {
+    expect(await status(`/${path}`)).toBe(200);
+    await settled('of-the-module', 5 - cost);
+    expect(outcomes).toEqual([{ value: { cost }, status: 200, durationMs: 0 }]);
+  });
+
+  it('is told the end of streams and of what writes the response itself', async () => {
+    expect((await request(app.getHttpServer()).get('/stream').buffer(true)).status).toBe(200);
+    expect(await status('/raw')).toBe(418);
+    await until(() => outcomes.length === 2);
+    expect(outcomes).toEqual([
+      { value: expect.any(StreamableFile), status: 200, durationMs: 0 },
+      { value: undefined, status: 418, durationMs: 0 },
+    ]);
+  });
+
+  it('is told of a client that leaves a stream', async () => {
+    const client = call('/endless');
+    await until(async () => (await left('endless')) === 4);
+    client.destroy();
+    await until(() => outcomes.length === 1);
+    expect(outcomes).toEqual([
+      { value: expect.any(StreamableFile), error: expect.any(ClientGoneError), status: 499, durationMs: 0 },
+    ]);
+  });
+
+  it('does not let a client off that leaves while the handler goes on to succeed', async () => {
+    const client = call('/slow');
+    await until(() => runs.length === 1);
+    client.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(outcomes).toEqual([]);
+    release();
+    await until(() => outcomes.length === 1);
+    expect(outcomes).toEqual([{ value: { cost: 3 }, error: expect.any(ClientGoneError), status: 499, durationMs: 0 }]);
+    await settled('slow-cost', 2);
+    expect(await left('slow-successes')).toBe(4);
+    expect(await left('slow-failures')).toBe(4);
+  });
+
+  it('counts as a failure what fails after the client has left', async () => {
+    const client = call('/slow?status=500');
+    await until(() => runs.length === 1);
+    client.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    release();
+    await settled('slow-successes', 5);
+    expect(await left('slow-failures')).toBe(4);
+    expect(outcomes).toEqual([{ error: expect.any(HttpException), status: 499, durationMs: 0 }]);
+  });
+
+  it('does not let a client off that leaves before a later guard passes', async () => {
+    const client = call('/later-guard');
+    await until(() => runs.length === 1);
+    client.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    release();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(await left('later-guard')).toBe(4);
+  });
+
+  it('gives back once, and not twice, where a client leaves that waits in line', async () => {
+    const numbers = { capacity: 1, refill: 1 };
+    expect(await status('/waiting')).toBe(200);
+    const client = call('/waiting');
+    await until(async () => (await left('waiting', numbers)) === -1);
+    client.destroy();
+    await until(async () => (await left('waiting', numbers)) === 0);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(await left('waiting', numbers)).toBe(0);
+    expect(runs).toEqual(['handler']);
+  });
+
+  it('settles a request that has waited in line when it is over', async () => {
+    const numbers = { capacity: 1, refill: 1 };
+    expect(await status('/waiting')).toBe(200);
+    const answer = status('/waiting');
+    await until(async () => (await left('waiting', numbers)) === -1);
+    await clock.advance(1000);
+    expect(await answer).toBe(200);
+    expect(await left('waiting', numbers)).toBe(0);
+  });
+});
