@@ -56,7 +56,8 @@ export class ResilientStore extends RateLimitStore {
     if (request.source === 'fallback') return this.inMemory(request);
     if (request.source === 'open') return this.unasked(request);
     if (!this.breaker.admits()) {
-      return this.withoutStore(request, new RateLimitStoreError(`The store is down: ${this.lastError?.message}`));
+      const down = new RateLimitStoreError(`The store is down: ${this.lastError?.message}`);
+      return new Promise((resolve) => resolve(this.withoutStore(request, down)));
     }
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => {

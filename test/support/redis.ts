@@ -166,7 +166,7 @@ function aptGet(...args: string[]): { ok: boolean; output: string } {
 }
 
 /** Below the range from which the system takes the ports of outgoing connections; a cluster bus is +10000. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 10_000);
     const server = createServer();

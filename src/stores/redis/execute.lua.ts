@@ -297,6 +297,7 @@ end
 -- Where states are kept: a key holds at, blockedUntil, lineEnd and for each limit its debt or { time, amount, … }.
 
 local opened, emptied = {}, {}
+local reading
 
 local function whole(value)
   if type(value) == 'number' and value % 1 == 0 and value >= 0 and value <= MAX_SAFE_INTEGER then return value end
@@ -307,6 +308,7 @@ local function open(policy, key)
   local state = opened[key]
   if not state then
     state = { at = 0, policy = policy, key = KEYS[key] }
+    reading = state.key
     local stored = redis.call('GET', state.key)
     forget(policy, state)
     if stored then
@@ -531,7 +533,7 @@ while place < #words do
   if readable then
     execute(verb, takes, more)
   else
-    push(type(problem) == 'table' and problem.err or tostring(problem))
+    push(reading .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem)))
   end
 end
 for _, state in pairs(opened) do

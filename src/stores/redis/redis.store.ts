@@ -179,7 +179,8 @@ export class RedisStore extends RateLimitStore {
   /** Asks for the server's time before the first request needs it, and again after each reconnection. */
   private readonly learnTime = async (): Promise<void> => {
     const sent = steadyNow();
-    const [seconds, micros] = await this.client.time().catch(() => []);
+    const reply: unknown = await this.client.time().catch(() => undefined);
+    const [seconds, micros] = Array.isArray(reply) ? reply : [];
     const serverNow = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
     if (Number.isSafeInteger(serverNow)) this.serverTime.heard(serverNow, sent, steadyNow());
   };
