@@ -29,6 +29,8 @@ const GRACE = 30_000;
 export class RateLimitGuard extends SuspendableGuard {
   /** Requests that wait in line, or may have to. */
   private waiting = 0;
+  /** Reservations to be given back. */
+  private readonly leaving: Leaving[] = [];
 
   constructor(
     private readonly plans: Plans,
@@ -43,6 +45,14 @@ export class RateLimitGuard extends SuspendableGuard {
     if (execution[COUNTED] || !this.plans.of(execution.getClass<unknown>(), execution.getHandler())) return true;
     execution[COUNTED] = true;
     return super.canActivate(execution);
+  }
+
+  /** Ends all that wait in line with 503, and gives their places back while the store is still there. */
+  override async onModuleDestroy(): Promise<void> {
+    super.onModuleDestroy();
+    // Until all who waited have heard of it.
+    await new Promise(setImmediate);
+    await this.giveAllBack();
   }
 
   protected override filter(context: SuspendableRequestContext): void | Promise<void> {
@@ -126,8 +136,17 @@ export class RateLimitGuard extends SuspendableGuard {
   }
 
   /** Nobody will act on this reservation any more. */
-  private giveBack(takes: readonly Take[], { actAt, source }: StoreAnswer): void {
-    Promise.resolve(this.store.run({ verb: 'cancel', takes, actAt, source })).catch(() => {});
+  private giveBack(takes: readonly Take[], answer: StoreAnswer): void {
+    // All who leave in one turn of the event loop give back together: the last in line first, or else each would leave
+    // its place to those behind it who have gone as well.
+    if (this.leaving.push({ takes, answer }) === 1) setImmediate(() => this.giveAllBack());
+  }
+
+  private async giveAllBack(): Promise<void> {
+    const all = this.leaving.splice(0).sort((a, b) => lastOf(b.answer) - lastOf(a.answer));
+    const cancel = async ({ takes, answer: { actAt, source } }: Leaving) =>
+      this.store.run({ verb: 'cancel', takes, actAt, source });
+    await Promise.allSettled(all.map(cancel));
   }
 
   private writeHeaders(
@@ -152,4 +171,15 @@ export class RateLimitGuard extends SuspendableGuard {
     if (typeof message === 'object') return refusal(decision, message);
     return refusal(decision, { statusCode: 429, message: message ?? DEFAULT_MESSAGE });
   }
+}
+
+/** A reservation that nobody will act on. */
+interface Leaving {
+  readonly takes: readonly Take[];
+  readonly answer: StoreAnswer;
+}
+
+/** When a reservation acts. */
+function lastOf({ actAt = [] }: StoreAnswer): number {
+  return Math.max(0, ...actAt);
 }

@@ -69,7 +69,7 @@ export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
   }
 
   /** Ends all its suspensions with 503. */
-  onModuleDestroy(): void {
+  onModuleDestroy(): void | Promise<void> {
     this.open.close();
   }
 
