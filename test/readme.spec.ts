@@ -330,10 +330,10 @@ describe('the README tells the truth:', () => {
 function firstColumn(section: string, heading: string): string[] {
   const text = readme.split(/^##+ /m).find((part) => part.startsWith(`${section}\n`)) ?? '';
   const lines = text.split('\n');
-  const start = lines.findIndex((line) => line.startsWith(`| ${heading} |`));
+  const start = lines.findIndex((line) => line.startsWith(`| ${heading} `));
   if (start < 0) throw new Error(`${section} has no table ${heading}`);
   const end = lines.findIndex((line, i) => i > start && !line.startsWith('|'));
-  return lines.slice(start + 2, end).map((line) => /^\| `(.*?)` \|/.exec(line)?.[1] ?? line);
+  return lines.slice(start + 2, end).map((line) => /^\| `(.*?)` +\|/.exec(line)?.[1] ?? line);
 }
 
 /** The options that are known where `forRoot` was given one that is not. */
