@@ -17,6 +17,7 @@ import {
 import { PARSED_OPTIONS, Plans, ResolverInstances } from './plans.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
 import { DenyCacheStore } from './stores/deny-cache.store.js';
+import { LeaseStore } from './stores/lease.store.js';
 import { MemoryStore } from './stores/memory/memory.store.js';
 import { RateLimitStore, type StoreHealth } from './stores/rate-limit.store.js';
 import { isClient, unsuitableSettings } from './stores/redis/client.js';
@@ -103,8 +104,8 @@ async function openStore({ store, failure }: ParsedModuleOptions): Promise<RateL
   if (inner instanceof RedisStore && inner.timeout > failure.timeout) {
     logger.warn('`timeout` of the RedisStore is above `failure.timeout`: what was given up may take tokens later');
   }
-  const resilient = new ResilientStore(inner, { ...failure, onHealth, onUnreadable });
-  return inner instanceof RedisStore && inner.denyCache ? new DenyCacheStore(resilient) : resilient;
+  const leasing = new LeaseStore(new ResilientStore(inner, { ...failure, onHealth, onUnreadable }));
+  return inner instanceof RedisStore && inner.denyCache ? new DenyCacheStore(leasing) : leasing;
 }
 
 function openRedis({ redis, ...options }: RedisOptionsOfModule, timeout: number): Promise<RedisStore> {

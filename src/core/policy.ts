@@ -9,7 +9,7 @@ import {
   parseLimits,
   parseNumbers,
 } from './limit.js';
-import { checkNames, RateLimitOptionError } from './option-error.js';
+import { checkNames, RateLimitOptionError, reject } from './option-error.js';
 import { AMOUNT_PER_TOKEN } from './tokens.js';
 
 /** What a policy is made of: one set of numbers, or several limits that are taken together or not at all. */
@@ -20,9 +20,14 @@ export interface LimitOptions extends LimitNumbers {
   limits?: NamedLimit[];
   /** The first refusal of a key starts a time in which it is refused whatever its balance. Default: none. */
   block?: Duration;
+  /**
+   * With a store that is far away: a process takes up to so many tokens at once and spends them by itself. Whole
+   * tokens, at most the capacity; not for a sliding window. Default: each is asked for.
+   */
+  lease?: number;
 }
 
-export const POLICY_OPTIONS = [...LIMIT_NUMBERS, 'name', 'limits', 'block'] as const;
+export const POLICY_OPTIONS = [...LIMIT_NUMBERS, 'name', 'limits', 'block', 'lease'] as const;
 
 /** A named set of limits, frozen. A *bucket* is the state of one policy for one key. */
 export interface Policy {
@@ -32,6 +37,8 @@ export interface Policy {
   readonly labels: readonly string[];
   /** Milliseconds that a refused key stays refused; 0 for none. */
   readonly block: number;
+  /** Thousandths of a token that a process takes at once; 0 for no lease. */
+  readonly lease: number;
   /** Name and numbers: state of other numbers is never read. */
   readonly id: string;
   /** The longest time any of its limits needs from empty to full, in ms. */
@@ -41,7 +48,9 @@ export interface Policy {
 /** Validates `options` and freezes what they mean. Unknown names are the caller's to check. */
 export function definePolicy(options: LimitOptions, fallbackName: string): Policy {
   const name = options.name === undefined ? fallbackName : checkName(options.name);
-  return makePolicy(name, limitsOf(options), options.block === undefined ? 0 : parseDuration('block', options.block));
+  const limits = limitsOf(options);
+  const block = options.block === undefined ? 0 : parseDuration('block', options.block);
+  return makePolicy(name, limits, block, parseLease(options.lease, limits));
 }
 
 /** The same, for options that hold nothing else. */
@@ -51,12 +60,13 @@ export function parsePolicy(options: LimitOptions, fallbackName: string): Policy
 }
 
 /** A policy of ready limits. */
-export function makePolicy(name: string, limits: readonly Limit[], block: number): Policy {
+export function makePolicy(name: string, limits: readonly Limit[], block: number, lease: number): Policy {
   return Object.freeze({
     name,
     limits: Object.freeze(limits.map((limit) => Object.freeze(limit))),
     labels: Object.freeze(limits.length === 1 ? [name] : limits.map((limit) => `${name}/${limit.name}`)),
     block,
+    lease,
     id: `${name}:${limits.map(fingerprint).join('+')}`,
     fillTime: Math.max(...limits.map((limit) => limit.fillTime)),
   });
@@ -80,7 +90,7 @@ export function dividePolicy(policy: Policy, instances: number): Policy {
       fillTime: limit.kind === 'window' ? limit.fillTime : steps * limit.period,
     };
   });
-  return makePolicy(policy.name, limits, policy.block);
+  return makePolicy(policy.name, limits, policy.block, 0);
 }
 
 function limitsOf(options: LimitOptions): Limit[] {
@@ -88,6 +98,19 @@ function limitsOf(options: LimitOptions): Limit[] {
   const mixed = LIMIT_NUMBERS.find((name) => options[name] !== undefined);
   if (mixed) throw new RateLimitOptionError(`\`${mixed}\` must be left out beside \`limits\``);
   return parseLimits(options.limits);
+}
+
+function parseLease(lease: unknown, limits: readonly Limit[]): number {
+  if (lease === undefined) return 0;
+  if (typeof lease !== 'number' || !Number.isInteger(lease) || lease < 1) {
+    reject('lease', 'a positive whole number', lease);
+  }
+  if (limits.some((limit) => limit.kind === 'window')) {
+    throw new RateLimitOptionError('`lease` must be left out for a sliding window, where tokens cannot be held');
+  }
+  const least = Math.min(...limits.map((limit) => limit.size));
+  if (lease > least) reject('lease', `at most the capacity of ${least}`, lease);
+  return lease * AMOUNT_PER_TOKEN;
 }
 
 /** A limit's numbers in a few characters: `b20:1/6`, `b5:5/1@1000`, `w100/60000`. Part of the bucket's name in Redis. */

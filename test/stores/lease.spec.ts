@@ -1,0 +1,119 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { BucketService, type LimitOptions, MemoryStore, RateLimitStore, type StoreRequest } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import { LeaseStore } from '../../src/stores/lease.store.js';
+
+const POLICY: LimitOptions = { name: 'lease', capacity: 100, refill: 1, unit: 'hours', lease: 10 };
+
+/** A store that counts how often it is asked, and answers a turn later, as one far away does. */
+class FarStore extends RateLimitStore {
+  asked = 0;
+
+  constructor(readonly near: MemoryStore) {
+    super();
+  }
+
+  get clock() {
+    return this.near.clock;
+  }
+
+  override async run(request: StoreRequest) {
+    this.asked++;
+    await Promise.resolve();
+    return this.near.run(request);
+  }
+}
+
+describe('a lease', () => {
+  let clock: FakeClock;
+  let near: MemoryStore;
+  let far: FarStore;
+  let all: BucketService;
+
+  /** A process with leases on the one store. */
+  const process = () => {
+    const store = new LeaseStore(far);
+    return { store, bucket: new BucketService(store).bucket(POLICY, 'key') };
+  };
+
+  beforeEach(() => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+    clock = new FakeClock();
+    near = new MemoryStore({ clock });
+    far = new FarStore(near);
+    all = new BucketService(near);
+  });
+  afterEach(() => {
+    near.close();
+    jest.useRealTimers();
+  });
+
+  it('is asked for once and spent here', async () => {
+    const { store, bucket } = process();
+    for (let i = 0; i < 10; i++) expect(await bucket.tryConsume()).toBe(true);
+    expect(far.asked).toBe(1);
+    expect(await bucket.decide()).toMatchObject({ allowed: true, source: 'cache', remaining: 89 });
+    expect(far.asked).toBe(2);
+    await store.close();
+  });
+
+  it('never admits more than the policy allows, over all processes', async () => {
+    const processes = [process(), process(), process()];
+    const answers = await Promise.all(Array.from({ length: 300 }, (_, i) => processes[i % 3].bucket.tryConsume()));
+    expect(answers.filter((allowed) => allowed)).toHaveLength(100);
+    expect(await all.bucket(POLICY, 'key').available()).toBe(0);
+    for (const { store } of processes) await store.close();
+  });
+
+  it('is asked for once by all who come together', async () => {
+    const { store, bucket } = process();
+    const answers = await Promise.all(Array.from({ length: 10 }, () => bucket.tryConsume()));
+    expect(answers).toEqual(new Array(10).fill(true));
+    expect(far.asked).toBe(1);
+    await store.close();
+  });
+
+  it('is given back after a second without use', async () => {
+    const { store, bucket } = process();
+    await bucket.tryConsume(3);
+    expect(await all.bucket(POLICY, 'key').available()).toBe(90);
+    await clock.advance(1000);
+    await jest.advanceTimersByTimeAsync(1000);
+    expect(await all.bucket(POLICY, 'key').available()).toBeCloseTo(97, 3);
+    await store.close();
+  });
+
+  it('is given back when the store is closed', async () => {
+    const { store, bucket } = process();
+    await bucket.tryConsume();
+    await store.close();
+    expect(await all.bucket(POLICY, 'key').available()).toBe(99);
+  });
+
+  it('is given back before somebody looks at, resets or blocks the whole bucket', async () => {
+    const { store, bucket } = process();
+    await bucket.tryConsume();
+    expect(await bucket.available()).toBe(99);
+    await bucket.block('1m');
+    expect(await bucket.tryConsume()).toBe(false);
+    await store.close();
+  });
+
+  it('adds what it holds to what is left for a request that is larger than either', async () => {
+    const { store, bucket } = process();
+    await bucket.tryConsume(95);
+    expect(await bucket.tryConsume(1)).toBe(true);
+    expect(await bucket.tryConsume(4)).toBe(true);
+    const refused = await bucket.decide(1);
+    expect(refused).toMatchObject({ allowed: false, retryAfter: 3_600_000, source: 'store' });
+    await store.close();
+  });
+
+  it.each([
+    [{ maxRequest: 5, lease: 2 }, '`lease` must be left out for a sliding window, where tokens cannot be held'],
+    [{ capacity: 5, refill: 1, lease: 6 }, '`lease` must be at most the capacity of 5, got 6'],
+    [{ capacity: 5, refill: 1, lease: 0.5 }, '`lease` must be a positive whole number, got 0.5'],
+  ])('is refused as %j', (options, message) => {
+    expect(() => all.bucket(options, 'key')).toThrow(message);
+  });
+});
