@@ -28,7 +28,7 @@ export type {
   Resolvable,
   Resolver,
 } from './rate-limit.options.js';
-export { MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
+export { type MemoryDump, MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
 export { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
 export type { RedisClient, RedisTarget } from './stores/redis/client.js';
 export { type RedisConnectOptions, RedisStore, type RedisStoreOptions } from './stores/redis/redis.store.js';

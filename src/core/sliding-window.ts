@@ -27,6 +27,20 @@ export class AdmissionLog {
     this.sum = other.sum;
   }
 
+  /** What counts, as time, amount, time, amount, … */
+  entries(): number[] {
+    return this.times.slice(this.head).flatMap((time, i) => [time, this.amounts[this.head + i]]);
+  }
+
+  /** Becomes what `entries` told. */
+  fill(entries: readonly number[]): void {
+    for (let i = 0; i < entries.length; i += 2) {
+      this.times.push(entries[i]);
+      this.amounts.push(entries[i + 1]);
+      this.sum += entries[i + 1];
+    }
+  }
+
   clone(): AdmissionLog {
     const copy = new AdmissionLog();
     copy.times = this.times.slice(this.head);

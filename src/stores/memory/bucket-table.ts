@@ -9,6 +9,9 @@ import { DueHeap } from './due-heap.js';
 
 const NO_SLOT = -1;
 
+/** Key, clock, end of its block, and for each limit its debt or its admissions as time, amount, time, amount, … */
+export type DumpedBucket = [key: string, at: number, blockedUntil: number, parts: (number | number[])[]];
+
 /** A bucket's state as `BucketTable.open` hands it out. */
 export interface OpenBucket extends BucketState {
   slot: number;
@@ -224,6 +227,28 @@ export class BucketTable {
     if (this.windowed) this.logs[slot] = [];
     this.free.push(slot);
     return 1;
+  }
+
+  /** All buckets, as they are. */
+  dump(): DumpedBucket[] {
+    return [...this.slots].map(([key, slot]) => {
+      this.load(slot, this.scratch);
+      const { at, blockedUntil, debts, logs } = this.scratch;
+      return [key, at, blockedUntil, debts.map((debt, i) => logs[i]?.entries() ?? debt)];
+    });
+  }
+
+  /** Keeps a dumped bucket, unless its key has one by now. */
+  restore([key, at, blockedUntil, parts]: DumpedBucket): boolean {
+    if (this.slots.has(key)) return false;
+    const bucket: OpenBucket = { ...newState(this.policy), slot: NO_SLOT, key, at, blockedUntil };
+    parts.forEach((part, i) => {
+      if (typeof part === 'number') bucket.debts[i] = part;
+      else bucket.logs[i]?.fill(part);
+    });
+    if (lifetime(this.policy, bucket, at) === 0) return false;
+    this.create(bucket);
+    return true;
   }
 
   /** Looks at up to `most` buckets that may be full at `now` and forgets those that are; returns how many these were. */

@@ -8,7 +8,7 @@ import type { Policy } from '../../core/policy.js';
 import type { StoreRequest, Verb } from '../../core/request.js';
 import { GIVING_VERBS, RateLimitStore } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
-import { BucketTable, type OpenBucket } from './bucket-table.js';
+import { BucketTable, type DumpedBucket, type OpenBucket } from './bucket-table.js';
 
 export interface MemoryStoreOptions {
   /** Default: the machine's clock. */
@@ -18,6 +18,12 @@ export interface MemoryStoreOptions {
    * first, then the one nearest to full; a blocked one goes last.
    */
   maxBuckets?: number;
+}
+
+/** What `MemoryStore.dump` gives: the buckets of each policy. */
+export interface MemoryDump {
+  readonly version: 1;
+  readonly buckets: Record<string, DumpedBucket[]>;
 }
 
 const SWEEP_EVERY = 1000;
@@ -37,6 +43,8 @@ export class MemoryStore extends RateLimitStore {
   private readonly opened: OpenBucket[] = [];
   private readonly row = new Float64Array(64);
   private count = 0;
+  /** Of a dump what no policy has asked for yet. */
+  private dumped: MemoryDump['buckets'] = {};
   private readonly stopSweep: () => void;
 
   constructor(options: MemoryStoreOptions = {}) {
@@ -90,6 +98,23 @@ export class MemoryStore extends RateLimitStore {
     return this.subscriptions.add(nameOf(policy, key), listener);
   }
 
+  /**
+   * All buckets, to be kept while the process restarts, so that nobody gets a full one by it. Plain data for JSON; only
+   * for a store with the same policies, and of use as long as the machine's clock goes on.
+   */
+  dump(): MemoryDump {
+    const buckets: MemoryDump['buckets'] = { ...this.dumped };
+    for (const [id, table] of this.tables) buckets[id] = table.dump();
+    return { version: 1, buckets };
+  }
+
+  /** Brings the buckets of a dump back. Those of a policy return when it is first asked for. */
+  restore(dump: MemoryDump): void {
+    if (dump?.version !== 1) reject('dump.version', '1', dump?.version);
+    this.dumped = { ...dump.buckets };
+    for (const table of this.tables.values()) this.refill(table);
+  }
+
   /** Stops the sweep. Buckets stay, so that requests under way are still answered. */
   override close(): void {
     this.stopSweep();
@@ -104,8 +129,21 @@ export class MemoryStore extends RateLimitStore {
     if (!table) {
       table = new BucketTable(policy);
       this.tables.set(policy.id, table);
+      this.refill(table);
     }
     return table;
+  }
+
+  /** Puts what was dumped of a policy back into its table. */
+  private refill(table: BucketTable): void {
+    const { id } = table.policy;
+    if (!Object.hasOwn(this.dumped, id)) return;
+    const now = this.clock.now();
+    for (const bucket of this.dumped[id]) {
+      if (this.count >= this.maxBuckets) this.makeRoom(now);
+      if (table.restore(bucket)) this.count++;
+    }
+    delete this.dumped[id];
   }
 
   private save(policy: Policy, bucket: OpenBucket, verb: Verb, now: number): void {
