@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from './core/clock.js';
 import { type Duration, LONGEST, parseDuration } from './core/duration.js';
-import { type Limit, tokenBucket } from './core/limit.js';
+import { type Limit, mostTokens, tokenBucket } from './core/limit.js';
 import { bucketCancel, bucketTake, bucketWait, debtAt } from './core/token-bucket.js';
 import { AMOUNT_PER_TOKEN, amountOf, toAmount } from './core/tokens.js';
 
@@ -31,8 +31,13 @@ export class TokenBucket {
     if (!(tokensPerSecond > 0) || !(rate > 0)) {
       throw new RangeError(`tokensPerSecond must be positive, got ${tokensPerSecond}`);
     }
+    if (!Number.isSafeInteger(rate)) {
+      throw new RangeError(`tokensPerSecond must be at most 9e9, got ${tokensPerSecond}`);
+    }
     // rate / RATE_STEPS tokens per second are as many amounts per ms.
     this.limit = tokenBucket(capacity, amount, rate, RATE_STEPS, true);
+    const most = mostTokens(this.limit.weight);
+    if (capacity > most) throw new RangeError(`capacity must be at most ${most} at this rate, got ${capacity}`);
     this.clock = clock;
     this.at = clock.now();
   }

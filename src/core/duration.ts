@@ -42,7 +42,7 @@ export function parsePeriod(duration: unknown = 1, unit: unknown = 'seconds'): n
 function wholeMs(option: string, ms: number, value: unknown): number {
   const whole = Math.round(ms);
   if (!(ms > 0)) reject(option, 'positive', value);
-  if (Math.abs(whole - ms) > 1e-6) reject(option, 'a whole number of milliseconds', value);
+  if (whole === 0 || Math.abs(whole - ms) > 1e-6) reject(option, 'a whole number of milliseconds', value);
   if (whole > LONGEST) reject(option, 'at most ten years', value);
   return whole;
 }

@@ -149,21 +149,25 @@ function bucket(capacity: unknown, refill: unknown, period: number, mode: unknow
   if (gain === undefined) reject('refill', 'a number of at most three decimals', refill);
   if (mode !== 'greedy' && mode !== 'intervally') reject('refillMode', "'greedy' or 'intervally'", mode);
   const greedy = mode === 'greedy';
-  return tokenBucket(capacity, amount, gain, period, greedy);
+  const limit = tokenBucket(capacity, amount, gain, period, greedy);
+  const most = mostTokens(limit.weight);
+  if (capacity > most)
+    reject('capacity', `at most ${most} at this \`refill\`, so that it can be counted exactly`, capacity);
+  return limit;
 }
 
-/** A token bucket of `amount` that gains `gain` per `period` ms. `size` is `amount` in tokens. */
+/** Most tokens that can be counted exactly: half of what a double can, as the balance may be as far below zero. */
+export function mostTokens(weight: number): number {
+  return Math.floor(Number.MAX_SAFE_INTEGER / 2 / weight / AMOUNT_PER_TOKEN);
+}
+
+/** A token bucket of `amount` that gains `gain` per `period` ms. `size` is `amount` in tokens, at most `mostTokens`. */
 export function tokenBucket(size: number, amount: number, gain: number, period: number, greedy: boolean): Limit {
   const divisor = greedy ? greatestCommonDivisor(gain, period) : 1;
   const weight = greedy && gain > 0 ? period / divisor : 1;
   const capacity = amount * weight;
   const units = gain / divisor;
   const step = greedy ? 1 : period;
-  // Half of what a double counts exactly: the balance may be as far below zero as above it.
-  if (capacity > Number.MAX_SAFE_INTEGER / 2) {
-    const most = Math.floor(Number.MAX_SAFE_INTEGER / 2 / weight / AMOUNT_PER_TOKEN);
-    reject('capacity', `at most ${most} at this \`refill\`, so that it can be counted exactly`, size);
-  }
   return {
     kind: 'bucket',
     name: 'bucket',

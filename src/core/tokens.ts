@@ -8,8 +8,8 @@ export const AMOUNT_PER_TOKEN = 1000;
 export function toAmount(tokens: unknown): number | undefined {
   if (typeof tokens !== 'number' || !(tokens > 0)) return undefined;
   const amount = Math.round(tokens * AMOUNT_PER_TOKEN);
-  // The nearest double of 0.1 is off by less than this; a fourth decimal is off by more.
-  const exact = Math.abs(tokens * AMOUNT_PER_TOKEN - amount) <= 1e-9 * Math.max(1, amount);
+  // The nearest double of 0.1 is off by no more than this; a fourth decimal is off by more.
+  const exact = Math.abs(tokens * AMOUNT_PER_TOKEN - amount) <= 2 * Number.EPSILON * amount;
   return exact && amount > 0 && amount <= Number.MAX_SAFE_INTEGER ? amount : undefined;
 }
 
