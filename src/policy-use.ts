@@ -1,11 +1,12 @@
-import type { ExecutionContext, Type } from '@nestjs/common';
+import { type ExecutionContext, Logger, type Type } from '@nestjs/common';
 import { parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
-import { chain, type MaybePromise } from './core/maybe-promise.js';
+import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { checkNames, RateLimitOptionError, reject, show } from './core/option-error.js';
 import { definePolicy, POLICY_OPTIONS, type Policy } from './core/policy.js';
 import type { Take } from './core/request.js';
 import { AMOUNT_PER_TOKEN, toAmount } from './core/tokens.js';
+import { boundKey } from './key.js';
 import type { FailureMode, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
 
 /** Tells the instance of an injectable class. */
@@ -141,6 +142,25 @@ export function isResolver(value: unknown): value is Type<Resolver<unknown>> {
 
 /** What one request takes of a policy; `undefined` if it is skipped. */
 export function takeOf(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
+  if (!use.dryRun) return takeUnlessSkipped(use, context);
+  // The client sees nothing of a policy on trial, nor of what is wrong with it.
+  try {
+    const take = takeUnlessSkipped(use, context);
+    return isPromise(take) ? take.catch((error) => warnOnce(use, error)) : take;
+  } catch (error) {
+    return warnOnce(use, error);
+  }
+}
+
+const logger = new Logger('RateLimit');
+const warned = new WeakSet<PolicyUse>();
+
+function warnOnce(use: PolicyUse, error: unknown): undefined {
+  if (!warned.has(use)) logger.warn(`Policy ${use.policy.name}, which is on trial, could not be asked: ${error}`);
+  warned.add(use);
+}
+
+function takeUnlessSkipped(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
   if (!use.skip) return takeUnlessFree(use, context);
   return chain(use.skip(context), (skip) => (skip ? undefined : takeUnlessFree(use, context)));
 }
@@ -162,7 +182,7 @@ export class RateLimitResolverError extends Error {
 }
 
 function checkKey(policy: Policy, key: unknown): string {
-  if (typeof key === 'string' && key !== '') return key;
+  if (typeof key === 'string' && key !== '') return boundKey(key);
   throw new RateLimitResolverError(
     `The key of policy ${policy.name} must be a text of at least one character, got ${show(key)}`,
   );

@@ -7,6 +7,8 @@ type Loose = { readonly [name: string]: unknown } | null | undefined;
 /** Addresses seen lately, as they came, and their keys. A bound, because strangers choose them. */
 const known = new Map<string, string>();
 const MOST_KNOWN = 10_000;
+/** No address is longer, but what a client claims behind a proxy that is trusted too much may be. */
+const LONGEST_KNOWN = 64;
 
 /**
  * The default key: the client's address, whatever the transport. Over HTTP that is `request.ip`, so it is the
@@ -15,6 +17,7 @@ const MOST_KNOWN = 10_000;
 export function clientKey(context: ExecutionContext): string | undefined {
   const address = addressOf(context);
   if (address === undefined) return undefined;
+  if (address.length > LONGEST_KNOWN) return addressKey(address);
   let key = known.get(address);
   if (key === undefined) {
     key = addressKey(address);
