@@ -74,7 +74,7 @@ export class ResilientStore extends RateLimitStore {
       this.ask(request).then(
         (answer) => {
           if (inTime()) {
-            this.answered(answer.taken > 0);
+            this.answered(request.verb !== 'estimate' && answer.taken > 0);
             resolve(answer);
           } else if (request.verb === 'take' && answer.delay > 0) {
             // A place in line that nobody will come for.
