@@ -5,6 +5,7 @@ import { RateLimitOptionError, show } from './core/option-error.js';
 import { type LimitOptions, type Policy, parsePolicy } from './core/policy.js';
 import { mergeTakes } from './core/request.js';
 import { amountOf } from './core/tokens.js';
+import { boundKey } from './key.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 
 /** The injection token of the module's named policies. */
@@ -70,6 +71,6 @@ export class BucketService {
 }
 
 function checkKey(key: unknown): string {
-  if (typeof key === 'string' && key !== '') return key;
+  if (typeof key === 'string' && key !== '') return boundKey(key);
   throw new RateLimitOptionError(`\`key\` must be a text of at least one character, got ${show(key)}`);
 }

@@ -29,9 +29,10 @@ export type {
   Resolver,
 } from './rate-limit.options.js';
 export { type MemoryDump, MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
-export { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
+export { GIVING_VERBS, RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
 export type { RedisClient, RedisTarget } from './stores/redis/client.js';
 export { type RedisConnectOptions, RedisStore, type RedisStoreOptions } from './stores/redis/redis.store.js';
+export { Subscriptions } from './stores/subscriptions.js';
 export { ClientGoneError } from './suspend/client.js';
 export { SuspendableContext } from './suspend/suspendable.context.js';
 export { SuspendableGuard, SuspendableRequestContext } from './suspend/suspendable.guard.js';

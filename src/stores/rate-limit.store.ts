@@ -19,12 +19,10 @@ export abstract class RateLimitStore {
   abstract run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer>;
 
   /**
-   * Calls `listener` whenever tokens may have come back to this bucket other than by time (`put`, `cancel`, `reset`,
-   * `unblock`, `replace`), from any process. Returns the way to stop it. A store that cannot tell does nothing.
+   * Calls `listener` whenever tokens may have come back to this bucket other than by time (after one of
+   * `GIVING_VERBS`), from any process, and once when listening has begun. Returns the way to stop it.
    */
-  subscribe(_policy: Policy, _key: string, _listener: () => void): () => void {
-    return () => {};
-  }
+  abstract subscribe(policy: Policy, key: string, listener: () => void): () => void;
 
   /** Whether the store answers. */
   health(): StoreHealth {

@@ -17,6 +17,10 @@ class FarStore extends RateLimitStore {
     return this.near.clock;
   }
 
+  override subscribe() {
+    return () => {};
+  }
+
   override async run(request: StoreRequest) {
     this.asked++;
     await Promise.resolve();

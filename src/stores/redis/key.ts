@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { Policy } from '../../core/policy.js';
+import { hashKey } from '../hash-key.js';
 
 const PLAIN = /^[\w.:@+=,/-]{1,64}$/;
 
@@ -8,9 +8,7 @@ const PLAIN = /^[\w.:@+=,/-]{1,64}$/;
  * it can be of any length, cannot end the hash tag and cannot look like another. With `hash` all are hashed.
  */
 export function tagOf(key: string, hash: boolean): string {
-  if (!hash && PLAIN.test(key)) return key;
-  // UTF-16, because two keys with different lone surrogates are one in UTF-8.
-  return `%${createHash('sha256').update(Buffer.from(key, 'utf16le')).digest('base64url')}`;
+  return !hash && PLAIN.test(key) ? key : hashKey(key);
 }
 
 /**
