@@ -1,0 +1,160 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { MemoryStore, RateLimitStoreError, RedisStore, type RedisStoreOptions } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import type { StoreAnswer } from '../../src/core/decision.js';
+import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
+import type { StoreRequest, Take } from '../../src/core/request.js';
+import { redisUrl } from '../support/redis.js';
+
+const BUCKET = { name: 'bucket', capacity: 5, refill: 1 };
+const WINDOW = { name: 'window', duration: 10, maxRequest: 3 };
+
+const take = (policy: LimitOptions, key: string, n = 1): Take => ({
+  policy: parsePolicy(policy, 'test'),
+  key,
+  amount: n * 1000,
+  maxWait: 0,
+});
+
+describe('decisions of one turn of the event loop', () => {
+  const client = new Redis(redisUrl());
+  let runs = 0;
+  let sent: number[];
+  const evalsha = client.evalsha.bind(client);
+
+  beforeAll(async () => {
+    // So that the script is known: else the first call is sent twice.
+    await new RedisStore({ client }).run({ verb: 'estimate', takes: [take(BUCKET, 'first')] });
+    jest.spyOn(client, 'evalsha').mockImplementation((...args: unknown[]) => {
+      sent.push(String(args.at(-1)).length);
+      return (evalsha as (...args: unknown[]) => Promise<unknown>)(...args);
+    });
+  });
+  afterEach(() => {
+    sent = [];
+  });
+  afterAll(() => client.quit());
+
+  function open(options: Partial<RedisStoreOptions> = {}): RedisStore {
+    sent = [];
+    return new RedisStore({ client, clock: new FakeClock(), prefix: `batch-${process.pid}-${runs++}:`, ...options });
+  }
+
+  it('leave in one call, and are answered each', async () => {
+    const store = open();
+    const answers = await Promise.all(
+      Array.from({ length: 64 }, (_, i) =>
+        store.run({ verb: 'take', takes: [take(BUCKET, `key-${i % 32}`, 1 + (i % 5))] }),
+      ),
+    );
+    expect(sent).toHaveLength(1);
+    expect(answers).toHaveLength(64);
+    answers.forEach(({ taken, allowed }, i) => {
+      expect([i, taken]).toEqual([i, allowed ? 1 + (i % 5) : 0]);
+    });
+  });
+
+  it('leave by at most 128 at a time', async () => {
+    const store = open();
+    await Promise.all(
+      Array.from({ length: 300 }, (_, i) => store.run({ verb: 'take', takes: [take(BUCKET, `${i}`)] })),
+    );
+    expect(sent).toHaveLength(3);
+  });
+
+  it('are carried out in the order of asking, as one by one in memory', async () => {
+    const requests: StoreRequest[] = [];
+    for (let i = 0; i < 40; i++) {
+      const key = `key-${i % 3}`;
+      requests.push({ verb: 'take', takes: [take(BUCKET, key, 1 + (i % 2))] });
+      requests.push({ verb: 'take', takes: [take(BUCKET, key), take(WINDOW, key)] });
+      requests.push({ verb: 'take', takes: [take(WINDOW, key), take(BUCKET, 'all', 0.5)] });
+      if (i % 7 === 0) requests.push({ verb: 'put', takes: [take(BUCKET, key, 2)] });
+      if (i % 11 === 0) requests.push({ verb: 'estimate', takes: [take(BUCKET, key, 3)] });
+      if (i % 13 === 0) requests.push({ verb: 'block', takes: [take(BUCKET, key, 0)], duration: 100 });
+      if (i % 17 === 0) requests.push({ verb: 'reset', takes: [take(BUCKET, key, 0)] });
+      if (i % 19 === 0) requests.push({ verb: 'charge', takes: [take(BUCKET, key, 2)] });
+    }
+    const clock = new FakeClock();
+    const memory = new MemoryStore({ clock });
+    memory.close();
+    const store = open({ clock });
+    const answers = await Promise.all(requests.map((request) => store.run(request)));
+    expect(sent).toHaveLength(Math.ceil(requests.length / 128));
+    const plain = ({ limits, ...answer }: StoreAnswer) => ({
+      ...answer,
+      limits: limits.map((limit) => ({ ...limit })),
+    });
+    for (const [i, request] of requests.entries()) {
+      expect({ i, ...plain(answers[i]) }).toEqual({ i, ...plain(memory.run(request)) });
+    }
+  });
+
+  it('fail alone where a bucket cannot be read', async () => {
+    const store = open();
+    await store.run({ verb: 'take', takes: [take(BUCKET, 'spoilt')] });
+    const [, key] = (await client.keys(`batch-${process.pid}-${runs - 1}:*`)).concat('').sort();
+    await client.multi().del(key).rpush(key, 'x').exec();
+    sent = [];
+    const ask = (...takes: Take[]) => store.run({ verb: 'take', takes });
+    const settled = await Promise.allSettled([
+      ask(take(BUCKET, 'a')),
+      ask(take(BUCKET, 'spoilt')),
+      ask(take(BUCKET, 'b'), take(BUCKET, 'spoilt')),
+      ask(take(BUCKET, 'b', 2)),
+      ask(take(BUCKET, 'a')),
+    ]);
+    expect(sent).toHaveLength(1);
+    expect(settled.map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'rejected',
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+    ]);
+    const { reason } = settled[1] as PromiseRejectedResult;
+    expect(reason).toBeInstanceOf(RateLimitStoreError);
+    expect(reason).toMatchObject({ scope: 'bucket', message: expect.stringContaining(`${key}: WRONGTYPE`) });
+    const balances = settled.map((one) => (one.status === 'fulfilled' ? one.value.balance : undefined));
+    expect(balances).toEqual([4, undefined, undefined, 3, 3]);
+    expect(await client.lrange(key, 0, -1)).toEqual(['x']);
+  });
+
+  it('leave one by one with `batch: false`', async () => {
+    const store = open({ batch: false });
+    await Promise.all(Array.from({ length: 10 }, (_, i) => store.run({ verb: 'take', takes: [take(BUCKET, `${i}`)] })));
+    expect(sent).toHaveLength(10);
+  });
+
+  it('need no timer: a lone request leaves before the next turn’s', async () => {
+    const store = open();
+    const timers = jest.spyOn(globalThis, 'setTimeout');
+    const order: string[] = [];
+    const timer = new Promise<void>((resolve) =>
+      setTimeout(() => {
+        order.push('timer');
+        resolve();
+      }, 1),
+    );
+    timers.mockClear();
+    const answer = store.run({ verb: 'take', takes: [take(BUCKET, 'lone')] });
+    setImmediate(() => order.push(`next turn, sent ${sent.length}`));
+    await answer;
+    await timer;
+    expect(timers).not.toHaveBeenCalled();
+    expect(order).toContain('next turn, sent 1');
+    timers.mockRestore();
+  });
+
+  it('cost one round trip and few bytes for three limits', async () => {
+    const store = open();
+    const three = { name: 'three', limits: [WINDOW, BUCKET, { capacity: 100, refill: 10 }] };
+    await store.run({
+      verb: 'take',
+      takes: [take({ ...three, limits: three.limits.map(({ ...limit }) => limit) }, '203.0.113.7')],
+    });
+    expect(sent).toHaveLength(1);
+    expect(sent[0]).toBeLessThan(200);
+  });
+});
