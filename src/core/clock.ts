@@ -29,6 +29,12 @@ export interface Sleeper {
   readonly wake: () => void;
 }
 
+/** Milliseconds since the process started, with fractions. Goes on evenly when the machine's clock is set. */
+const steady = (): number => performance.now();
+
+/** The same in whole milliseconds. For deadlines. */
+export const steadyNow = (): number => Math.floor(steady());
+
 /**
  * All who sleep in this process, in the order of their waking, behind one timer. One timer each would wake them in the
  * order of their timers' lengths when the event loop is late; here nobody overtakes.
@@ -37,8 +43,6 @@ class SleepLine {
   private readonly sleepers: Sleeper[] = [];
   private timer: NodeJS.Timeout | undefined;
   private timerDue = Infinity;
-
-  constructor(private readonly now: () => number) {}
 
   add(sleeper: Sleeper): void {
     let low = 0;
@@ -64,12 +68,14 @@ class SleepLine {
     clearTimeout(this.timer);
     this.timerDue = due;
     this.timer =
-      due === Infinity ? undefined : setTimeout(this.ring, Math.min(Math.max(due - this.now(), 1), LONGEST_TIMER));
+      due === Infinity
+        ? undefined
+        : setTimeout(this.ring, Math.min(Math.max(Math.ceil(due - steady()), 1), LONGEST_TIMER));
   }
 
   private readonly ring = (): void => {
     this.timerDue = Infinity;
-    const now = this.now();
+    const now = steady();
     let count = 0;
     while (count < this.sleepers.length && this.sleepers[count].due <= now) count++;
     for (const sleeper of this.sleepers.splice(0, count)) sleeper.wake();
@@ -101,14 +107,11 @@ export function sleepIn(
   });
 }
 
-const now = (): number => Date.now();
-const line = new SleepLine(now);
-
-/** Whole milliseconds since the process started; goes on evenly when the machine's clock is set. For deadlines. */
-export const steadyNow = (): number => Math.floor(performance.now());
+const line = new SleepLine();
 
 /** The machine's clock. */
 export const systemClock: Clock = {
-  now,
-  sleep: (ms, signal) => (ms > 0 ? sleepIn(line, now() + ms, signal) : Promise.resolve()),
+  now: () => Date.now(),
+  // Never shorter than asked for, and no longer because the clock was set meanwhile.
+  sleep: (ms, signal) => (ms > 0 ? sleepIn(line, steady() + ms, signal) : Promise.resolve()),
 };
