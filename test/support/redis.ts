@@ -30,6 +30,8 @@ export interface RedisOptions {
   readonly port?: number;
   /** Further arguments of the server, such as `['--maxmemory', '2mb']`. */
   readonly args?: readonly string[];
+  /** A configuration file: starts a Sentinel with it instead of a server. It says the port, too. */
+  readonly sentinel?: string;
 }
 
 /** Address of the Redis that all test files share. Each file keeps to its own key prefix. */
@@ -45,7 +47,8 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   if (!binary) throw new Error(HOW_TO_INSTALL);
   const port = options.port ?? (await freePort());
   const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-redis-'));
-  const args = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no'];
+  const ofServer = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no'];
+  const args = options.sentinel ? [options.sentinel, '--sentinel'] : ofServer;
   const keeper = spawn('sh', ['-c', KEEPER, 'keeper', dir, binary, ...args, ...(options.args ?? [])], {
     detached: true, // an interrupt from the terminal must reach us, not the keeper
     stdio: ['pipe', 'pipe', 'pipe'],

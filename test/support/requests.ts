@@ -19,10 +19,10 @@ export async function statuses(app: INestApplication, ...paths: string[]): Promi
   return found;
 }
 
-/** Waits until `holds`; fails after four seconds. */
-export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+/** Waits until `holds`; fails after so long, by default four seconds. */
+export async function until(holds: () => boolean | Promise<boolean>, ms = 4000): Promise<void> {
   for (const start = Date.now(); !(await holds()); ) {
-    if (Date.now() - start > 4000) throw new Error(`It never came to be: ${holds}`);
+    if (Date.now() - start > ms) throw new Error(`It never came to be: ${holds}`);
     await sleep(1);
   }
 }

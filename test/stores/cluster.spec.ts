@@ -1,0 +1,158 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { Cluster } from 'ioredis';
+import { type BucketService, RedisStore } from 'nest-rate-limit';
+import { describeStoreContract } from 'nest-rate-limit/testing';
+import { closeBuckets, openBuckets } from '../support/buckets.js';
+import type { RedisServer } from '../support/redis.js';
+import { startCluster } from '../support/redis-groups.js';
+import { until } from '../support/requests.js';
+
+const POOL = { name: 'pool', capacity: 10, refill: 0 };
+const SMALL = { name: 'small', capacity: 2, refill: 0 };
+let group: Awaited<ReturnType<typeof startCluster>>;
+let cluster: Cluster;
+let runs = 0;
+
+beforeAll(async () => {
+  group = await startCluster();
+  cluster = new Cluster(
+    group.servers.map(({ port }) => ({ host: '127.0.0.1', port })),
+    {
+      slotsRefreshInterval: 500,
+      redisOptions: { socketTimeout: 1000 },
+    },
+  );
+  cluster.on('error', () => {});
+  await until(() => cluster.status === 'ready');
+}, 20_000);
+afterAll(async () => {
+  cluster?.disconnect();
+  await group?.stop();
+});
+const prefix = () => `cluster-${runs++}:`;
+
+describeStoreContract(
+  'RedisStore on a Cluster',
+  (clock) => new RedisStore({ client: cluster, clock, prefix: prefix() }),
+);
+
+describe('a Cluster', () => {
+  closeBuckets();
+  let buckets: BucketService;
+  const open = async (timeout = 5000) => {
+    ({ buckets } = await openBuckets({ store: { redis: cluster, prefix: prefix() }, failure: { timeout } }));
+  };
+  const paused: RedisServer[] = [];
+  afterEach(() => {
+    for (const server of paused.splice(0)) server.resume();
+  });
+
+  /** The master of a key of the user's, and one key for each of the three masters. */
+  const masterOf = async (key: string): Promise<RedisServer> => {
+    const slot = (await cluster.cluster('KEYSLOT', key)) as number;
+    const slots = await cluster.cluster('SLOTS');
+    const port = slots.find(([from, to]) => from <= slot && slot <= to)?.[2][1];
+    return group.servers.find((server) => server.port === port) as RedisServer;
+  };
+  const keysOfMasters = async (): Promise<string[]> => {
+    const keys = new Map<RedisServer, string>();
+    for (let i = 0; keys.size < 3; i++) {
+      const master = await masterOf(`key-${i}`);
+      if (!keys.has(master)) keys.set(master, `key-${i}`);
+    }
+    return [...keys.values()];
+  };
+
+  it('decides what one turn asks for many keys', async () => {
+    await open();
+    const answers = await Promise.all(
+      Array.from({ length: 100 }, (_, i) => buckets.bucket(SMALL, `${i % 40}`).decide()),
+    );
+    expect(answers.map(({ allowed }) => allowed)).toEqual(answers.map((_, i) => i < 80));
+    expect(new Set(answers.map(({ source }) => source))).toEqual(new Set(['store']));
+  });
+
+  it('takes from policies of one key together', async () => {
+    await open();
+    const wanted = [
+      { policy: POOL, key: 'one' },
+      { policy: SMALL, key: 'one' },
+    ];
+    const answers = [];
+    for (let i = 0; i < 3; i++) answers.push((await buckets.decideAll(wanted)).allowed);
+    expect(answers).toEqual([true, true, false]);
+    expect(await buckets.bucket(POOL, 'one').available()).toBe(8);
+  });
+
+  it('takes from policies of different keys one after the other, and gives back what it took on a refusal', async () => {
+    await open();
+    const [a, b, c] = await keysOfMasters();
+    const wanted = [
+      { policy: POOL, key: a, n: 3 },
+      { policy: SMALL, key: b, n: 1.5 },
+      { policy: POOL, key: c, n: 1 },
+    ];
+    const available = () => Promise.all(wanted.map(({ policy, key }) => buckets.bucket(policy, key).available()));
+    expect(await buckets.decideAll(wanted)).toMatchObject({ allowed: true, source: 'store', remaining: 0.5 });
+    expect(await available()).toEqual([7, 0.5, 9]);
+    const refused = await buckets.decideAll(wanted);
+    expect(refused).toMatchObject({ allowed: false, policy: 'small', remaining: 0.5, retryAfter: Infinity });
+    expect(refused.limits.map(({ remaining }) => remaining)).toEqual([7, 0.5, 9]);
+    expect(await available()).toEqual([7, 0.5, 9]);
+  });
+
+  it('gives back what it took where a later master cannot be asked, and takes nothing there later', async () => {
+    await open(150);
+    const [a, b] = await keysOfMasters();
+    const wanted = [
+      { policy: POOL, key: a },
+      { policy: POOL, key: b },
+    ];
+    expect((await buckets.decideAll(wanted)).source).toBe('store');
+    const master = await masterOf(b);
+    master.pause();
+    paused.push(master);
+    expect((await buckets.decideAll(wanted)).source).toBe('fallback');
+    await sleep(200);
+    master.resume();
+    for (const key of [a, b]) {
+      const bucket = buckets.bucket(POOL, key);
+      await until(async () => (await bucket.estimate()).source === 'store' && (await bucket.available()) === 9);
+    }
+  });
+
+  it('wakes who watches, whichever master gives', async () => {
+    await open();
+    for (const key of await keysOfMasters()) {
+      const bucket = buckets.bucket(SMALL, key);
+      await bucket.tryConsume(2);
+      const watched = bucket.watch(1, { timeout: 5000 });
+      await sleep(30);
+      await bucket.put(1);
+      await watched;
+    }
+  });
+
+  it('loses a master, and goes on with its replica', async () => {
+    await open(50);
+    const [lost, ...others] = await keysOfMasters();
+    const ask = (key: string) => buckets.bucket({ ...POOL, capacity: 100_000 }, key).decide();
+    for (const key of [lost, ...others]) expect((await ask(key)).source).toBe('store');
+    const master = await masterOf(lost);
+    await master.kill();
+    const start = performance.now();
+    let slowest = 0;
+    let served = 0;
+    await until(async () => {
+      const asked = performance.now();
+      const [own, ...rest] = await Promise.all([lost, ...others].map(ask));
+      slowest = Math.max(slowest, performance.now() - asked);
+      served += rest.filter(({ source }) => source === 'store').length;
+      return own.source === 'store';
+    });
+    expect(performance.now() - start).toBeLessThan(5000);
+    expect(slowest).toBeLessThan(150);
+    expect(served).toBeGreaterThan(0); // the others' keys were decided in Redis meanwhile
+  });
+});

@@ -1,0 +1,62 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { closeBuckets, log, openBuckets } from '../support/buckets.js';
+import { freePort } from '../support/redis.js';
+import { ask, startSentinels } from '../support/redis-groups.js';
+import { until } from '../support/requests.js';
+
+const POOL = { name: 'pool', capacity: 100_000, refill: 0 };
+
+describe('a master that Sentinels watch', () => {
+  closeBuckets();
+  let group: Awaited<ReturnType<typeof startSentinels>>;
+  beforeAll(async () => {
+    group = await startSentinels();
+  }, 20_000);
+  afterAll(() => group?.stop());
+
+  it('is found, and after its end its successor', async () => {
+    const [master] = group.servers;
+    const { buckets, store } = await openBuckets({ store: { redis: { sentinels: group.sentinels, name: 'main' } } });
+    const bucket = buckets.bucket(POOL, 'key');
+    expect(await bucket.decide()).toMatchObject({ allowed: true, source: 'store' });
+    await until(async () => {
+      const replicas = await Promise.all(group.servers.slice(1, 3).map(({ url }) => ask(url, (one) => one.dbsize())));
+      return replicas.every((size) => size === 1);
+    });
+
+    await master.kill();
+    const start = performance.now();
+    let slowest = 0;
+    let fallback = 0;
+    await until(async () => {
+      const asked = performance.now();
+      const { allowed, source } = await bucket.decide();
+      slowest = Math.max(slowest, performance.now() - asked);
+      expect(allowed).toBe(true);
+      if (source === 'fallback') fallback++;
+      return source === 'store';
+    }, 10_000);
+    expect(fallback).toBeGreaterThan(0);
+    expect(slowest).toBeLessThan(100 + 50);
+    expect(performance.now() - start).toBeLessThan(8000);
+    // What was taken before was replicated; what was taken meanwhile was taken in this process.
+    expect(await bucket.available()).toBe(POOL.capacity - 2);
+    expect(store.health()).toEqual({ status: 'up' });
+    expect(log.lines.map((line) => line.slice(0, 5))).toEqual(['error', 'log: ']);
+  }, 15_000);
+});
+
+describe('Sentinels that are not there', () => {
+  closeBuckets();
+
+  it('do not keep the application from starting', async () => {
+    const sentinels = [
+      { host: '127.0.0.1', port: await freePort() },
+      { host: '127.0.0.1', port: await freePort() },
+    ];
+    const start = performance.now();
+    const { buckets } = await openBuckets({ store: { redis: { sentinels, name: 'main' } } });
+    expect(performance.now() - start).toBeLessThan(2500);
+    expect((await buckets.bucket(POOL, 'key').decide()).source).toBe('fallback');
+  });
+});
