@@ -1,0 +1,218 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { Redis, type RedisOptions } from 'ioredis';
+import { type BucketService, type RateLimitModuleOptions, RedisStore } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import { parsePolicy } from '../../src/core/policy.js';
+import { closeBuckets, openBuckets } from '../support/buckets.js';
+import { freePort, type RedisServer, startRedis } from '../support/redis.js';
+
+const POOL = { name: 'pool', capacity: 10, refill: 0 };
+const SMALL = { name: 'small', duration: 10, maxRequest: 2 };
+const failure = { mode: 'closed', timeout: '5s' } as const;
+
+closeBuckets();
+let server: RedisServer;
+let admin: Redis;
+const clients: Redis[] = [];
+let uses = 0;
+beforeAll(async () => {
+  server = await startRedis();
+  admin = new Redis(server.url);
+});
+afterEach(async () => {
+  jest.restoreAllMocks();
+  for (const client of clients.splice(0)) client.disconnect();
+  await admin.flushall();
+});
+afterAll(async () => {
+  admin.disconnect();
+  await server.kill();
+});
+
+function client(url: string, options: RedisOptions = {}): Redis {
+  const opened = new Redis(url, options);
+  opened.on('error', () => {});
+  clients.push(opened);
+  return opened;
+}
+
+/** Everything that a store does, once. */
+async function useAll(store: RateLimitModuleOptions['store']): Promise<BucketService> {
+  const { buckets } = await openBuckets({ store, failure });
+  const key = `key-${uses++}`;
+  const bucket = buckets.bucket(POOL, key);
+  expect(await bucket.decide(4)).toMatchObject({ allowed: true, remaining: 6, source: 'store' });
+  expect((await bucket.estimate(7)).allowed).toBe(false);
+  await bucket.put(1);
+  await bucket.charge(2);
+  expect(await bucket.consumeUpTo(2)).toBe(2);
+  expect(await bucket.available()).toBe(3);
+  await bucket.block('1m');
+  expect((await bucket.decide()).allowed).toBe(false);
+  await bucket.unblock();
+  const watched = bucket.watch(5, { timeout: '1s' });
+  await sleep(30);
+  await bucket.put(3);
+  await watched;
+  const larger = await bucket.replacePolicy({ ...POOL, capacity: 20 }, 'additive');
+  expect(await larger.available()).toBe(16);
+  await larger.reset();
+  expect(await larger.available()).toBe(20);
+  const several = [
+    { policy: POOL, key },
+    { policy: SMALL, key: `other ${key}` },
+  ];
+  expect((await buckets.decideAll(several)).allowed).toBe(true);
+  return buckets;
+}
+
+describe('a connection', () => {
+  it('may be a url, options, or a client', async () => {
+    await useAll({ redis: server.url });
+    await admin.flushall();
+    await useAll({ redis: { host: '127.0.0.1', port: server.port, db: 3 } });
+    expect(await admin.dbsize()).toBe(0);
+    await admin.flushall();
+    await useAll({ redis: client(server.url) });
+  });
+
+  it.each<RedisOptions>([
+    { stringNumbers: true },
+    { keyPrefix: 'app:' },
+    { enableAutoPipelining: true },
+    { lazyConnect: true },
+    { protocol: 2 } as RedisOptions,
+    { replyMapping: 'resp3' } as RedisOptions,
+  ])('may have %j', async (options) => {
+    await useAll({ redis: client(server.url, options) });
+    const keys = await admin.keys('*');
+    expect(keys).toHaveLength(2);
+    for (const key of keys) expect(key.startsWith(options.keyPrefix ? 'app:rl:1:{' : 'rl:1:{')).toBe(true);
+  });
+
+  it('with `stringNumbers` also tells what came too late', async () => {
+    const store = new RedisStore({ client: client(server.url, { stringNumbers: true }), timeout: 50 });
+    const takes = [{ policy: parsePolicy(POOL, 'pool'), key: 'key', amount: 1000, maxWait: 0 }];
+    server.pause();
+    const late = store.run({ verb: 'take', takes });
+    await sleep(100);
+    server.resume();
+    await expect(late).rejects.toThrow('Redis was asked too late');
+    expect(await store.run({ verb: 'estimate', takes: [{ ...takes[0], amount: 0 }] })).toMatchObject({ balance: 10 });
+    store.close();
+  });
+
+  it('with `hashKeys` shows no key of a user', async () => {
+    const seen: string[] = [];
+    const monitor = await admin.monitor();
+    monitor.on('monitor', (_time: string, args: string[]) => seen.push(args.join(' ')));
+    const { buckets } = await openBuckets({ store: { redis: server.url, hashKeys: true }, failure });
+    const bucket = buckets.bucket(POOL, 'ada@example.org');
+    await bucket.decide();
+    await bucket.put();
+    await bucket.watch();
+    await sleep(20);
+    monitor.disconnect();
+    expect(seen.join('\n')).toContain('rl:1:{%');
+    expect(seen.join('\n')).not.toContain('ada@example.org');
+  });
+
+  it('keeps a TTL on what refills, and none on a pool', async () => {
+    const { buckets } = await openBuckets({ store: { redis: server.url }, failure });
+    await buckets.bucket({ name: 'refilled', capacity: 10, refill: 1 }, 'key').decide(4);
+    await buckets.bucket(POOL, 'key').decide(4);
+    const ttls = await Promise.all((await admin.keys('*')).sort().map((key) => admin.pttl(key)));
+    expect(ttls[0]).toBe(-1);
+    expect(ttls[1]).toBeGreaterThan(3900);
+    expect(ttls[1]).toBeLessThanOrEqual(4000);
+  });
+});
+
+describe('rights', () => {
+  const document = readFileSync(new URL('../../docs/redis-failures.md', import.meta.url), 'utf8');
+  const rule = document.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
+
+  it('that the documentation lists are enough', async () => {
+    const warned = jest.spyOn(console, 'warn').mockImplementation(() => {});
+    await admin.acl('SETUSER', ...(rule as [string, ...string[]]));
+    const url = `redis://limiter:password@127.0.0.1:${server.port}`;
+    await useAll({ redis: url });
+    await admin.script('FLUSH');
+    await useAll({ redis: url });
+    await useAll({ redis: client(url) });
+    expect(warned).not.toHaveBeenCalled();
+    // Newer servers know CLIENT SETINFO, which ioredis tries and can do without.
+    const denied = ((await admin.acl('LOG')) as unknown[]).map((entry) => JSON.stringify(entry));
+    expect(denied.filter((entry) => !entry.includes('setinfo'))).toEqual([]);
+  });
+
+  it.each(rule.filter((word) => word.startsWith('+')))('are not enough without %s', async (missing) => {
+    const warned = jest.spyOn(console, 'warn').mockImplementation(() => {});
+    await admin.acl('SETUSER', ...(rule.filter((word) => word !== missing) as [string, ...string[]]));
+    await admin.acl('LOG', 'RESET');
+    await admin.script('FLUSH');
+    const url = `redis://limiter:password@127.0.0.1:${server.port}`;
+    await useAll({ redis: url }).catch(() => {});
+    await sleep(20);
+    const missed = JSON.stringify(await admin.acl('LOG'));
+    expect(warned.mock.calls.length > 0 || missed.includes(missing.slice(1))).toBe(true);
+    await admin.acl('SETUSER', ...(rule as [string, ...string[]]));
+  });
+});
+
+describe('TLS', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-tls-'));
+  const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')];
+  let secure: RedisServer;
+  let port: number;
+
+  beforeAll(async () => {
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    const paths = ['-keyout', key, '-out', cert];
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', ...paths, ...subject], {
+      stdio: 'ignore',
+    });
+    port = await freePort();
+    const files = ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert];
+    secure = await startRedis({ args: ['--tls-port', `${port}`, '--tls-auth-clients', 'no', ...files] });
+  });
+  afterAll(async () => {
+    await secure?.kill();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  it('is spoken to rediss:// with a certificate that is trusted', async () => {
+    const ca = readFileSync(cert);
+    await useAll({ redis: { host: 'localhost', port, tls: { ca } } });
+  });
+
+  it('is not spoken to a certificate that is not: the failure mode answers', async () => {
+    const { buckets, store } = await openBuckets({ store: { redis: `rediss://localhost:${port}` } });
+    expect((await buckets.bucket(POOL, 'key').decide()).source).toBe('fallback');
+    expect(store.health().status).toBe('down');
+  });
+
+  it('is spoken to rediss:// with a user', async () => {
+    const plain = client(secure.url);
+    await plain.acl('SETUSER', 'limiter', 'on', '>password', '~rl:*', '&rl:*', '+@all');
+    const url = `rediss://limiter:password@localhost:${port}`;
+    await useAll({ redis: client(url, { tls: { ca: readFileSync(cert) } }) });
+    expect(await plain.client('LIST')).toContain('user=limiter');
+  });
+});
+
+describe('an injected clock', () => {
+  it('works with a deadline, too', async () => {
+    const store = new RedisStore({ client: client(server.url), clock: new FakeClock(1000), timeout: 50 });
+    const takes = [{ policy: parsePolicy(SMALL, 'small'), key: 'key', amount: 1000, maxWait: 0 }];
+    const answers = [];
+    for (let i = 0; i < 3; i++) answers.push((await store.run({ verb: 'take', takes })).allowed);
+    expect(answers).toEqual([true, true, false]);
+    store.close();
+  });
+});
