@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { inspect } from 'node:util';
 import type { RedisOptions } from 'ioredis';
 import { rowLength, toAnswer } from '../../core/answer.js';
 import { type Clock, steadyNow, systemClock } from '../../core/clock.js';
@@ -295,14 +296,12 @@ function isRow(row: readonly number[], length: number): boolean {
 }
 
 function garbage(reply: unknown): RateLimitStoreError {
-  return new RateLimitStoreError(
-    `Redis replied what the script cannot have: ${String(JSON.stringify(reply)).slice(0, 100)}`,
-  );
+  return new RateLimitStoreError(`Redis replied what the script cannot have: ${inspect(reply).slice(0, 100)}`);
 }
 
 function storeError(error: unknown): RateLimitStoreError {
   if (error instanceof RateLimitStoreError) return error;
-  const { message } = error as Error;
+  const message = error instanceof Error ? error.message : inspect(error).slice(0, 100);
   if (CANNOT_WRITE.test(message)) {
     return new RateLimitStoreError(`Redis cannot write: ${message}`, 'write', { cause: error });
   }

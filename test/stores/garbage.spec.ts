@@ -1,0 +1,182 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { Redis } from 'ioredis';
+import { RateLimitStoreError, type RedisClient, RedisStore } from 'nest-rate-limit';
+import type { StoreAnswer } from '../../src/core/decision.js';
+import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
+import type { StoreRequest, Take } from '../../src/core/request.js';
+import { redisKey, tagOf } from '../../src/stores/redis/key.js';
+import { redisUrl } from '../support/redis.js';
+
+const BUCKET = { name: 'bucket', capacity: 5, refill: 0 };
+const BOTH = {
+  name: 'both',
+  limits: [
+    { capacity: 5, refill: 0 },
+    { maxRequest: 3, duration: 10 },
+  ],
+};
+
+const take = (policy: LimitOptions, key: string): Take => ({
+  policy: parsePolicy(policy, 'test'),
+  key,
+  amount: 1000,
+  maxWait: 0,
+});
+
+function expectSound(answer: StoreAnswer): void {
+  const { allowed, remaining, retryAfter, resetAfter, delay } = answer;
+  expect(typeof allowed).toBe('boolean');
+  for (const number of [remaining, delay]) expect(Number.isFinite(number) && number >= 0).toBe(true);
+  for (const time of [retryAfter, resetAfter]) expect(time).toEqual(expect.any(Number));
+}
+
+describe('replies that the script cannot have given', () => {
+  const words = fc.oneof(
+    fc.integer(),
+    fc.double(),
+    fc.constantFrom(-1, 0, 1, 1000, 2 ** 53, Number.NaN, null, undefined, '', 'OK', '1', '-1', 'NaN'),
+    fc.string(),
+    fc.constant(new Error('inner')),
+  );
+  const replies = fc.oneof(
+    fc.array(fc.oneof(words, fc.array(words)), { maxLength: 20 }),
+    fc.array(fc.integer({ min: -2, max: 5000 }), { minLength: 9, maxLength: 9 }),
+    fc.object(),
+    words,
+    fc.uint8Array().map((bytes) => Buffer.from(bytes)),
+  );
+
+  it.each([BUCKET, BOTH])('are an error that tells of them, or a sound answer, never anything else', async (policy) => {
+    await fc.assert(
+      fc.asyncProperty(replies, fc.boolean(), fc.integer({ min: 1, max: 3 }), async (reply, throws, count) => {
+        const answer = async () => {
+          if (throws) throw reply;
+          return reply;
+        };
+        const client = { evalsha: answer, eval: answer, time: answer, on: () => {}, removeListener: () => {} };
+        const store = new RedisStore({ client: client as unknown as RedisClient, timeout: 50 });
+        const asked = Array.from({ length: count }, (_, i) =>
+          store.run({ verb: 'take', takes: [take(policy, `${i}`)] }),
+        );
+        for (const one of await Promise.allSettled(asked)) {
+          if (one.status === 'fulfilled') {
+            expectSound(one.value);
+          } else {
+            expect(one.reason).toBeInstanceOf(RateLimitStoreError);
+            expect(one.reason.message).toMatch(
+              /^Redis replied what the script cannot have: |^Redis did not answer: |^Redis cannot write: |^The bucket cannot be read: |too late$/,
+            );
+          }
+        }
+        store.close();
+      }),
+      { numRuns: 1000 },
+    );
+  });
+});
+
+describe('values that are no buckets', () => {
+  const client = new Redis(redisUrl());
+  const prefix = `garbage-${process.pid}:`;
+  const store = new RedisStore({ client, prefix });
+  afterAll(() => client.quit());
+  const run = (verb: StoreRequest['verb'], ...takes: Take[]) => store.run({ verb, takes });
+  const keyOf = ({ policy, key }: Take) => redisKey(prefix, tagOf(key, false), policy);
+  let pack: (text: string) => Promise<Buffer>;
+  beforeAll(() => {
+    // Whatever JSON can say, as MessagePack: what a bucket is stored as.
+    pack = async (text) =>
+      (await client.callBuffer('EVAL', 'return cmsgpack.pack(cjson.decode(ARGV[1]))', 0, text)) as Buffer;
+  });
+
+  const numbers = fc.oneof(
+    fc.constantFrom(0, 1, -1, 0.5, 1e300, -1e300, 2 ** 53, 1_800_000_000_000, 9_000_000_000_000),
+    fc.integer(),
+  );
+  const parts = fc.oneof(
+    { arbitrary: numbers, weight: 3 },
+    fc.array(numbers, { maxLength: 5 }),
+    fc.string(),
+    fc.boolean(),
+  );
+  const packed = fc.oneof(fc.array(parts, { maxLength: 7 }), fc.jsonValue()).map((value) => JSON.stringify(value));
+
+  it.each([BUCKET, BOTH])('spoil only what asks for them, are told of, and stay', async (policy) => {
+    let spoilt = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof(
+          fc.uint8Array({ maxLength: 40 }).map((bytes) => ({ bytes: Buffer.from(bytes), text: '' })),
+          packed.map((text) => ({ bytes: undefined, text })),
+        ),
+        async ({ bytes, text }) => {
+          const bad = take(policy, 'bad');
+          const good = take(policy, 'good');
+          await client.del(keyOf(good));
+          const value = bytes ?? (await pack(text));
+          await client.set(keyOf(bad), value);
+          const [before, after, both] = await Promise.allSettled([
+            run('take', good),
+            run('take', bad),
+            run('take', good, bad),
+          ]);
+          expect(before).toMatchObject({ status: 'fulfilled', value: { allowed: true } });
+          if (after.status === 'fulfilled') {
+            expectSound(after.value);
+            return;
+          }
+          spoilt++;
+          expect(after.reason).toMatchObject({ scope: 'bucket', message: expect.stringContaining(keyOf(bad)) });
+          expect(both).toMatchObject({ status: 'rejected', reason: { scope: 'bucket' } });
+          expect(await client.getBuffer(keyOf(bad))).toEqual(value);
+          expect((await run('estimate', { ...good, amount: 0 })).balance).toBe(policy === BUCKET ? 4 : 2);
+        },
+      ),
+      { numRuns: 300 },
+    );
+    expect(spoilt).toBeGreaterThan(200);
+  });
+
+  it.each(['reset', 'put', 'charge', 'takeUpTo', 'estimate', 'cancel', 'block', 'unblock'] as const)(
+    'are not overwritten by %s',
+    async (verb) => {
+      const bad = take(BUCKET, 'bad');
+      await client.set(keyOf(bad), 'foreign');
+      await expect(store.run({ verb, takes: [bad], actAt: [0], duration: 5 })).rejects.toMatchObject({
+        scope: 'bucket',
+      });
+      expect(await client.get(keyOf(bad))).toBe('foreign');
+    },
+  );
+});
+
+describe('keys of users', () => {
+  const client = new Redis(redisUrl());
+  const prefix = `keys-${process.pid}:`;
+  afterAll(() => client.quit());
+
+  it('of any text have a bucket each, in one slot', async () => {
+    const store = new RedisStore({ client, prefix });
+    const seen = new Map<string, string>();
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof(
+          fc.string({ unit: 'binary', minLength: 1 }),
+          fc.string({ minLength: 1 }),
+          fc.constantFrom('}', '{', '{}', 'a}b', '%', '\ud800', '\ud801', ' ', '\n', '\0'),
+        ),
+        async (key) => {
+          const name = redisKey(prefix, tagOf(key, false), take(BUCKET, key).policy);
+          expect(seen.get(name) ?? key).toBe(key);
+          seen.set(name, key);
+          expect(name.slice(prefix.length)).toMatch(/^1:\{[^{}]+\}:/);
+          const { taken } = await store.run({ verb: 'take', takes: [{ ...take(BUCKET, key), amount: 1 }] });
+          expect(taken).toBe(0.001);
+          expect(await client.exists(name)).toBe(1);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
