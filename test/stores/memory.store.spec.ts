@@ -1,4 +1,121 @@
-import { MemoryStore } from 'nest-rate-limit';
-import { describeStoreContract } from 'nest-rate-limit/testing';
+import { describe, expect, it } from '@jest/globals';
+import { BucketService, MemoryStore } from 'nest-rate-limit';
+import { describeStoreContract, FakeClock } from 'nest-rate-limit/testing';
 
 describeStoreContract('MemoryStore', (clock) => new MemoryStore({ clock }));
+
+function make(maxBuckets: number) {
+  const clock = new FakeClock();
+  const store = new MemoryStore({ clock, maxBuckets });
+  store.close();
+  const buckets = new BucketService(store);
+  return { clock, store, of: (key: string, capacity = 10) => buckets.bucket({ capacity, refill: 1 }, key) };
+}
+
+describe('MemoryStore', () => {
+  it.each([0, -1, 1.5, Number.NaN])('needs `maxBuckets` to be a positive whole number, not %p', (maxBuckets) => {
+    expect(() => new MemoryStore({ maxBuckets })).toThrow(
+      `\`maxBuckets\` must be a positive whole number, got ${maxBuckets}`,
+    );
+  });
+
+  it('keeps no more than `maxBuckets` of 100,000 keys, over all policies', async () => {
+    const { store, of } = make(1000);
+    for (let i = 0; i < 100_000; i++) await of(`key ${i}`, 5 + (i % 3)).tryConsume();
+    expect(store.size).toBe(1000);
+    expect(store.evicted).toBe(99_000);
+  });
+
+  it('forgets full buckets first, and does not count them as evicted', async () => {
+    const { store, clock, of } = make(3);
+    await of('long').tryConsume(5);
+    await of('full').tryConsume(1);
+    await of('longer').tryConsume(9);
+    await clock.advance(1000);
+    await of('new').tryConsume(1);
+    expect([store.size, store.evicted]).toEqual([3, 0]);
+    expect([await of('long').available(), await of('longer').available()]).toEqual([6, 2]);
+  });
+
+  it('then forgets the one nearest to full, of whatever policy, and counts it', async () => {
+    const { store, of } = make(3);
+    await of('half').tryConsume(5);
+    await of('empty').tryConsume(10);
+    await of('near', 20).tryConsume(2);
+    await of('near', 20).tryConsume(1);
+    await of('new').tryConsume(6);
+    expect([store.size, store.evicted]).toEqual([3, 1]);
+    expect(await of('near', 20).available()).toBe(20);
+    expect(await of('half').available()).toBe(5);
+    await of('newer').tryConsume(7);
+    expect(await of('half').available()).toBe(10);
+    expect(await of('empty').available()).toBe(0);
+  });
+
+  it('lets a blocked key survive a flood of new keys', async () => {
+    const { store, of } = make(10);
+    await of('blocked').block('1h');
+    for (let i = 0; i < 10_000; i++) await of(`flood ${i}`).tryConsume(10);
+    expect(await of('blocked').tryConsume()).toBe(false);
+    expect(store.size).toBe(10);
+  });
+
+  it('forgets of blocked keys only the one whose block ends first', async () => {
+    const { store, of } = make(2);
+    await of('soon').block('1m');
+    await of('late').block('1h');
+    await of('new').tryConsume();
+    expect(store.size).toBe(2);
+    expect([await of('late').tryConsume(), await of('soon').tryConsume()]).toEqual([false, true]);
+  });
+
+  it('takes from several buckets though there is room for one only', async () => {
+    const { store, of } = make(1);
+    const service = new BucketService(store);
+    const wanted = ['a', 'b', 'c'].map((name) => ({ policy: { name, capacity: 2, refill: 1 }, key: 'key', n: 2 }));
+    expect((await service.decideAll(wanted)).allowed).toBe(true);
+    expect(store.size).toBe(1);
+    await of('x').tryConsume();
+    await service.decideAll(wanted.slice(0, 1));
+    expect(store.size).toBe(1);
+  });
+
+  it('sweeps full buckets away as new ones come', async () => {
+    const { store, clock, of } = make(100_000);
+    for (let i = 0; i < 1000; i++) await of(`old ${i}`).tryConsume();
+    await clock.advance(1000);
+    for (let i = 0; i < 600; i++) await of(`new ${i}`).tryConsume();
+    expect(store.size).toBeLessThanOrEqual(601);
+  });
+
+  it('forgets a bucket that was filled up, reset or unblocked at once', async () => {
+    const { store, of } = make(10);
+    await of('a').tryConsume(3);
+    await of('a').put(3);
+    await of('b').tryConsume(3);
+    await of('b').reset();
+    await of('c').block('1h');
+    await of('c').unblock();
+    expect(store.size).toBe(0);
+  });
+
+  it('finds its way among many that are blocked and unblocked in any order', async () => {
+    const { store, clock, of } = make(100_000);
+    for (let i = 0; i < 300; i++) await of(`key ${i}`).block(1000 + ((i * 7) % 300));
+    for (let i = 299; i >= 0; i -= 3) await of(`key ${i}`).unblock();
+    for (let i = 298; i >= 0; i -= 3) {
+      await of(`key ${i}`).charge(1 + (i % 9));
+      await of(`key ${i}`).unblock();
+    }
+    expect(store.size).toBe(200);
+    await clock.advance(1299);
+    for (let i = 0; i < 300; i++) await of(`new ${i}`).tryConsume(10);
+    const kept = await Promise.all(Array.from({ length: 300 }, (_, i) => of(`key ${i}`).available()));
+    kept.forEach((available, i) => {
+      expect(available).toBeCloseTo(i % 3 === 1 ? Math.min(10, 10 - (1 + (i % 9)) + 1.299) : 10, 6);
+    });
+    await clock.advance(60_000);
+    for (let i = 0; i < 400; i++) await of(`newer ${i}`).tryConsume(10);
+    expect(store.size).toBeLessThanOrEqual(400);
+  });
+});

@@ -1,7 +1,13 @@
-import { afterAll } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { buildSync } from 'esbuild';
 import { Redis } from 'ioredis';
-import { RedisStore } from 'nest-rate-limit';
-import { describeStoreContract } from 'nest-rate-limit/testing';
+import { BucketService, RateLimitStoreError, RedisStore, type RedisStoreOptions } from 'nest-rate-limit';
+import { describeStoreContract, FakeClock } from 'nest-rate-limit/testing';
+import { type RedisServer, startRedis } from '../support/redis.js';
 
 const client = new Redis(process.env.TEST_REDIS_URL as string);
 afterAll(() => client.quit());
@@ -10,3 +16,235 @@ let run = 0;
 const prefix = () => `test-${process.pid}-${run++}:`;
 
 describeStoreContract('RedisStore', (clock) => new RedisStore({ client, clock, prefix: prefix() }));
+
+describe('RedisStore', () => {
+  let server: RedisServer;
+  let redis: Redis;
+  beforeAll(async () => {
+    server = await startRedis();
+    redis = new Redis(server.url);
+  });
+  afterAll(async () => {
+    redis.disconnect();
+    await server.stop();
+  });
+  beforeEach(() => redis.flushall());
+
+  const buckets = (options: Partial<RedisStoreOptions> = {}) =>
+    new BucketService(new RedisStore({ client: redis, ...options }));
+  const HOURLY = { name: 'hourly', capacity: 20, refill: 20, unit: 'hours' } as const;
+  /** How often a command has run since the last `CONFIG RESETSTAT`. */
+  const calls = async (command: string) =>
+    Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await redis.info('commandstats'))?.[1] ?? 0);
+
+  it('sends all decisions of one turn of the event loop together', async () => {
+    const service = buckets();
+    await service.bucket(HOURLY, 'first').decide();
+    await redis.config('RESETSTAT');
+    await Promise.all(Array.from({ length: 100 }, (_, i) => service.bucket(HOURLY, `key ${i % 10}`).decide()));
+    expect(await calls('evalsha')).toBe(1);
+    await Promise.all(Array.from({ length: 1000 }, () => service.bucket(HOURLY, 'key').decide()));
+    expect(await calls('evalsha')).toBe(1 + Math.ceil(1000 / 128));
+  });
+
+  it('sends each by itself if it is told to', async () => {
+    const service = buckets({ batch: false });
+    await service.bucket(HOURLY, 'first').decide();
+    await redis.config('RESETSTAT');
+    await Promise.all(Array.from({ length: 10 }, () => service.bucket(HOURLY, 'key').decide()));
+    expect(await calls('evalsha')).toBe(10);
+  });
+
+  it.each([true, false])('admits exactly 20 of 1,000 at once (batch: %p)', async (batch) => {
+    const bucket = buckets({ batch }).bucket(HOURLY, 'key');
+    const answers = await Promise.all(Array.from({ length: 1000 }, () => bucket.tryConsume()));
+    expect(answers.filter((allowed) => allowed).length).toBe(20);
+  });
+
+  it('writes nothing on a refusal, an estimate, or a look', async () => {
+    const bucket = buckets().bucket(HOURLY, 'key');
+    await bucket.charge(20);
+    await redis.config('RESETSTAT');
+    const before = await redis.info('persistence');
+    for (let i = 0; i < 10; i++) {
+      expect(await bucket.tryConsume()).toBe(false);
+      await bucket.estimate();
+      await bucket.available();
+      await bucket.consumeUpTo(5);
+    }
+    await expect(bucket.consume(1, { maxWait: 1 })).rejects.toThrow('Too Many Requests');
+    expect(await calls('set')).toBe(0);
+    const changes = /rdb_changes_since_last_save:\d+/;
+    expect(changes.exec(await redis.info('persistence'))?.[0]).toBe(changes.exec(before)?.[0]);
+  });
+
+  it('lets a key live as long as its bucket needs to fill', async () => {
+    const bucket = buckets().bucket({ ...HOURLY, block: '5h' }, 'key');
+    for (const n of [1, 4]) {
+      const { resetAfter } = await bucket.decide(n);
+      const ttl = await redis.pttl((await redis.keys('*'))[0]);
+      expect(ttl).toBeLessThanOrEqual(resetAfter);
+      expect(ttl).toBeGreaterThan(resetAfter - 2000);
+    }
+    expect((await bucket.decide(18)).resetAfter).toBe(5 * 3_600_000);
+    expect(await redis.pttl((await redis.keys('*'))[0])).toBeGreaterThan(5 * 3_600_000 - 2000);
+    await bucket.reset();
+    expect(await redis.keys('*')).toEqual([]);
+  });
+
+  it('lets a key live at least a minute with an injected clock, and for ever where nothing refills', async () => {
+    const service = buckets({ clock: new FakeClock() });
+    await service.bucket({ capacity: 1, refill: 1000 }, 'key').decide();
+    const [key] = await redis.keys('*');
+    expect(await redis.pttl(key)).toBeGreaterThan(50_000);
+    await service.bucket({ name: 'pool', capacity: 3, refill: 0 }, 'key').decide();
+    const [pool] = await redis.keys('*pool*');
+    expect(await redis.pttl(pool)).toBe(-1);
+    await service.bucket({ name: 'pool', capacity: 3, refill: 0 }, 'key').put();
+    expect(await redis.keys('*pool*')).toEqual([]);
+  });
+
+  it('goes on when the scripts are flushed, whatever is under way', async () => {
+    const bucket = buckets({ batch: false }).bucket({ name: 'many', capacity: 300, refill: 1, unit: 'days' }, 'key');
+    const answers: Promise<boolean>[] = [];
+    for (let i = 0; i < 400; i++) {
+      if (i % 20 === 0) void redis.script('FLUSH');
+      answers.push(bucket.tryConsume());
+      if (i % 7 === 0) await new Promise(setImmediate);
+    }
+    expect((await Promise.all(answers)).filter((allowed) => allowed).length).toBe(300);
+    expect(await calls('eval')).toBeGreaterThan(1);
+  });
+
+  it('names keys so that they are short, tell who it is, and cannot be taken for another', async () => {
+    const service = buckets();
+    const tame = ['203.0.113.7', '2001:db8::/56', 'user@example.org'];
+    const wild = ['{a}', 'a}:b', '\n', '\r\nFLUSHALL\r\n', '__proto__x{', ' ', '', 'x'.repeat(10_000), 'ü', '%', '😀'];
+    for (const key of [...tame, ...wild.filter((one) => one !== ''), '__proto__']) {
+      await service.bucket(HOURLY, key).decide();
+    }
+    const keys = await redis.keys('*');
+    expect(keys.length).toBe(tame.length + wild.length);
+    for (const key of keys) {
+      expect(key).toMatch(/^rl:1:\{[\x21-\x7a|~]{1,64}\}:hourly:b20:[\d/]+$/);
+      expect(key.length).toBeLessThan(100);
+    }
+    for (const key of [...tame, '__proto__']) expect(keys.some((one) => one.includes(`{${key}}`))).toBe(true);
+  });
+
+  it('keeps who it is out of Redis with `hashKeys`', async () => {
+    const service = buckets({ hashKeys: true });
+    await service.bucket(HOURLY, '203.0.113.7').decide();
+    expect(await redis.keys('*')).toEqual([expect.stringMatching(/^rl:1:\{%[\w-]{43}\}:hourly:/)]);
+  });
+
+  it('shares buckets under the `keyPrefix` of a connection, and hears of it when tokens come back', async () => {
+    const prefixed = new Redis(server.url, { keyPrefix: 'app:' });
+    const stores = [prefixed, prefixed.duplicate()].map((connection) => new RedisStore({ client: connection }));
+    const pool = { name: 'pool', capacity: 1, refill: 0 };
+    const [one, other] = stores.map((store) => new BucketService(store).bucket(pool, 'key'));
+    await one.tryConsume();
+    expect(await redis.keys('*')).toEqual([expect.stringMatching(/^app:rl:1:\{key\}:pool:/)]);
+    let seen = false;
+    const watching = one.watch().then(() => {
+      seen = true;
+    });
+    while ((await redis.pubsub('CHANNELS')).length === 0) await one.available();
+    expect(seen).toBe(false);
+    await other.put();
+    await watching;
+    for (const store of stores) store.close();
+    prefixed.disconnect();
+    (stores[1] as unknown as { client: Redis }).client.disconnect();
+  });
+
+  it('understands a connection that gives numbers as text, and one that speaks RESP3', async () => {
+    for (const options of [{ stringNumbers: true }, { protocol: 3 as const }]) {
+      const connection = new Redis(server.url, options);
+      const bucket = buckets({ client: connection }).bucket(HOURLY, `key of ${JSON.stringify(options)}`);
+      expect(await bucket.decide(2.5)).toMatchObject({ allowed: true, remaining: 17.5 });
+      expect(await bucket.decide(18)).toMatchObject({ allowed: false, limit: 20 });
+      connection.disconnect();
+    }
+  });
+
+  it('answers for many buckets and limits at once', async () => {
+    const limits = Array.from({ length: 40 }, (_, i) => ({ capacity: i + 1, refill: 1, unit: 'days' as const }));
+    const wanted = Array.from({ length: 60 }, (_, i) => ({ policy: { name: `p${i}`, limits }, key: 'key' }));
+    const service = buckets();
+    const [first, second] = await Promise.all([service.decideAll(wanted), service.decideAll(wanted)]);
+    expect(first.allowed).toBe(true);
+    expect(first.limits.length).toBe(2400);
+    expect(second.allowed).toBe(false);
+  });
+
+  describe.each([
+    ['a list', (key: string) => redis.rpush(key, 'a', 'b')],
+    ['nothing', (key: string) => redis.set(key, '')],
+    ['text', (key: string) => redis.set(key, 'hello')],
+    ['a number', (key: string) => redis.set(key, '\x05')],
+    ['too short a list', (key: string) => redis.set(key, Buffer.from([0x91, 0x01]))],
+    ['a list of texts', (key: string) => redis.set(key, Buffer.from([0x94, 0xa1, 97, 0xa1, 97, 0xa1, 97, 0xa1, 97]))],
+    ['bytes without meaning', (key: string) => redis.set(key, Buffer.from([0xdc, 0xff, 0xff, 0x00, 0xc1]))],
+  ])('of a key that holds %s', (_, spoil) => {
+    it.each(['bucket', 'window'])('says that the %s cannot be read, and answers all others', async (kind) => {
+      const service = buckets();
+      const policy = kind === 'bucket' ? HOURLY : { name: 'hourly', maxRequest: 5, unit: 'hours' as const };
+      const bad = service.bucket(policy, 'bad');
+      await bad.decide();
+      const [key] = await redis.keys('*');
+      await redis.del(key);
+      await spoil(key);
+      const good = service.bucket(policy, 'good');
+      const [refused, answer] = await Promise.allSettled([bad.decide(), good.decide()]);
+      expect(answer).toMatchObject({ status: 'fulfilled', value: { allowed: true } });
+      expect(refused.status).toBe('rejected');
+      expect((refused as PromiseRejectedResult).reason).toBeInstanceOf(RateLimitStoreError);
+      expect(await redis.exists(key)).toBe(1);
+    });
+  });
+
+  it('closes the connection that it opened, and no other', async () => {
+    const own = await RedisStore.connect(server.url);
+    const connection = (own as unknown as { client: Redis }).client;
+    const ended = new Promise((resolve) => connection.once('end', resolve));
+    await own.close();
+    await ended;
+    await expect(new BucketService(own).bucket(HOURLY, 'key').decide()).rejects.toThrow(RateLimitStoreError);
+
+    const foreign = await RedisStore.connect(redis);
+    await foreign.close();
+    expect(await redis.ping()).toBe('PONG');
+    expect(await new BucketService(foreign).bucket(HOURLY, 'key').tryConsume()).toBe(true);
+  });
+
+  it('never lets four processes together have more than is there', async () => {
+    // Beside the packages that it imports.
+    const script = join(process.cwd(), 'node_modules', `.hammer-${process.pid}.mjs`);
+    try {
+      buildSync({
+        entryPoints: ['test/support/hammer.ts'],
+        outfile: script,
+        bundle: true,
+        platform: 'node',
+        format: 'esm',
+        packages: 'external',
+        tsconfigRaw: { compilerOptions: { experimentalDecorators: true } },
+      });
+      const processes = await Promise.all(
+        Array.from({ length: 4 }, () => promisify(execFile)(process.execPath, [script, server.url, 'hammer:', '1000'])),
+      );
+      const runs = processes.map(({ stdout }) => JSON.parse(stdout) as Record<string, number>);
+      const from = Math.min(...runs.map(({ started }) => started));
+      const to = Math.max(...runs.map(({ ended }) => ended));
+      const taken = runs.reduce((sum, one) => sum + one.taken, 0);
+      const asked = runs.reduce((sum, one) => sum + one.asked, 0);
+      expect(asked).toBeGreaterThan(taken * 2);
+      expect(taken).toBeLessThanOrEqual(50 + ((to - from + 1) * 100) / 1000);
+      // And no token is lost: each process asked until a second was over.
+      expect(taken).toBeGreaterThanOrEqual(50 + 90);
+    } finally {
+      rmSync(script, { force: true });
+    }
+  }, 20_000);
+});
