@@ -157,10 +157,11 @@ class Resource {
     runs.push('handler');
   }
 
-  @RateLimit({ capacity: 1, refill: 1, maxWait: '5s', name: 'waiting', settle: 'successes' })
+  @RateLimit({ capacity: 1, refill: 1, maxWait: '5s', name: 'waiting', settle: costOf })
   @Get('waiting')
   waiting() {
     runs.push('handler');
+    return { cost: 1 };
   }
 }
 
@@ -324,6 +325,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     await new Promise((resolve) => setTimeout(resolve, 10));
     expect(await left('waiting', numbers)).toBe(0);
     expect(runs).toEqual(['handler']);
+    expect(outcomes).toHaveLength(1);
   });
 
   it('settles a request that has waited in line when it is over', async () => {
@@ -333,6 +335,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     await until(async () => (await left('waiting', numbers)) === -1);
     await clock.advance(1000);
     expect(await answer).toBe(200);
+    await until(() => outcomes.length === 2);
     expect(await left('waiting', numbers)).toBe(0);
   });
 });
