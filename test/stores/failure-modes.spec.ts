@@ -18,6 +18,7 @@ closeBuckets();
 afterEach(async () => {
   jest.restoreAllMocks();
   for (const end of ends.splice(0).reverse()) await end();
+  await sleep(20); // connections end a little later than they are told to
 });
 
 async function server(args: readonly string[] = [], port?: number): Promise<RedisServer> {

@@ -37,6 +37,7 @@ const SAFE: RedisOptions = {
   maxRetriesPerRequest: 0,
   connectTimeout: SILENCE,
   socketTimeout: SILENCE,
+  disconnectTimeout: 200,
   maxLoadingRetryTime: 500,
   retryStrategy: (attempt) => Math.min(50 * attempt, 500),
   reconnectOnError: ({ message }) => message.includes('READONLY'),
