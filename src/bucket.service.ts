@@ -61,11 +61,11 @@ export class BucketService {
     if (typeof policy !== 'object' || policy === null) {
       throw new RateLimitOptionError(`\`policy\` must be a name or limits, got ${show(policy)}`);
     }
-    let defined = this.defined.get(policy);
-    if (!defined) {
-      defined = parsePolicy(policy, fallbackName);
-      this.defined.set(policy, defined);
-    }
+    const known = this.defined.get(policy);
+    // The same numbers without a name may be used here under one name and there under another.
+    if (known && known.name === (policy.name ?? fallbackName)) return known;
+    const defined = parsePolicy(policy, fallbackName);
+    this.defined.set(policy, defined);
     return defined;
   }
 }

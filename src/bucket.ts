@@ -55,7 +55,9 @@ export class Bucket {
       if (answer.delay > 0) await this.store.clock.sleep(answer.delay, signal);
     } catch (reason) {
       const { actAt, source } = answer;
-      await (actAt ? this.run('cancel', amount, { actAt, source }) : this.run('put', amount, { source }));
+      const back = actAt ? this.run('cancel', amount, { actAt, source }) : this.run('put', amount, { source });
+      // Who gives up is told his own reason, also where nothing can be given back because the store is away.
+      await back.catch(() => {});
       throw reason;
     }
     return answer;

@@ -1,0 +1,38 @@
+import { describe, expect, it } from '@jest/globals';
+import { BucketService, MemoryStore, RateLimitStoreError, type StoreRequest } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+
+describe('Bucket', () => {
+  it('rejects who gives up with his own reason, also when the store is away by then', async () => {
+    let away = false;
+    class Failing extends MemoryStore {
+      override run(request: StoreRequest) {
+        if (away) throw new RateLimitStoreError('away');
+        return super.run(request);
+      }
+    }
+    const store = new Failing({ clock: new FakeClock() });
+    store.close();
+    const bucket = new BucketService(store).bucket({ capacity: 1, refill: 1 }, 'key');
+    await bucket.consume();
+    const abort = new AbortController();
+    const waiting = bucket.consume(1, { signal: abort.signal });
+    away = true;
+    abort.abort(new Error('gone'));
+    await expect(waiting).rejects.toThrow('gone');
+    await expect(bucket.decide()).rejects.toThrow(RateLimitStoreError);
+  });
+
+  it('keeps its name when its numbers are replaced by some that go by another name elsewhere', async () => {
+    const store = new MemoryStore({ clock: new FakeClock() });
+    store.close();
+    const buckets = new BucketService(store);
+    const numbers = { capacity: 5, refill: 1 };
+    await buckets.bucket(numbers, 'key').tryConsume(5);
+    const sms = buckets.bucket({ name: 'sms', capacity: 9, refill: 1 }, 'key');
+    const smaller = await sms.replacePolicy(numbers, 'as-is');
+    expect((await smaller.decide(2)).policy).toBe('sms');
+    expect(await smaller.available()).toBe(3);
+    expect(await buckets.bucket(numbers, 'key').available()).toBe(0);
+  });
+});
