@@ -1,0 +1,88 @@
+// Bytes allocated and instructions run per decision: steadier than times on a busy machine.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { start } from './lib/measure.mjs';
+import { publish, significant, table } from './lib/report.mjs';
+
+const HERE = fileURLToPath(import.meta.url);
+const WORK = [
+  ['memory', 'hot', 'nest-rate-limit'],
+  ['memory', 'hot', 'nest-rate-limit, sliding window'],
+  ['memory', 'hot', 'bare Map, GCRA in six lines'],
+  ['memory', 'hot', 'hitlimit'],
+  ['memory', 'refused', 'nest-rate-limit'],
+  ['guard', 'one limit, Fastify', 'nest-rate-limit'],
+  ['guard', 'one limit, Fastify', 'hand-written'],
+  ['guard', 'one limit, Fastify', '@nestjs/throttler'],
+  ['guard', 'three limits, Fastify', 'nest-rate-limit'],
+  ['guard', 'refused, Fastify', 'nest-rate-limit'],
+];
+/** So large that nothing is collected between the two looks at the heap. */
+const NO_COLLECTION = ['--expose-gc', '--max-semi-space-size=1024', '--min-semi-space-size=1024'];
+
+/** In a child: bytes per decision. */
+async function allocated(part, work, name) {
+  const { candidates } = await import(`./${part}.mjs`);
+  const decide = await candidates[work][name]();
+  await decide(100_000);
+  globalThis.gc();
+  const count = 50_000;
+  const before = process.memoryUsage().heapUsed;
+  await decide(count);
+  return { bytes: (process.memoryUsage().heapUsed - before) / count };
+}
+
+/** In a child, under valgrind: so many decisions. */
+async function repeat(part, work, name, count) {
+  const { candidates } = await import(`./${part}.mjs`);
+  const decide = await candidates[work][name]();
+  await decide(50_000);
+  await decide(Number(count));
+  process.exit();
+}
+
+/** Instructions per decision: what a longer run needs beyond a shorter one. `undefined` without valgrind. */
+function instructions(part, work, name) {
+  const counts = [1000, 51_000].map((count) => {
+    const { stderr } = spawnSync(
+      'valgrind',
+      ['--tool=callgrind', '--callgrind-out-file=/dev/null', process.execPath, '--single-threaded', HERE].concat(
+        ['repeat', part, work, name].map(String),
+        String(count),
+      ),
+      { encoding: 'utf8', env: { ...process.env, NODE_ENV: 'production' } },
+    );
+    return Number(/Collected : (\d+)/.exec(stderr ?? '')?.[1]);
+  });
+  const each = (counts[1] - counts[0]) / 50_000;
+  return Number.isNaN(each) ? undefined : each;
+}
+
+const [, , task, ...args] = process.argv;
+if (task === 'allocated' && process.send) {
+  process.send({ ready: true });
+  process.once('message', async () => process.send(await allocated(...args)));
+  process.on('disconnect', () => process.exit());
+} else if (task === 'repeat') {
+  await repeat(...args);
+}
+
+export async function run() {
+  const found = spawnSync('valgrind', ['--version']).status === 0;
+  const rows = [];
+  for (const work of WORK) {
+    const child = await start(HERE, ['allocated', ...work], { execArgv: NO_COLLECTION });
+    const { bytes } = await child.ask({});
+    await child.stop();
+    const row = [`${work[0]}: ${work[1]}: ${work[2]}`, Math.round(bytes).toLocaleString('en-US')];
+    rows.push(found ? [...row, significant(instructions(...work) ?? Number.NaN)] : row);
+  }
+  publish(
+    'allocations',
+    `## Bytes and instructions
+
+Times move with whatever else a machine does; these hardly do, so they show a change for the worse. Bytes that one decision or one call of a guard allocates, with garbage collection put off${found ? '; instructions are counted by valgrind (callgrind)' : '; instructions are counted where valgrind is installed'}.
+
+${table(found ? ['', 'bytes', 'instructions'] : ['', 'bytes'], rows)}`,
+  );
+}

@@ -1,0 +1,204 @@
+// What buckets weigh, how long their end stops everything else, and what a flood of new keys does.
+import { fileURLToPath } from 'node:url';
+import { MemoryStore } from './build/index.js';
+import { parsePolicy } from './build/core/policy.js';
+import { median, start } from './lib/measure.mjs';
+import { chart, publish, significant, table, verdicts } from './lib/report.mjs';
+
+const MILLION = 1_000_000;
+const OURS = 'nest-rate-limit';
+const HERE = fileURLToPath(import.meta.url);
+
+/** Stores that take one hit of a key. `time` is the window in ms: how soon all falls due. */
+const stores = {
+  [OURS]: (time) => {
+    const store = new MemoryStore({ maxBuckets: 2 * MILLION });
+    const policy = parsePolicy({ capacity: 100, refill: 1, duration: time, unit: 'milliseconds' }, 'api');
+    const hit = (key) => store.run({ verb: 'take', takes: [{ policy, key, amount: 1000, maxWait: 0 }] });
+    return { hit, size: () => store.size };
+  },
+  [`${OURS}, sliding window`]: (time) => {
+    const store = new MemoryStore({ maxBuckets: 2 * MILLION });
+    const policy = parsePolicy({ maxRequest: 100, duration: time, unit: 'milliseconds' }, 'api');
+    const hit = (key) => store.run({ verb: 'take', takes: [{ policy, key, amount: 1000, maxWait: 0 }] });
+    return { hit, size: () => store.size };
+  },
+  hitlimit: async (time) => {
+    const { memoryStore } = await import('@joint-ops/hitlimit/stores/memory');
+    const store = memoryStore();
+    return { hit: (key) => store.hit(key, time, 100), size: () => store.hits.size };
+  },
+  'express-rate-limit': async (time) => {
+    const { MemoryStore: Store } = await import('express-rate-limit');
+    const store = new Store();
+    store.init({ windowMs: time });
+    return { hit: (key) => store.increment(key), size: () => store.current.size + store.previous.size };
+  },
+  'rate-limiter-flexible': async (time) => {
+    const { RateLimiterMemory } = await import('rate-limiter-flexible');
+    const limiter = new RateLimiterMemory({ points: 100, duration: time / 1000 });
+    const { _storage } = limiter._memoryStorage;
+    return {
+      hit: (key) => limiter.consume(key),
+      size: () => (_storage instanceof Map ? _storage.size : Object.keys(_storage).length),
+    };
+  },
+  '@nestjs/throttler': async (time) => {
+    const { ThrottlerStorageService } = await import('@nestjs/throttler');
+    const store = new ThrottlerStorageService();
+    return { hit: (key) => store.increment(key, time, 100, 0, 'api'), size: () => store.storage.size };
+  },
+};
+
+/** In a child: bytes on and off the heap for each bucket, without the keys, which the caller has anyway. */
+async function weigh(name) {
+  const keys = Array.from({ length: MILLION }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
+  const { hit, size } = await stores[name](3_600_000);
+  await hit('first');
+  const before = used();
+  for (const key of keys) await hit(key);
+  const bytes = (used() - before) / MILLION;
+  if (size() < MILLION) throw new Error(`${name} keeps ${size()} of ${keys.length}`);
+  return { bytes };
+}
+
+function used() {
+  globalThis.gc();
+  globalThis.gc();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+}
+
+/**
+ * In a child: a million buckets fall due together; the longest turn of the event loop until they are gone. Timers
+ * that repeat run `faster` times as often, so that it does not take all day: how long one run takes is the same.
+ */
+async function expire(name, faster) {
+  const { setInterval } = globalThis;
+  globalThis.setInterval = (run, ms, ...rest) => setInterval(run, Math.max(1, ms / faster), ...rest);
+  const window = 4000;
+  const filled = Date.now();
+  const { hit, size } = await stores[name](window);
+  for (let i = 0; i < MILLION; i++) await hit(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
+  // Only what falls due later is seen to expire.
+  globalThis.gc();
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, filled + window - Date.now())));
+  const [longest, ended] = await turnsUntil(() => size() <= 1, 60_000);
+  return { longest, ended, left: size() };
+}
+
+/** The longest turn of the loop in ms, until `done` or too late. */
+function turnsUntil(done, ms) {
+  return new Promise((resolve) => {
+    let longest = 0;
+    const begun = process.hrtime.bigint();
+    let last = begun;
+    const turn = () => {
+      const now = process.hrtime.bigint();
+      longest = Math.max(longest, Number(now - last) / 1e6);
+      last = now;
+      const spent = Number(now - begun) / 1e6;
+      if (done() || spent > ms) resolve([longest, spent]);
+      else setImmediate(turn);
+    };
+    setImmediate(turn);
+  });
+}
+
+/** In a child: nothing expires; the longest turn is the machine's own. */
+async function idle() {
+  const [longest] = await turnsUntil(() => false, 4000);
+  return { longest };
+}
+
+/** In a child: ten million keys that are never seen again, and one that is blocked. */
+async function flood() {
+  const store = new MemoryStore({ maxBuckets: 100_000 });
+  const policy = parsePolicy({ capacity: 5, refill: 5, unit: 'minutes', block: '1h' }, 'api');
+  const take = (key) => store.run({ verb: 'take', takes: [{ policy, key, amount: 1000, maxWait: 0 }] });
+  for (let i = 0; i < 6; i++) take('blocked');
+  const heap = [];
+  for (let i = 0; i < 10 * MILLION; i++) {
+    take(`key ${i}`);
+    if (i % MILLION === MILLION - 1) heap.push(used());
+  }
+  return { heap, size: store.size, blocked: !take('blocked').allowed };
+}
+
+const tasks = { weigh, expire, idle, flood };
+
+if (process.send && process.argv[2] in tasks) {
+  const [, , task, ...args] = process.argv;
+  process.send({ ready: true });
+  process.once('message', async () => process.send(await tasks[task](...args)));
+  process.on('disconnect', () => process.exit());
+}
+
+async function inChild(...args) {
+  const child = await start(HERE, args.map(String), { execArgv: ['--expose-gc', '--max-old-space-size=8192'] });
+  const answer = await child.ask({});
+  await child.stop();
+  return answer;
+}
+
+export async function run() {
+  const weights = {};
+  for (const name of Object.keys(stores)) weights[name] = (await inChild('weigh', name)).bytes;
+  const stalls = {};
+  const expiring = [
+    [OURS, 100],
+    [`${OURS}, sliding window`, 100],
+    ['hitlimit', 100],
+    ['@nestjs/throttler', 600],
+  ];
+  for (let round = 0; round < 3; round++) {
+    for (const [name, faster] of expiring) {
+      stalls[name] = [...(stalls[name] ?? []), await inChild('expire', name, faster)];
+    }
+    stalls['nothing expires'] = [...(stalls['nothing expires'] ?? []), await inChild('idle')];
+  }
+  const { heap, size, blocked } = await inChild('flood');
+  const longest = (name) => median(stalls[name].map((one) => one.longest));
+  const megabytes = heap.map((bytes) => bytes / 2 ** 20);
+  const growth = megabytes[9] / megabytes[0];
+  const weight = weights[OURS] / weights.hitlimit;
+  publish(
+    'heap',
+    `## What buckets weigh, and how they end
+
+Bytes for each of 1,000,000 buckets with one hit, on the heap and in typed arrays, after garbage collection; the text of the keys is not counted.
+
+${table(
+  ['', 'bytes per bucket', 'against ours'],
+  Object.entries(weights).map(([name, bytes]) => [
+    name,
+    Math.round(bytes),
+    `${significant(bytes / weights[OURS])}×`,
+  ]),
+)}
+
+${chart(Object.entries(weights), (bytes) => `${Math.round(bytes)} B`)}
+
+1,000,000 buckets fall due together: the longest turn of the event loop until all are gone, the median of three runs. The stores' timers run faster than they do otherwise, so that it does not take all day; what one run of them takes is the same.
+
+${table(
+  ['', 'longest turn', 'runs'],
+  Object.keys(stalls).map((name) => [
+    name,
+    `${significant(longest(name))} ms`,
+    stalls[name].map((one) => significant(one.longest)).join(', '),
+  ]),
+)}
+
+10,000,000 keys that are never seen again, thrown at \`maxBuckets: 100000\`, after a key was blocked: heap after each million in MB ${megabytes.map((mb) => mb.toFixed(1)).join(', ')}; ${size.toLocaleString('en-US')} buckets kept; the blocked key is ${blocked ? 'still blocked' : 'FREE'}.
+
+### Aims
+
+${verdicts([
+  ["bytes per bucket against hitlimit's", '≤ 1×', `${significant(weight)}×`, weight <= 1],
+  ['longest turn while a million buckets end', '≤ 5 ms', `${significant(longest(OURS))} ms`, longest(OURS) <= 5],
+  ['heap after 10 million keys against 1 million', '≤ 1.05×', `${significant(growth)}×`, growth <= 1.05],
+  ['a blocked key stays blocked', 'yes', blocked ? 'yes' : 'no', blocked],
+])}`,
+  );
+}

@@ -1,0 +1,268 @@
+// One decision of a store in memory, called directly.
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { parsePolicy } from './build/core/policy.js';
+import { MemoryStore } from './build/index.js';
+import { measure, ratio } from './lib/measure.mjs';
+import { chart, ns, publish, times, timings, verdicts } from './lib/report.mjs';
+
+const require = createRequire(import.meta.url);
+const HOUR = 3_600_000;
+const MANY = 100_000;
+/** Nothing is refused, and no bucket is full again, within a run. */
+const HUGE = 1e9;
+
+/** Addresses in no order, as they come. */
+export function addresses(count) {
+  const keys = Array.from({ length: count }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
+  let seed = 1;
+  for (let i = count - 1; i > 0; i--) {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    const k = seed % (i + 1);
+    [keys[i], keys[k]] = [keys[k], keys[i]];
+  }
+  return keys;
+}
+
+function turns(keys, decide) {
+  let i = 0;
+  return (count) => {
+    for (let n = 0; n < count; n++) {
+      decide(keys[i]);
+      if (++i === keys.length) i = 0;
+    }
+  };
+}
+
+function asyncTurns(keys, decide) {
+  let i = 0;
+  return async (count) => {
+    for (let n = 0; n < count; n++) {
+      await decide(keys[i]);
+      if (++i === keys.length) i = 0;
+    }
+  };
+}
+
+const capacityOf = (refused) => (refused ? 1 : HUGE);
+
+function ours(options) {
+  return (keys) => {
+    const store = new MemoryStore();
+    const policy = parsePolicy(options, 'api');
+    return turns(keys, (key) => store.run({ verb: 'take', takes: [{ policy, key, amount: 1000, maxWait: 0 }] }));
+  };
+}
+
+const peers = {
+  'bare Map, GCRA in six lines': (keys, refused) => {
+    const interval = refused ? HOUR : 1000;
+    const burst = interval * capacityOf(refused);
+    const arrivals = new Map();
+    return turns(keys, (key) => {
+      const now = Date.now();
+      const arrival = Math.max(arrivals.get(key) ?? now, now) + interval;
+      const allowed = arrival - now <= burst;
+      if (allowed) arrivals.set(key, arrival);
+      return allowed;
+    });
+  },
+  hitlimit: async (keys, refused) => {
+    const { memoryStore } = await import('@joint-ops/hitlimit/stores/memory');
+    const store = memoryStore();
+    return turns(keys, (key) => store.hit(key, HOUR, capacityOf(refused)));
+  },
+  limiter: async (keys, refused) => {
+    const { TokenBucket } = await import('limiter');
+    const bucketSize = capacityOf(refused);
+    // It has no keys of its own. Its buckets start empty.
+    const bucketOf = () => {
+      const bucket = new TokenBucket({ bucketSize, tokensPerInterval: 1, interval: refused ? HOUR : 1000 });
+      bucket.content = bucketSize;
+      return bucket;
+    };
+    const buckets = new Map(keys.map((key) => [key, bucketOf()]));
+    return turns(keys, (key) => buckets.get(key).tryRemoveTokens(1));
+  },
+  '@fastify/rate-limit': (keys, refused) => {
+    const LocalStore = require('@fastify/rate-limit/store/LocalStore.js');
+    const store = new LocalStore(false, false, keys.length);
+    return turns(keys, (key) => store.incr(key, () => {}, HOUR, capacityOf(refused)));
+  },
+  'express-rate-limit': async (keys) => {
+    const { MemoryStore: Store } = await import('express-rate-limit');
+    const store = new Store();
+    store.init({ windowMs: HOUR });
+    return asyncTurns(keys, (key) => store.increment(key));
+  },
+  'rate-limiter-flexible': async (keys, refused) => {
+    const { RateLimiterMemory } = await import('rate-limiter-flexible');
+    const limiter = new RateLimiterMemory({ points: capacityOf(refused), duration: HOUR / 1000 });
+    return asyncTurns(keys, (key) => limiter.consume(key).catch(() => {}));
+  },
+};
+
+/** Its store keeps and walks every hit, so it is given few: each round begins anew. */
+const throttler = async (keys, refused) => {
+  const { ThrottlerStorageService } = await import('@nestjs/throttler');
+  let store = new ThrottlerStorageService();
+  const limit = refused ? 1 : 100;
+  let i = 0;
+  let hits = 0;
+  return async (count) => {
+    for (let n = 0; n < count; n++) {
+      await store.increment(keys[i], HOUR, limit, refused ? HOUR : 0, 'api');
+      if (++i === keys.length) i = 0;
+      if (++hits === 50 * keys.length && !refused) {
+        store.onApplicationShutdown();
+        store = new ThrottlerStorageService();
+        hits = 0;
+      }
+    }
+  };
+};
+
+/** The same with buckets in which `hits` requests are live, spread over the window or taken just now. */
+function filled(options, hits) {
+  return () => {
+    // Several, so that none is used up within the run.
+    const keys = addresses(2000);
+    let ahead = -HOUR;
+    const clock = { now: () => Date.now() + ahead, sleep: () => Promise.resolve() };
+    const store = new MemoryStore({ clock });
+    const policy = parsePolicy(options, 'api');
+    const decide = (key) => store.run({ verb: 'take', takes: [{ policy, key, amount: 1000, maxWait: 0 }] });
+    for (let hit = 0; hit < hits; hit++) {
+      ahead = -HOUR * (1 - (hit + 1) / (hits + 1));
+      for (const key of keys) decide(key);
+    }
+    ahead = 0;
+    let left = keys.length * 9000;
+    const run = turns(keys, decide);
+    return (count) => {
+      left -= count;
+      if (left < 0) throw new Error('a bucket has been used up');
+      run(count);
+    };
+  };
+}
+
+function filledThrottler(hits) {
+  return async () => {
+    const { ThrottlerStorageService } = await import('@nestjs/throttler');
+    const store = new ThrottlerStorageService();
+    for (let hit = 0; hit < hits; hit++) await store.increment('10.0.0.1', HOUR, 20_000, 0, 'api');
+    return async (count) => {
+      for (let n = 0; n < count; n++) {
+        await store.increment('10.0.0.1', HOUR, 20_000, 0, 'api');
+        // What has just been added goes again, so that there are always as many.
+        store.getHitExpirations('10.0.0.1', 'api').pop();
+        if (store.storage.get('10.0.0.1').totalHits.get('api') > hits + 1) throw new Error('it has too many hits');
+      }
+    };
+  };
+}
+
+const OURS = 'nest-rate-limit';
+const WINDOW = `${OURS}, sliding window`;
+const bucket = { capacity: 1e6, refill: 1, unit: 'hours' };
+const small = { capacity: 1, refill: 1, unit: 'days' };
+const on = (keys, refused) => (make) => () => make(keys(), refused);
+const each = (makes, wrap) => Object.fromEntries(Object.entries(makes).map(([name, make]) => [name, wrap(make)]));
+const all = {
+  [OURS]: ours(bucket),
+  [WINDOW]: ours({ maxRequest: 1e9, unit: 'hours' }),
+  ...peers,
+  '@nestjs/throttler': throttler,
+};
+
+export const candidates = {
+  hot: each(
+    all,
+    on(() => ['203.0.113.7'], false),
+  ),
+  keys: each(
+    all,
+    on(() => addresses(MANY), false),
+  ),
+  refused: each(
+    { ...all, [OURS]: ours(small), [WINDOW]: ours({ maxRequest: 1, unit: 'days' }) },
+    on(() => ['203.0.113.7'], true),
+  ),
+  live: {
+    'bucket, 10 live': filled({ capacity: 20_000, refill: 1, unit: 'days' }, 10),
+    'bucket, 10,000 live': filled({ capacity: 20_000, refill: 1, unit: 'days' }, 10_000),
+    'window, 10 live': filled({ maxRequest: 20_000, unit: 'hours' }, 10),
+    'window, 10,000 live': filled({ maxRequest: 20_000, unit: 'hours' }, 10_000),
+  },
+  throttlerLive: {
+    '@nestjs/throttler, 10 live': filledThrottler(10),
+    '@nestjs/throttler, 10,000 live': filledThrottler(10_000),
+  },
+};
+
+const HERE = fileURLToPath(import.meta.url);
+const FLOOR = 'bare Map, GCRA in six lines';
+
+export async function run() {
+  const hot = await measure(HERE, 'hot', Object.keys(candidates.hot));
+  const keys = await measure(HERE, 'keys', Object.keys(candidates.keys));
+  const refused = await measure(HERE, 'refused', Object.keys(candidates.refused));
+  // Short, because buckets must not be used up.
+  const live = await measure(HERE, 'live', Object.keys(candidates.live), { ms: 60, warm: 60 });
+  const other = await measure(HERE, 'throttlerLive', Object.keys(candidates.throttlerLive), { rounds: 5 });
+  const bars = (results) =>
+    chart(
+      Object.entries(results).map(([name, { median }]) => [name, median]),
+      ns,
+    );
+  const growth = (results, kind) => ratio(results[`${kind}, 10,000 live`], results[`${kind}, 10 live`]);
+  const aims = [];
+  for (const [work, results] of [
+    ['one hot key', hot],
+    ['100,000 keys', keys],
+  ]) {
+    const peer = ratio(results[OURS], results.hitlimit);
+    const floor = ratio(results[OURS], results[FLOOR]);
+    aims.push([`${work}: time against hitlimit's store`, '≤ 1×', times(peer), peer <= 1]);
+    aims.push([`${work}: time against the bare Map`, '≤ 1.5×', times(floor), floor <= 1.5]);
+  }
+  for (const kind of ['bucket', 'window']) {
+    const grown = growth(live, kind);
+    aims.push([`${kind}: 10,000 live hits against 10`, '≤ 1.3×', times(grown), grown <= 1.3]);
+  }
+  publish(
+    'memory',
+    `## One decision in memory
+
+\`MemoryStore.run\`, called directly, against the peers' stores on the same keys. Buckets are neither empty nor full in between. The request is made anew for each decision, as the guard does. The bare Map keeps an instant per key and answers yes or no; ours answers how much is left, when there is more and when to come again. @nestjs/throttler keeps every hit: here it starts anew after 50 per key.
+
+### One hot key
+
+${timings(hot, OURS, ratio)}
+
+${bars(hot)}
+
+### 100,000 keys
+
+${timings(keys, OURS, ratio)}
+
+${bars(keys)}
+
+### Refused
+
+${timings(refused, OURS, ratio)}
+
+### Live hits
+
+10,000 hits that still count, in a limit of 20,000, against 10 of them.
+
+${timings(live, 'bucket, 10 live', ratio)}
+
+@nestjs/throttler walks them all: ${ns(other['@nestjs/throttler, 10 live'].median)} with 10, ${ns(other['@nestjs/throttler, 10,000 live'].median)} with 10,000, ${times(growth(other, '@nestjs/throttler'))} as long.
+
+### Aims
+
+${verdicts(aims)}`,
+  );
+}

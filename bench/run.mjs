@@ -1,0 +1,37 @@
+// `npm run bench [-- part…]` and `npm run bench:redis`: installs the peers, compiles the library, measures, writes the page.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
+const PARTS = ['memory', 'heap', 'guard', 'allocations', 'http', 'redis'];
+
+function must(command, args, cwd) {
+  const { status } = spawnSync(command, args, { cwd, stdio: ['ignore', 'inherit', 'inherit'] });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+/** Whether bench/node_modules is what bench/package.json asks for. */
+function installed() {
+  const { dependencies } = JSON.parse(readFileSync(`${here}package.json`, 'utf8'));
+  return Object.entries(dependencies).every(([name, version]) => {
+    const file = `${here}node_modules/${name}/package.json`;
+    return existsSync(file) && JSON.parse(readFileSync(file, 'utf8')).version === version;
+  });
+}
+
+const parts = process.argv.length > 2 ? process.argv.slice(2) : PARTS.filter((part) => part !== 'redis');
+const unknown = parts.find((part) => !PARTS.includes(part));
+if (unknown) {
+  console.error(`There is no part ${unknown}; there are ${PARTS.join(', ')}`);
+  process.exit(1);
+}
+if (!installed()) must('npm', ['ci', '--no-audit', '--no-fund'], here);
+// Beside dist, so that a build meanwhile does no harm.
+const tsc = `${root}node_modules/@typescript/native/bin/tsc`;
+must(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', `${here}build`, '--declaration', 'false'], root);
+for (const part of parts) {
+  const { run } = await import(`./${part}.mjs`);
+  await run();
+}
