@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Cluster } from 'ioredis';
@@ -5,7 +6,7 @@ import { type BucketService, RedisStore } from 'nest-rate-limit';
 import { describeStoreContract } from 'nest-rate-limit/testing';
 import { closeBuckets, openBuckets } from '../support/buckets.js';
 import type { RedisServer } from '../support/redis.js';
-import { startCluster } from '../support/redis-groups.js';
+import { ask, startCluster } from '../support/redis-groups.js';
 import { until } from '../support/requests.js';
 
 const POOL = { name: 'pool', capacity: 10, refill: 0 };
@@ -134,11 +135,34 @@ describe('a Cluster', () => {
     }
   });
 
+  it('needs no more rights than the documentation lists', async () => {
+    const document = readFileSync(new URL('../../docs/redis-failures.md', import.meta.url), 'utf8');
+    const rule = document.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
+    const more = document.match(/On a Cluster .*`(\+[^`]*)`/)?.[1].split(' ') ?? [];
+    for (const { url } of group.servers) {
+      await ask(url, (one) => one.acl('SETUSER', ...([...rule, ...more] as [string, ...string[]])));
+    }
+    const limited = new Cluster([{ host: '127.0.0.1', port: group.servers[0].port }], {
+      redisOptions: { username: 'limiter', password: 'password' },
+    });
+    limited.on('error', () => {});
+    const { buckets } = await openBuckets({ store: { redis: limited }, failure: { timeout: 5000 } });
+    for (const key of await keysOfMasters()) {
+      const bucket = buckets.bucket(SMALL, `${key}-limited`);
+      expect(await bucket.decide(2)).toMatchObject({ allowed: true, source: 'store' });
+      const watched = bucket.watch(1, { timeout: 3000 });
+      await sleep(30);
+      await bucket.put(1);
+      await watched;
+    }
+    limited.disconnect();
+  });
+
   it('loses a master, and goes on with its replica', async () => {
     await open(50);
     const [lost, ...others] = await keysOfMasters();
-    const ask = (key: string) => buckets.bucket({ ...POOL, capacity: 100_000 }, key).decide();
-    for (const key of [lost, ...others]) expect((await ask(key)).source).toBe('store');
+    const take = (key: string) => buckets.bucket({ ...POOL, capacity: 100_000 }, key).decide();
+    for (const key of [lost, ...others]) expect((await take(key)).source).toBe('store');
     const master = await masterOf(lost);
     await master.kill();
     const start = performance.now();
@@ -146,7 +170,7 @@ describe('a Cluster', () => {
     let served = 0;
     await until(async () => {
       const asked = performance.now();
-      const [own, ...rest] = await Promise.all([lost, ...others].map(ask));
+      const [own, ...rest] = await Promise.all([lost, ...others].map(take));
       slowest = Math.max(slowest, performance.now() - asked);
       served += rest.filter(({ source }) => source === 'store').length;
       return own.source === 'store';

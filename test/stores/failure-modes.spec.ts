@@ -83,6 +83,33 @@ describe('no ghost takes', () => {
     expect((await ask('estimate', 0)).balance).toBe(9);
   });
 
+  it.each(['own', 'the user’s'])('under load, with pauses, on %s connection', async (whose) => {
+    const redis = await server();
+    const { buckets } = await openBuckets({ store: { redis: whose === 'own' ? redis.url : client(redis.url) } });
+    const bucket = buckets.bucket({ ...POOL, capacity: 1e9 }, 'ghost');
+    let told = 0;
+    let over = false;
+    const callers = Array.from({ length: 16 }, async () => {
+      while (!over) {
+        if ((await sourceOf(bucket.decide())) === 'store') told++;
+        await sleep(1);
+      }
+    });
+    for (const ms of [30, 70, 45, 120]) {
+      await sleep(50 + ms);
+      redis.pause();
+      await sleep(ms);
+      redis.resume();
+    }
+    over = true;
+    await Promise.all(callers);
+    await until(async () => (await sourceOf(bucket.estimate())) === 'store');
+    const taken = 1e9 - (await bucket.available());
+    // What Redis did in time and told of too late stays taken: at most what was under way in one pause.
+    expect(taken).toBeGreaterThanOrEqual(told);
+    expect(taken - told).toBeLessThanOrEqual(16);
+  });
+
   it('because what the server’s clock says is known from both sides', () => {
     const time = new ServerTime();
     expect(time.of(1000)).toBe(0); // nothing is known: everything is too late

@@ -171,6 +171,11 @@ export const FAULTS: readonly Fault[] = [
     (server) => server.pause(),
     (server) => server.resume(),
   ),
+  onServer(
+    { name: 'holds its clients back (`CLIENT PAUSE`)', scope: 'store', answers: 'by the deadline', data: 'kept' },
+    (_, client) => client.client('PAUSE', 900),
+    (_, client) => client.ping(), // answered when that is over
+  ),
   killed(),
   loading(),
   onServer(
@@ -182,6 +187,19 @@ export const FAULTS: readonly Fault[] = [
     { name: 'out of memory (noeviction)', scope: 'store', answers: 'at once', data: 'kept' },
     (_, client) => client.config('SET', 'maxmemory', '1mb'),
     (_, client) => client.config('SET', 'maxmemory', '0'),
+  ),
+  onServer(
+    { name: 'has too few replicas to write', scope: 'store', answers: 'at once', data: 'kept' },
+    (_, client) => client.config('SET', 'min-replicas-to-write', '1'),
+    (_, client) => client.config('SET', 'min-replicas-to-write', '0'),
+  ),
+  onServer(
+    { name: 'asks for another password', scope: 'store', answers: 'at once', data: 'kept' },
+    async (_, client) => {
+      await client.config('SET', 'requirepass', 'another');
+      await client.call('CLIENT', 'KILL', 'TYPE', 'normal');
+    },
+    (_, client) => client.config('SET', 'requirepass', ''),
   ),
   onServer(
     { name: 'busy with an endless script', scope: 'store', answers: 'at once', data: 'kept' },
