@@ -12,9 +12,15 @@ const layers = [
   { folder: 'core/', to: /^core\//, from: /^$/, rule: 'core/ imports only core/' },
   {
     folder: 'stores/',
-    to: /^(core|stores)\//,
+    to: /^(core\/|stores\/|observe\/channels\.ts$)/,
     from: /^(node:|ioredis$)/,
-    rule: 'stores/ imports only core/, stores/ and node: modules',
+    rule: 'stores/ imports only core/, stores/, observe/channels and node: modules',
+  },
+  {
+    folder: 'observe/',
+    to: /^(core|observe)\//,
+    from: /^node:/,
+    rule: 'observe/ imports only core/, observe/ and node: modules',
   },
   {
     folder: 'suspend/',

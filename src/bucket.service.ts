@@ -6,6 +6,7 @@ import { type LimitOptions, type Policy, parsePolicy } from './core/policy.js';
 import { mergeTakes } from './core/request.js';
 import { amountOf } from './core/tokens.js';
 import { boundKey } from './key.js';
+import { BUCKET, tellDecision } from './observe/messages.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 
 /** The injection token of the module's named policies. */
@@ -42,13 +43,17 @@ export class BucketService {
   /** Takes from several buckets together, or from none; `n` is 1 where it is left out. */
   async decideAll(wanted: readonly { policy: string | LimitOptions; key: string; n?: number }[]): Promise<Decision> {
     if (wanted.length === 0) throw new RangeError('buckets must be at least one, got none');
-    const takes = wanted.map(({ policy, key, n = 1 }) => ({
-      policy: this.policy(policy, 'bucket'),
-      key: checkKey(key),
-      amount: amountOf(n),
-      maxWait: 0,
-    }));
-    return this.store.run({ verb: 'take', takes: mergeTakes(takes) });
+    const takes = mergeTakes(
+      wanted.map(({ policy, key, n = 1 }) => ({
+        policy: this.policy(policy, 'bucket'),
+        key: checkKey(key),
+        amount: amountOf(n),
+        maxWait: 0,
+      })),
+    );
+    const answer = await this.store.run({ verb: 'take', takes });
+    tellDecision(answer, takes, BUCKET);
+    return answer;
   }
 
   private policy(policy: string | LimitOptions, fallbackName: string): Policy {

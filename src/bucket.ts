@@ -2,8 +2,9 @@ import type { Decision, StoreAnswer } from './core/decision.js';
 import { type Duration, parseDuration } from './core/duration.js';
 import type { LimitOptions, Policy } from './core/policy.js';
 import { checkReplace, type ReplaceStrategy } from './core/replace.js';
-import type { StoreRequest, Verb } from './core/request.js';
+import type { StoreRequest, Take, Verb } from './core/request.js';
 import { amountOf } from './core/tokens.js';
+import { BUCKET, tellDecision, tellWait } from './observe/messages.js';
 import { refusal } from './rate-limit.exception.js';
 import type { RateLimitStore } from './stores/rate-limit.store.js';
 
@@ -27,7 +28,7 @@ export class Bucket {
 
   /** Takes n now, or nothing; tells the whole answer. */
   async decide(n = 1): Promise<Decision> {
-    return this.run('take', amountOf(n));
+    return this.take(amountOf(n), 0);
   }
 
   /** What `decide` would answer; takes nothing. */
@@ -48,12 +49,16 @@ export class Bucket {
     const amount = amountOf(n);
     const patience = maxWait === 0 || maxWait === Infinity ? maxWait : parseDuration('maxWait', maxWait);
     signal?.throwIfAborted();
-    const answer = await this.run('take', amount, {}, patience);
+    const answer = await this.take(amount, patience);
     if (!answer.allowed) throw refusal(answer);
+    const { clock } = this.store;
+    const tellEnd = answer.delay > 0 ? tellWait(answer, this.takes(amount), BUCKET, () => clock.now()) : undefined;
     try {
       signal?.throwIfAborted();
-      if (answer.delay > 0) await this.store.clock.sleep(answer.delay, signal);
+      if (answer.delay > 0) await clock.sleep(answer.delay, signal);
+      tellEnd?.('passed');
     } catch (reason) {
+      tellEnd?.('left');
       const { actAt, source } = answer;
       const back = actAt ? this.run('cancel', amount, { actAt, source }) : this.run('put', amount, { source });
       // Who gives up is told his own reason, also where nothing can be given back because the store is away.
@@ -143,7 +148,18 @@ export class Bucket {
     return new Bucket(this.store, to, this.key, this.parse);
   }
 
-  private async run(verb: Verb, amount: number, more: Partial<StoreRequest> = {}, maxWait = 0): Promise<StoreAnswer> {
-    return this.store.run({ ...more, verb, takes: [{ policy: this.policy, key: this.key, amount, maxWait }] });
+  private async take(amount: number, maxWait: number): Promise<StoreAnswer> {
+    const takes = this.takes(amount, maxWait);
+    const answer = await this.store.run({ verb: 'take', takes });
+    tellDecision(answer, takes, BUCKET);
+    return answer;
+  }
+
+  private async run(verb: Verb, amount: number, more: Partial<StoreRequest> = {}): Promise<StoreAnswer> {
+    return this.store.run({ ...more, verb, takes: this.takes(amount) });
+  }
+
+  private takes(amount: number, maxWait = 0): readonly Take[] {
+    return [{ policy: this.policy, key: this.key, amount, maxWait }];
   }
 }

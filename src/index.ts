@@ -14,6 +14,14 @@ export type { ReplaceStrategy } from './core/replace.js';
 export type { StoreRequest, Take, Verb } from './core/request.js';
 export { AdmissionLog } from './core/sliding-window.js';
 export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module-options.js';
+export type {
+  DecisionMessage,
+  FailureMessage,
+  HealthMessage,
+  StoreMessage,
+  WaitEnd,
+  WaitMessage,
+} from './observe/channels.js';
 export { RateLimitResolverError } from './policy-use.js';
 export { RateLimit, SkipRateLimit } from './rate-limit.decorator.js';
 export { RateLimitExceededException, RateLimitUnavailableException } from './rate-limit.exception.js';

@@ -1,17 +1,22 @@
-import { type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/common';
+import { type ExecutionContext, Inject, Injectable, Logger, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { Decision, StoreAnswer } from './core/decision.js';
 import { chain, isPromise } from './core/maybe-promise.js';
 import { mergeTakes, type Take } from './core/request.js';
 import type { ParsedModuleOptions } from './module-options.js';
+import { failures, type WaitEnd } from './observe/channels.js';
+import { tellDecision, tellWait } from './observe/messages.js';
+import { RefusalLog } from './observe/refusal-log.js';
 import type { Plan } from './plan.js';
 import { PARSED_OPTIONS, Plans } from './plans.js';
 import { type PlannedTake, plannedTake } from './policy-use.js';
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from './rate-limit.exception.js';
 import { settleLater } from './settle.js';
 import { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
+import { ClientGoneError } from './suspend/client.js';
 import { responseOf } from './suspend/http.js';
 import { SuspendableGuard, type SuspendableRequestContext } from './suspend/suspendable.guard.js';
+import { type Suspension, SuspensionTimeoutError } from './suspend/suspension.js';
 import { policyHeader, writeHeaders } from './transport/headers.js';
 
 /** On the execution context of a request that was counted, so that a guard that is bound twice counts once. */
@@ -31,6 +36,7 @@ export class RateLimitGuard extends SuspendableGuard {
   private waiting = 0;
   /** Reservations to be given back. */
   private readonly leaving: Leaving[] = [];
+  private readonly refusals = new RefusalLog((line) => logger.log(line));
 
   constructor(
     private readonly plans: Plans,
@@ -53,6 +59,7 @@ export class RateLimitGuard extends SuspendableGuard {
     // Until all who waited have heard of it.
     await new Promise(setImmediate);
     await this.giveAllBack();
+    this.refusals.close();
   }
 
   protected override filter(context: SuspendableRequestContext): void | Promise<void> {
@@ -65,14 +72,20 @@ export class RateLimitGuard extends SuspendableGuard {
   }
 
   private takeAll(context: SuspendableRequestContext, plan: Plan, all: readonly PlannedTake[]): void | Promise<void> {
-    for (const take of all) if (take.use.dryRun) this.tryOut(take);
+    for (const take of all) if (take.use.dryRun) this.tryOut(context, take);
     const takes = mergeTakes(all.filter(({ use }) => !use.dryRun));
     return takes.length > 0 ? this.take(context, plan, takes) : undefined;
   }
 
   /** A policy on trial takes from its own bucket, and whatever comes of it is nobody's answer. */
-  private tryOut(take: PlannedTake): void {
-    Promise.resolve(this.store.run({ verb: 'take', takes: [{ ...take, maxWait: 0 }] })).catch(() => {});
+  private tryOut(context: SuspendableRequestContext, take: PlannedTake): void {
+    const takes = [{ ...take, maxWait: 0 }];
+    Promise.resolve(this.store.run({ verb: 'take', takes }))
+      .then((answer) => {
+        tellDecision(answer, takes, context.getType(), true);
+        if (!answer.allowed) this.refusals.note(answer.policy, true);
+      })
+      .catch(() => {});
   }
 
   private take(context: SuspendableRequestContext, plan: Plan, wanted: readonly PlannedTake[]): void | Promise<void> {
@@ -91,7 +104,7 @@ export class RateLimitGuard extends SuspendableGuard {
       },
       (error) => {
         this.waiting -= place;
-        this.failWith(context, error);
+        this.failWith(context, takes, error);
       },
     );
   }
@@ -103,14 +116,20 @@ export class RateLimitGuard extends SuspendableGuard {
     takes: readonly PlannedTake[],
     answer: StoreAnswer,
   ): void {
+    tellDecision(answer, takes, context.getType());
     if (context.getType() === 'http') this.writeHeaders(context, plan, takes, answer);
-    if (!answer.allowed) throw this.refuse(context, takes, answer);
+    if (!answer.allowed) {
+      this.refusals.note(answer.policy);
+      throw this.refuse(context, takes, answer);
+    }
     if (answer.delay > 0) this.waitInLine(context, plan, takes, answer);
     else if (plan.settles) settleLater(context, takes, this.store, answer.source);
   }
 
-  private failWith(context: SuspendableRequestContext, error: unknown): never {
+  private failWith(context: SuspendableRequestContext, takes: readonly PlannedTake[], error: unknown): never {
     if (!(error instanceof RateLimitStoreError)) throw error;
+    const [{ policy }] = takes;
+    if (failures.hasSubscribers) failures.publish({ policy: policy.name, transport: context.getType(), error });
     if (context.getType() === 'http') this.setHeader(context, 'Retry-After', '1');
     throw new RateLimitUnavailableException(error);
   }
@@ -124,8 +143,10 @@ export class RateLimitGuard extends SuspendableGuard {
   ): void {
     const suspension = context.suspend({ timeout: answer.delay + GRACE });
     this.waiting++;
+    const tellEnd = tellWait(answer, takes, context.getType(), () => this.store.clock.now());
     suspension.onSettled(() => {
       this.waiting--;
+      tellEnd(endOf(suspension));
     });
     this.store.clock.sleep(answer.delay, suspension.signal).then(
       () => {
@@ -171,6 +192,15 @@ export class RateLimitGuard extends SuspendableGuard {
     if (typeof message === 'object') return refusal(decision, message);
     return refusal(decision, { statusCode: 429, message: message ?? DEFAULT_MESSAGE });
   }
+}
+
+const logger = new Logger('RateLimit');
+
+/** How a wait came to its end. */
+function endOf({ failure }: Suspension): WaitEnd {
+  if (!failure) return 'passed';
+  if (failure.error instanceof ClientGoneError) return 'left';
+  return failure.error instanceof SuspensionTimeoutError ? 'late' : 'closed';
 }
 
 /** A reservation that nobody will act on. */

@@ -30,7 +30,7 @@ export interface Sleeper {
 }
 
 /** Milliseconds since the process started, with fractions. Goes on evenly when the machine's clock is set. */
-const steady = (): number => performance.now();
+export const steady = (): number => performance.now();
 
 /** The same in whole milliseconds. For deadlines. */
 export const steadyNow = (): number => Math.floor(steady());

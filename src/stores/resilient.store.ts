@@ -1,8 +1,9 @@
 import { openRow, toAnswer } from '../core/answer.js';
-import { type Clock, every, steadyNow, systemClock } from '../core/clock.js';
+import { type Clock, every, steady, steadyNow, systemClock } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { dividePolicy, type Policy } from '../core/policy.js';
 import type { StoreRequest, Take } from '../core/request.js';
+import { healthChanges, storeCalls } from '../observe/channels.js';
 import { Breaker, PROBE_AFTER } from './breaker.js';
 import { Deadlines } from './deadlines.js';
 import { MemoryStore } from './memory/memory.store.js';
@@ -59,8 +60,10 @@ export class ResilientStore extends RateLimitStore {
       const down = new RateLimitStoreError(`The store is down: ${this.lastError?.message}`);
       return new Promise((resolve) => resolve(this.withoutStore(request, down)));
     }
+    const tell = this.watch(request);
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => {
+        tell?.(error);
         this.note(error, request);
         try {
           resolve(this.withoutStore(request, error));
@@ -74,6 +77,7 @@ export class ResilientStore extends RateLimitStore {
       this.ask(request).then(
         (answer) => {
           if (inTime()) {
+            tell?.();
             this.answered(request.verb !== 'estimate' && answer.taken > 0);
             resolve(answer);
           } else if (request.verb === 'take' && answer.delay > 0) {
@@ -103,6 +107,22 @@ export class ResilientStore extends RateLimitStore {
     await this.store.close();
   }
 
+  /** Begins to measure a call, if anybody listens; returns the way to tell its end. */
+  private watch({ verb }: StoreRequest): ((error?: unknown) => void) | undefined {
+    if (!storeCalls.hasSubscribers) return undefined;
+    const began = steady();
+    const store = this.store.constructor.name;
+    return (error) => {
+      const failure = error instanceof Error ? error : undefined;
+      storeCalls.publish({ verb, store, duration: steady() - began, error: failure });
+    };
+  }
+
+  private tellHealth(health: StoreHealth): void {
+    this.options.onHealth?.(health);
+    if (healthChanges.hasSubscribers) healthChanges.publish(health);
+  }
+
   private async ask(request: StoreRequest): Promise<StoreAnswer> {
     return this.store.run(request);
   }
@@ -126,7 +146,7 @@ export class ResilientStore extends RateLimitStore {
     this.stopProbing = every(PROBE_AFTER / 2, () => {
       if (!this.unwritable) Promise.resolve(this.run(probe)).catch(() => {});
     });
-    this.options.onHealth?.(this.health());
+    this.tellHealth(this.health());
   }
 
   private answered(wrote: boolean): void {
@@ -136,7 +156,7 @@ export class ResilientStore extends RateLimitStore {
     this.stopProbing();
     this.local?.close();
     this.local = undefined;
-    this.options.onHealth?.({ status: 'up' });
+    this.tellHealth({ status: 'up' });
   }
 
   /** What the failure mode says. With several policies the strictest of theirs counts. */
