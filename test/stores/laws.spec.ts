@@ -50,7 +50,7 @@ describe.each([memory, redis])('the laws of every limit, in the $name', (kind) =
     ] as const)('%s', (_, some, aborts) =>
       law(
         kind.runs,
-        0.25,
+        0.15,
         fc.tuple(
           some,
           script(
@@ -97,7 +97,7 @@ describe.each([memory, redis])('the laws of every limit, in the $name', (kind) =
   it('2. a refused request passes at retryAfter, and not one millisecond before', () =>
     law(
       kind.runs,
-      0.4,
+      0.2,
       fc.tuple(
         policies,
         fc.option(fc.integer({ min: 1, max: 50 }), { nil: undefined }),
@@ -161,7 +161,7 @@ describe.each([memory, redis])('the laws of every limit, in the $name', (kind) =
   it('4. after resetAfter a bucket is as good as new, and not before', () =>
     law(
       kind.runs / 3,
-      0.7,
+      0.4,
       fc.tuple(
         policies,
         script(
@@ -247,7 +247,7 @@ describe.each([memory, redis])('the laws of every limit, in the $name', (kind) =
     it('and none locks a key for longer than it takes to fill, and then what is asked for', () =>
       law(
         kind.runs,
-        0.5,
+        0.4,
         fc.tuple(policies, steps, fc.integer({ min: 1, max: 50 })),
         async ([options, steps, back], held) => {
           const bucket = subject(kind, options);
@@ -272,7 +272,7 @@ describe.each([memory, redis])('the laws of every limit, in the $name', (kind) =
   it('8. a window above 128 refuses at most one slot longer than the exact one, and its state stays bounded', () =>
     law(
       Math.ceil(kind.runs / 10),
-      0.6,
+      0.5,
       fc.tuple(
         largeWindowLimits,
         script(fc.record({ pause: fc.integer({ min: 0, max: 25 }), n: fc.integer({ min: 1, max: 20 }) }), 80, 200),
@@ -304,7 +304,7 @@ describe.each([memory, redis])('the laws of every limit, in the $name', (kind) =
   it('nobody overtakes who waits in line, if nobody gives up', () =>
     law(
       kind.runs,
-      0.5,
+      0.3,
       fc.tuple(
         policies,
         script(fc.record({ pause: pauses, n: fractions, maxWait: fc.constantFrom(0, 15, Infinity, Infinity) })),
