@@ -29,11 +29,14 @@ export interface Sleeper {
   readonly wake: () => void;
 }
 
-/** Milliseconds since the process started, with fractions. Goes on evenly when the machine's clock is set. */
-export const steady = (): number => performance.now();
+/**
+ * Whole milliseconds that go on evenly when the machine's clock is set. They turn when those of `Date.now` do, so that
+ * who waits until a millisecond of the one wakes in that of the other. For sleeping and deadlines.
+ */
+export const steadyNow = (): number => Math.floor(performance.timeOrigin + performance.now());
 
-/** The same in whole milliseconds. For deadlines. */
-export const steadyNow = (): number => Math.floor(steady());
+/** Milliseconds since the process started, with fractions. For telling how long something took. */
+export const steady = (): number => performance.now();
 
 /**
  * All who sleep in this process, in the order of their waking, behind one timer. One timer each would wake them in the
@@ -68,14 +71,12 @@ class SleepLine {
     clearTimeout(this.timer);
     this.timerDue = due;
     this.timer =
-      due === Infinity
-        ? undefined
-        : setTimeout(this.ring, Math.min(Math.max(Math.ceil(due - steady()), 1), LONGEST_TIMER));
+      due === Infinity ? undefined : setTimeout(this.ring, Math.min(Math.max(due - steadyNow(), 1), LONGEST_TIMER));
   }
 
   private readonly ring = (): void => {
     this.timerDue = Infinity;
-    const now = steady();
+    const now = steadyNow();
     let count = 0;
     while (count < this.sleepers.length && this.sleepers[count].due <= now) count++;
     for (const sleeper of this.sleepers.splice(0, count)) sleeper.wake();
@@ -113,5 +114,5 @@ const line = new SleepLine();
 export const systemClock: Clock = {
   now: () => Date.now(),
   // Never shorter than asked for, and no longer because the clock was set meanwhile.
-  sleep: (ms, signal) => (ms > 0 ? sleepIn(line, steady() + ms, signal) : Promise.resolve()),
+  sleep: (ms, signal) => (ms > 0 ? sleepIn(line, steadyNow() + ms, signal) : Promise.resolve()),
 };
