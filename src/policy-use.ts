@@ -8,6 +8,7 @@ import type { Take } from './core/request.js';
 import { AMOUNT_PER_TOKEN, toAmount } from './core/tokens.js';
 import { boundKey } from './key.js';
 import type { FailureMode, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
+import { NO_CLIENT } from './transport/client-key.js';
 
 /** Tells the instance of an injectable class. */
 export type Instances = <T>(type: Type<Resolver<T>>) => Resolver<T>;
@@ -146,18 +147,26 @@ export function takeOf(use: PolicyUse, context: ExecutionContext): MaybePromise<
   // The client sees nothing of a policy on trial, nor of what is wrong with it.
   try {
     const take = takeUnlessSkipped(use, context);
-    return isPromise(take) ? take.catch((error) => warnOnce(use, error)) : take;
+    return isPromise(take) ? take.catch((error) => warnOnce(use, onTrial(use.policy, error))) : take;
   } catch (error) {
-    return warnOnce(use, error);
+    return warnOnce(use, onTrial(use.policy, error));
   }
 }
 
 const logger = new Logger('RateLimit');
 const warned = new WeakSet<PolicyUse>();
 
-function warnOnce(use: PolicyUse, error: unknown): undefined {
-  if (!warned.has(use)) logger.warn(`Policy ${use.policy.name}, which is on trial, could not be asked: ${error}`);
+function warnOnce(use: PolicyUse, warning: string): undefined {
+  if (!warned.has(use)) logger.warn(warning);
   warned.add(use);
+}
+
+function onTrial({ name }: Policy, error: unknown): string {
+  return `Policy ${name}, which is on trial, could not be asked: ${error}`;
+}
+
+function withoutClient({ name }: Policy): string {
+  return `Policy ${name} does not apply to requests whose client has no address: give it a \`key\``;
 }
 
 function takeUnlessSkipped(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
@@ -171,8 +180,10 @@ function takeUnlessFree(use: PolicyUse, context: ExecutionContext): MaybePromise
   );
 }
 
-export function plannedTake(use: PolicyUse, key: unknown, amount: number): PlannedTake {
+/** `undefined` where nothing tells whose bucket it would be: the policy does not apply there. */
+export function plannedTake(use: PolicyUse, key: unknown, amount: number): PlannedTake | undefined {
   const { policy, maxWait, onStoreError } = use;
+  if (key === NO_CLIENT) return warnOnce(use, withoutClient(policy));
   return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError, use };
 }
 

@@ -14,15 +14,23 @@ export class RateLimitExceededException extends HttpException {
   }
 }
 
-/**
- * A refusal without a stack trace: where it was thrown is known, and the trace would be most of what a refusal costs
- * a flooded server.
- */
+/** The text of what is thrown where the store cannot answer. */
+export const UNAVAILABLE = 'Rate limiting is temporarily unavailable';
+
+/** A refusal without a stack trace. */
 export function refusal(decision: Decision, body?: string | object): RateLimitExceededException {
+  return untraced(() => new RateLimitExceededException(decision, body));
+}
+
+/**
+ * An error without a stack trace: where a refusal was thrown is known, and the trace would be most of what it costs a
+ * flooded server.
+ */
+export function untraced<T extends Error>(make: () => T): T {
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
   try {
-    return new RateLimitExceededException(decision, body);
+    return make();
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
   }
@@ -30,7 +38,7 @@ export function refusal(decision: Decision, body?: string | object): RateLimitEx
 
 /** The store cannot answer, and the policy's failure mode is `'closed'`: status 503. */
 export class RateLimitUnavailableException extends ServiceUnavailableException {
-  constructor(cause: Error) {
-    super('Rate limiting is temporarily unavailable', { cause });
+  constructor(cause: Error, body: string | object = UNAVAILABLE) {
+    super(body, { cause });
   }
 }

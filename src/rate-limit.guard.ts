@@ -1,7 +1,7 @@
 import { type ExecutionContext, Inject, Injectable, Logger, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { Decision, StoreAnswer } from './core/decision.js';
-import { chain, isPromise } from './core/maybe-promise.js';
+import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { mergeTakes, type Take } from './core/request.js';
 import type { ParsedModuleOptions } from './module-options.js';
 import { failures, type WaitEnd } from './observe/channels.js';
@@ -10,14 +10,13 @@ import { RefusalLog } from './observe/refusal-log.js';
 import type { Plan } from './plan.js';
 import { PARSED_OPTIONS, Plans } from './plans.js';
 import { type PlannedTake, plannedTake } from './policy-use.js';
-import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from './rate-limit.exception.js';
 import { settleLater } from './settle.js';
 import { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
 import { ClientGoneError } from './suspend/client.js';
-import { responseOf } from './suspend/http.js';
 import { SuspendableGuard, type SuspendableRequestContext } from './suspend/suspendable.guard.js';
 import { type Suspension, SuspensionTimeoutError } from './suspend/suspension.js';
-import { policyHeader, writeHeaders } from './transport/headers.js';
+import { policyHeader } from './transport/headers.js';
+import { transportOf } from './transport/transports.js';
 
 /** On the execution context of a request that was counted, so that a guard that is bound twice counts once. */
 const COUNTED = Symbol('nest-rate-limit:counted');
@@ -67,8 +66,13 @@ export class RateLimitGuard extends SuspendableGuard {
     const { single } = plan;
     if (!single) return chain(plan.takes(context), (takes) => this.takeAll(context, plan, takes));
     const key = single.key(context);
-    if (isPromise(key)) return key.then((told) => this.take(context, plan, [plannedTake(single, told, single.amount)]));
-    return this.take(context, plan, [plannedTake(single, key, single.amount)]);
+    if (isPromise(key))
+      return key.then((told) => this.takeOne(context, plan, plannedTake(single, told, single.amount)));
+    return this.takeOne(context, plan, plannedTake(single, key, single.amount));
+  }
+
+  private takeOne(context: SuspendableRequestContext, plan: Plan, take: PlannedTake | undefined): void | Promise<void> {
+    return take && this.take(context, plan, [take]);
   }
 
   private takeAll(context: SuspendableRequestContext, plan: Plan, all: readonly PlannedTake[]): void | Promise<void> {
@@ -100,11 +104,11 @@ export class RateLimitGuard extends SuspendableGuard {
     return answer.then(
       (late) => {
         this.waiting -= place;
-        this.follow(context, plan, takes, late);
+        return this.follow(context, plan, takes, late);
       },
       (error) => {
         this.waiting -= place;
-        this.failWith(context, takes, error);
+        return this.failWith(context, takes, error);
       },
     );
   }
@@ -115,23 +119,29 @@ export class RateLimitGuard extends SuspendableGuard {
     plan: Plan,
     takes: readonly PlannedTake[],
     answer: StoreAnswer,
-  ): void {
+  ): void | Promise<void> {
     tellDecision(answer, takes, context.getType());
-    if (context.getType() === 'http') this.writeHeaders(context, plan, takes, answer);
+    const transport = transportOf(context);
+    transport.writeHeaders?.(
+      context,
+      answer,
+      this.options.headers,
+      plan.policyHeader ?? policyHeader(takes.map(({ policy }) => policy)),
+      this.adapterHost.httpAdapter,
+    );
     if (!answer.allowed) {
       this.refusals.note(answer.policy);
-      throw this.refuse(context, takes, answer);
+      return fail(transport.refusal(answer, messageOf(context, takes, answer)));
     }
     if (answer.delay > 0) this.waitInLine(context, plan, takes, answer);
     else if (plan.settles) settleLater(context, takes, this.store, answer.source);
   }
 
-  private failWith(context: SuspendableRequestContext, takes: readonly PlannedTake[], error: unknown): never {
+  private failWith(context: SuspendableRequestContext, takes: readonly PlannedTake[], error: unknown): Promise<never> {
     if (!(error instanceof RateLimitStoreError)) throw error;
     const [{ policy }] = takes;
     if (failures.hasSubscribers) failures.publish({ policy: policy.name, transport: context.getType(), error });
-    if (context.getType() === 'http') this.setHeader(context, 'Retry-After', '1');
-    throw new RateLimitUnavailableException(error);
+    return fail(transportOf(context).unavailable(context, error, this.adapterHost.httpAdapter));
   }
 
   /** The place in line is taken; until it comes up, the request stands still. */
@@ -169,29 +179,6 @@ export class RateLimitGuard extends SuspendableGuard {
       this.store.run({ verb: 'cancel', takes, actAt, source });
     await Promise.allSettled(all.map(cancel));
   }
-
-  private writeHeaders(
-    context: SuspendableRequestContext,
-    plan: Plan,
-    takes: readonly PlannedTake[],
-    decision: Decision,
-  ): void {
-    const response = responseOf<unknown>(context);
-    const policies = plan.policyHeader ?? policyHeader(takes.map(({ policy }) => policy));
-    writeHeaders(decision, this.options.headers, policies, this.adapterHost.httpAdapter, response);
-  }
-
-  private setHeader(context: SuspendableRequestContext, name: string, value: string): void {
-    this.adapterHost.httpAdapter.setHeader(responseOf<unknown>(context), name, value);
-  }
-
-  private refuse(context: SuspendableRequestContext, takes: readonly PlannedTake[], decision: Decision): Error {
-    const refusing = takes.find(({ policy }) => policy.labels.includes(decision.policy));
-    const given = refusing?.use.message;
-    const message = typeof given === 'function' ? given(context, decision) : given;
-    if (typeof message === 'object') return refusal(decision, message);
-    return refusal(decision, { statusCode: 429, message: message ?? DEFAULT_MESSAGE });
-  }
 }
 
 const logger = new Logger('RateLimit');
@@ -201,6 +188,24 @@ function endOf({ failure }: Suspension): WaitEnd {
   if (!failure) return 'passed';
   if (failure.error instanceof ClientGoneError) return 'left';
   return failure.error instanceof SuspensionTimeoutError ? 'late' : 'closed';
+}
+
+/** Throws an error, which may have to be made first. */
+function fail(error: MaybePromise<Error>): Promise<never> {
+  if (!isPromise(error)) throw error;
+  return error.then((made) => {
+    throw made;
+  });
+}
+
+/** What the refusing policy has to say, if anything. */
+function messageOf(
+  context: SuspendableRequestContext,
+  takes: readonly PlannedTake[],
+  decision: Decision,
+): string | object | undefined {
+  const given = takes.find(({ policy }) => policy.labels.includes(decision.policy))?.use.message;
+  return typeof given === 'function' ? given(context, decision) : given;
 }
 
 /** A reservation that nobody will act on. */

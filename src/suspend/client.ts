@@ -1,4 +1,5 @@
 import { type ExecutionContext, HttpException } from '@nestjs/common';
+import { graphqlResponseOf, graphqlSocketOf } from './graphql.js';
 import { responseOf } from './http.js';
 
 /** The client closed its connection before it was answered. Status 499, which nobody will read. */
@@ -15,50 +16,70 @@ interface Closing {
   readonly destroyed?: boolean;
   readonly writableFinished?: boolean;
   readonly disconnected?: boolean;
+  readonly readyState?: unknown;
   /** Of a response: its connection; none while it waits for the answers to earlier requests on the same one. */
   readonly socket?: Closing | null;
   readonly req?: { readonly socket?: Closing | null };
 }
 
-type Loose = Record<string, unknown> | null | undefined;
-
-/** The response (HTTP, GraphQL) or socket (WebSocket) by which the client hears; `undefined` where there is none. */
+/** The response by which the client hears; `undefined` where there is none. */
 export function connectionOf(context: ExecutionContext): Closing | undefined {
   const type: string = context.getType();
-  let found: Loose;
-  if (type === 'http') found = responseOf<Loose>(context);
-  else if (type === 'ws') found = context.switchToWs().getClient<Loose>();
-  else if (type === 'graphql') {
-    const shared = context.getArgByIndex<Loose>(2);
-    found = (shared?.res ?? shared?.reply ?? (shared?.req as Loose)?.res) as Loose;
-  }
-  const raw = (found?.raw ?? found) as Closing | null | undefined;
+  if (type === 'http') return closing(responseOf(context));
+  return type === 'graphql' ? closing(graphqlResponseOf(context)) : undefined;
+}
+
+/** The socket by which a client sends messages, which outlives each of them. */
+function socketOf(context: ExecutionContext): Closing | undefined {
+  const type: string = context.getType();
+  if (type === 'ws') return closing(context.switchToWs().getClient());
+  if (type === 'graphql') return closing(graphqlSocketOf(context));
+  return type === 'rpc' ? closing(tcpSocketOf(context)) : undefined;
+}
+
+/** The socket of a message over TCP; other transports have none. */
+export function tcpSocketOf(context: ExecutionContext): { readonly remoteAddress?: unknown } | undefined {
+  const shared = context.switchToRpc().getContext<{ getSocketRef?: unknown } | null | undefined>();
+  if (typeof shared?.getSocketRef !== 'function') return undefined;
+  return (shared.getSocketRef() as { socket?: { remoteAddress?: unknown } } | undefined)?.socket;
+}
+
+function closing(found: unknown): Closing | undefined {
+  const raw = ((found as { raw?: unknown } | null | undefined)?.raw ?? found) as Closing | null | undefined;
   return typeof raw?.once === 'function' ? raw : undefined;
 }
 
 /** Whether the client has gone. */
 export function isGone(context: ExecutionContext): boolean {
   const connection = connectionOf(context);
-  if (!connection) return false;
-  if (connection.disconnected === true) return true;
+  if (!connection) return isClosed(socketOf(context));
   if (connection.writableFinished === true) return false;
   return connection.destroyed === true || queuedOn(connection)?.destroyed === true;
 }
 
+/** Sockets of socket.io are disconnected, those of `ws` are in state 2 or 3, and others are destroyed. */
+function isClosed(socket: Closing | undefined): boolean {
+  if (!socket) return false;
+  const { destroyed, disconnected, readyState } = socket;
+  return destroyed === true || disconnected === true || (typeof readyState === 'number' && readyState > 1);
+}
+
 /** Calls `listener` when the client goes, or at once if it has; returns the way to stop. */
 export function whenGone(context: ExecutionContext, listener: () => void): () => void {
-  const connection = connectionOf(context);
-  if (!connection) return () => {};
   if (isGone(context)) {
     listener();
     return () => {};
   }
-  // Responses and sockets of `ws` close, those of socket.io disconnect.
-  for (const event of ['close', 'disconnect']) connection.once(event, listener);
+  const connection = connectionOf(context);
+  if (!connection) {
+    const socket = socketOf(context);
+    return socket ? whenClosed(socket, listener) : () => {};
+  }
+  connection.once('close', listener);
   const socket = queuedOn(connection);
   const stop = socket && whenClosed(socket, listener);
   return () => {
-    for (const event of ['close', 'disconnect']) connection.removeListener(event, listener);
+    connection.removeListener('close', listener);
     stop?.();
   };
 }
@@ -69,17 +90,19 @@ function queuedOn({ socket, req }: Closing): Closing | undefined {
 }
 
 /** Who waits for a connection to close: one listener for all, however many requests a client sends down it. */
-const closing = new WeakMap<Closing, Set<() => void>>();
+const listening = new WeakMap<Closing, Set<() => void>>();
 
 function whenClosed(socket: Closing, listener: () => void): () => void {
-  let listeners = closing.get(socket);
+  let listeners = listening.get(socket);
   if (!listeners) {
     const all = new Set<() => void>();
     listeners = all;
-    closing.set(socket, all);
-    socket.once('close', () => {
+    listening.set(socket, all);
+    const tell = () => {
       for (const each of [...all]) each();
-    });
+    };
+    // All sockets close but those of socket.io, which disconnect.
+    for (const event of ['close', 'disconnect']) socket.once(event, tell);
   }
   listeners.add(listener);
   return () => listeners.delete(listener);

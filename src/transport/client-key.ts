@@ -1,8 +1,10 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { requestOf } from '../suspend/http.js';
+import { ClientGoneError, isGone } from '../suspend/client.js';
 import { addressKey } from './address.js';
+import { transportOf } from './transports.js';
 
-type Loose = { readonly [name: string]: unknown } | null | undefined;
+/** Stands for a key where there is none: outside of HTTP a request may come from nowhere. */
+export const NO_CLIENT = Symbol('no client');
 
 /** Addresses seen lately, as they came, and their keys. A bound, because strangers choose them. */
 const known = new Map<string, string>();
@@ -11,12 +13,12 @@ const MOST_KNOWN = 10_000;
 const LONGEST_KNOWN = 64;
 
 /**
- * The default key: the client's address, whatever the transport. Over HTTP that is `request.ip`, so it is the
- * framework that decides which proxy is trusted. `undefined` where there is no address.
+ * The default key: the client's address, whatever the transport. Where there is none, `undefined` over HTTP, which is
+ * an error, and `NO_CLIENT` elsewhere.
  */
-export function clientKey(context: ExecutionContext): string | undefined {
+export function clientKey(context: ExecutionContext): string | symbol | undefined {
   const address = addressOf(context);
-  if (address === undefined) return undefined;
+  if (address === undefined) return withoutAddress(context);
   if (address.length > LONGEST_KNOWN) return addressKey(address);
   let key = known.get(address);
   if (key === undefined) {
@@ -27,29 +29,14 @@ export function clientKey(context: ExecutionContext): string | undefined {
   return key;
 }
 
+/** The client's address, as its transport tells it; `undefined` where there is none. */
 function addressOf(context: ExecutionContext): string | undefined {
-  switch (context.getType<string>()) {
-    case 'http':
-      return ofRequest(requestOf<Loose>(context));
-    case 'graphql': {
-      const shared = context.getArgByIndex<Loose>(2);
-      return ofRequest((shared?.req ?? shared?.request) as Loose);
-    }
-    case 'ws': {
-      const client = context.switchToWs().getClient<Loose>();
-      return text((client?.handshake as Loose)?.address) ?? text((client?._socket as Loose)?.remoteAddress);
-    }
-    default: {
-      const shared = context.switchToRpc().getContext<{ getSocketRef?(): { socket?: Loose } } | undefined>();
-      return text(shared?.getSocketRef?.().socket?.remoteAddress);
-    }
-  }
+  return transportOf(context).address(context);
 }
 
-function ofRequest(request: Loose): string | undefined {
-  return text(request?.ip) ?? text((request?.socket as Loose)?.remoteAddress);
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined;
+function withoutAddress(context: ExecutionContext): symbol | undefined {
+  if (context.getType() === 'http') return undefined;
+  // A closed socket has no address any more, and what it has left behind must not pass for that.
+  if (isGone(context)) throw new ClientGoneError();
+  return NO_CLIENT;
 }

@@ -1,0 +1,21 @@
+import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from '../rate-limit.exception.js';
+import { requestOf, responseOf } from '../suspend/http.js';
+import { retrySeconds, writeHeaders } from './headers.js';
+import { addressOfRequest, RETRY_STORE, type Transport } from './transport.js';
+
+/** Express and Fastify: 429 with headers. */
+export const http: Transport = {
+  address: (context) => addressOfRequest(requestOf(context)),
+
+  writeHeaders(context, decision, sets, policies, adapter) {
+    writeHeaders(decision, sets, policies, adapter, responseOf(context));
+  },
+
+  refusal: (decision, message = DEFAULT_MESSAGE) =>
+    refusal(decision, typeof message === 'object' ? message : { statusCode: 429, message }),
+
+  unavailable(context, cause, adapter) {
+    adapter.setHeader(responseOf(context), 'Retry-After', String(retrySeconds(RETRY_STORE)));
+    return new RateLimitUnavailableException(cause);
+  },
+};

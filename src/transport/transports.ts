@@ -1,0 +1,31 @@
+import type { ExecutionContext } from '@nestjs/common';
+import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from '../rate-limit.exception.js';
+import { graphql } from './graphql.js';
+import { http } from './http.js';
+import { rpc } from './rpc.js';
+import type { Transport } from './transport.js';
+import { ws } from './ws.js';
+
+/** Where requests come from that are unknown here: a library's queues, bots, jobs. */
+const other: Transport = {
+  address: () => undefined,
+  refusal: (decision, message = DEFAULT_MESSAGE) =>
+    refusal(decision, typeof message === 'object' ? message : { statusCode: 429, message }),
+  unavailable: (_context, cause) => new RateLimitUnavailableException(cause),
+};
+
+/** The transport of a request, by what Nest calls its context. */
+export function transportOf(context: ExecutionContext): Transport {
+  switch (context.getType<string>()) {
+    case 'http':
+      return http;
+    case 'graphql':
+      return graphql;
+    case 'ws':
+      return ws;
+    case 'rpc':
+      return rpc;
+    default:
+      return other;
+  }
+}
