@@ -23,6 +23,12 @@ const layers = [
     rule: 'observe/ imports only core/, observe/ and node: modules',
   },
   {
+    folder: 'opentelemetry/',
+    to: /^(opentelemetry\/|observe\/channels\.ts$)/,
+    from: /^(node:|@nestjs\/common$|@opentelemetry\/api$)/,
+    rule: 'opentelemetry/ imports only observe/channels, @nestjs/common and @opentelemetry/api',
+  },
+  {
     folder: 'suspend/',
     to: /^(suspend\/|core\/(clock|duration|option-error|maybe-promise)\.ts$)/,
     from: /./,
@@ -114,6 +120,15 @@ function checkImport(file, { name, line, target, type, late }) {
   }
   if (/^ioredis(\/|$)/.test(name) && !(file.startsWith('stores/redis/') && (type || late))) {
     report(file, line, 'ioredis is imported in stores/redis/ only, as a type or when it is needed', name);
+  }
+  if (/^@opentelemetry\//.test(name) && !file.startsWith('opentelemetry/')) {
+    report(file, line, 'OpenTelemetry is imported in opentelemetry/ only, which who lacks it does not load', name);
+  }
+  if (target?.startsWith('opentelemetry/') && !file.startsWith('opentelemetry/')) {
+    report(file, line, 'nothing else imports opentelemetry/', name);
+  }
+  if (/^@nestjs\/(swagger|terminus)/.test(name)) {
+    report(file, line, 'nobody needs @nestjs/swagger or @nestjs/terminus who does not use them', name);
   }
 }
 

@@ -73,19 +73,33 @@ export interface PlanContext {
 type Single = Exclude<RateLimitInput, readonly unknown[]>;
 type Handler = ReturnType<ExecutionContext['getHandler']>;
 
-/** Compiles the decorators of a handler, and of its class, to a plan; `undefined` if it is not limited. */
-export function compilePlan(type: Type, handler: Handler, context: PlanContext): Plan | undefined {
+/** What limits a handler, and whose decorators say so. */
+export interface Applied {
+  readonly inputs: readonly Single[];
+  readonly from: 'handler' | 'class' | 'default';
+}
+
+/** The handler's own decorators, else those of its class, else the module's default. */
+export function appliedTo(type: Type, handler: Handler, whole: RateLimitOptions | undefined): Applied | undefined {
   if (Reflect.getMetadata(SKIP, handler)) return undefined;
   const own = inputsOf(handler);
-  const property = propertyOf(type, handler);
-  const place = `${type.name}.${property}`;
-  const handlerName = `${context.nameOf(type)}.${property}`;
-  if (own.length > 0) return makePlan(own, place, handlerName, handlerName, context);
+  if (own.length > 0) return { inputs: own, from: 'handler' };
   if (isSkipped(type)) return undefined;
   const shared = inputsOf(type);
-  if (shared.length > 0) return makePlan(shared, type.name, context.nameOf(type), handlerName, context);
-  if (!context.default) return undefined;
-  return makePlan([context.default], 'forRoot({ default })', 'default', handlerName, context);
+  if (shared.length > 0) return { inputs: shared, from: 'class' };
+  return whole && { inputs: [whole], from: 'default' };
+}
+
+/** Compiles the decorators of a handler, and of its class, to a plan; `undefined` if it is not limited. */
+export function compilePlan(type: Type, handler: Handler, context: PlanContext): Plan | undefined {
+  const applied = appliedTo(type, handler, context.default);
+  if (!applied) return undefined;
+  const { inputs, from } = applied;
+  const property = propertyOf(type, handler);
+  const handlerName = `${context.nameOf(type)}.${property}`;
+  if (from === 'handler') return makePlan(inputs, `${type.name}.${property}`, handlerName, handlerName, context);
+  if (from === 'class') return makePlan(inputs, type.name, context.nameOf(type), handlerName, context);
+  return makePlan(inputs, 'forRoot({ default })', 'default', handlerName, context);
 }
 
 /** What the class calls the handler; the function has another name where another decorator wrapped it. */

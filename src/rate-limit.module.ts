@@ -23,6 +23,7 @@ import { RateLimitStore, type StoreHealth } from './stores/rate-limit.store.js';
 import { isClient, unsuitableSettings } from './stores/redis/client.js';
 import { RedisStore } from './stores/redis/redis.store.js';
 import { ResilientStore } from './stores/resilient.store.js';
+import { Documentation } from './swagger/documentation.js';
 import { NoFilter, ProblemFilter } from './transport/problem.filter.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
@@ -37,6 +38,7 @@ const PROVIDERS: Provider[] = [
   Plans,
   BucketService,
   RateLimitGuard,
+  Documentation,
   {
     provide: PARSED_OPTIONS,
     inject: [MODULE_OPTIONS_TOKEN, ResolverInstances],

@@ -9,17 +9,15 @@ import {
   RateLimit,
   RateLimitModule,
   type RateLimitModuleOptions,
-  RateLimitStore,
   RateLimitStoreError,
   type StoreMessage,
-  type StoreRequest,
-  systemClock,
   type WaitMessage,
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
 import * as channels from '../../src/observe/channels.js';
 import { createApp } from '../support/create-app.js';
+import { FarStore } from '../support/far-store.js';
 import { statuses, until } from '../support/requests.js';
 
 const ONE = { capacity: 1, refill: 1 } as const;
@@ -49,22 +47,6 @@ class Resource {
 
   @Get('free')
   free() {}
-}
-
-/** A store somewhere else, that can be away. */
-class FarStore extends RateLimitStore {
-  private readonly inner = new MemoryStore();
-  readonly clock = systemClock;
-  away = false;
-
-  override async run(asked: StoreRequest) {
-    if (this.away) throw new RateLimitStoreError('away');
-    return this.inner.run(asked);
-  }
-
-  override subscribe() {
-    return () => {};
-  }
 }
 
 /** What the channels say from now on. */

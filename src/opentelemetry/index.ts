@@ -1,0 +1,2 @@
+export { RateLimitMetricsModule } from './metrics.module.js';
+export { recordRateLimits } from './record.js';

@@ -1,0 +1,64 @@
+import { Inject, Injectable, type Type } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner } from '@nestjs/core';
+import type { ParsedModuleOptions } from '../module-options.js';
+import { type Applied, appliedTo } from '../plan.js';
+import { PARSED_OPTIONS } from '../plans.js';
+import type { RateLimitOptions } from '../rate-limit.options.js';
+import { type ApiRateLimitOptions, DOCUMENTED } from './api-rate-limit.js';
+import { documentClass, documentHandler, isDocumented } from './metadata.js';
+import { responseOf } from './response.js';
+
+const STATUS = 429;
+
+/**
+ * Documents the refusals of all limited handlers of controllers, for `@nestjs/swagger`, where the user has not. It is
+ * done when the application is made: only then all decorators and options are known, and documents are made later.
+ */
+@Injectable()
+export class Documentation {
+  constructor(
+    discovery: DiscoveryService,
+    private readonly scanner: MetadataScanner,
+    @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
+  ) {
+    const types = new Set(discovery.getControllers().map(({ metatype }) => metatype));
+    for (const type of types) if (type?.prototype) this.documentAll(type as Type);
+  }
+
+  private documentAll(type: Type): void {
+    if (isDocumented(type, STATUS)) return;
+    const names = this.scanner
+      .getAllMethodNames(type.prototype)
+      .filter((name) => Reflect.hasMetadata('path', type.prototype[name]));
+    const responses = names.map((name) => this.responseOf(type, type.prototype[name]));
+    const kinds = new Set(responses.map((response) => JSON.stringify(response)));
+    // Where all are alike the class says it, and nothing is written at functions that other classes may inherit.
+    const common = kinds.size === 1 ? responses[0] : undefined;
+    documentClass(type, STATUS, common);
+    for (const [i, name] of names.entries()) {
+      if (isDocumented(type.prototype[name], STATUS)) continue;
+      documentHandler(type, name, STATUS, common ? undefined : responses[i]);
+    }
+  }
+
+  /** The refusal of a handler; `undefined` if it never refuses, or shall not tell. */
+  private responseOf(type: Type, handler: () => unknown): object | undefined {
+    const asked: ApiRateLimitOptions | false | undefined =
+      Reflect.getMetadata(DOCUMENTED, handler) ?? Reflect.getMetadata(DOCUMENTED, type);
+    const policies = this.policiesOf(appliedTo(type, handler, this.options.default));
+    if (asked === false || (!asked && policies.length === 0)) return undefined;
+    const { headers, problemDetails } = this.options;
+    const messages = policies.map(({ message }) => message);
+    const refusal = { headers: policies.length > 0 ? headers : undefined, problemDetails, messages };
+    return responseOf(refusal, asked ?? {});
+  }
+
+  /** Those that may refuse. Of what a resolver will tell nothing is known yet. */
+  private policiesOf(applied: Applied | undefined): Pick<RateLimitOptions, 'message'>[] {
+    return (applied?.inputs ?? [])
+      .map((input) => (typeof input === 'string' ? this.options.named.get(input) : input))
+      .filter((input) => input !== undefined)
+      .map((input) => (typeof input === 'function' ? {} : input))
+      .filter((input) => !('dryRun' in input && input.dryRun) && !('skip' in input && input.skip === true));
+  }
+}

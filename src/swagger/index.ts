@@ -1,0 +1,1 @@
+export { ApiRateLimit, type ApiRateLimitOptions } from './api-rate-limit.js';

@@ -1,0 +1,165 @@
+import { channel } from 'node:diagnostics_channel';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Controller, Get, type INestApplication } from '@nestjs/common';
+import { metrics } from '@opentelemetry/api';
+import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics';
+import { MemoryStore, RateLimit, RateLimitModule, type RateLimitModuleOptions } from 'nest-rate-limit';
+import { RateLimitMetricsModule } from 'nest-rate-limit/opentelemetry';
+import { FakeClock } from 'nest-rate-limit/testing';
+import request from 'supertest';
+import * as channels from '../../src/observe/channels.js';
+import { createApp } from '../support/create-app.js';
+import { FarStore } from '../support/far-store.js';
+import { statuses, until } from '../support/requests.js';
+
+const ONE = { capacity: 1, refill: 1, unit: 'hour', key: 'somebody@example.com' } as const;
+
+@Controller()
+class Resource {
+  @RateLimit({ ...ONE, name: 'one' })
+  @Get('one')
+  one() {}
+
+  @RateLimit({ ...ONE, name: 'line', maxWait: '3h' })
+  @Get('line')
+  line() {}
+
+  @RateLimit({ ...ONE, name: 'trial', dryRun: true })
+  @Get('trial')
+  trial() {}
+}
+
+class TestReader extends MetricReader {
+  protected async onShutdown() {}
+  protected async onForceFlush() {}
+}
+
+describe('metrics, read back through the SDK', () => {
+  let clock: FakeClock;
+  let reader: TestReader;
+  let provider: MeterProvider;
+  const apps: INestApplication[] = [];
+  beforeEach(() => {
+    clock = new FakeClock();
+    reader = new TestReader();
+    provider = new MeterProvider({ readers: [reader] });
+  });
+  afterEach(async () => {
+    for (const app of apps.splice(0)) await app.close();
+    await provider.shutdown();
+    metrics.disable();
+    expect(Object.values(channels).filter((one) => typeof one === 'object' && one.hasSubscribers)).toEqual([]);
+  });
+
+  const start = async (options: RateLimitModuleOptions = {}) => {
+    const imports = [
+      RateLimitModule.forRoot({ store: new MemoryStore({ clock }), ...options }),
+      RateLimitMetricsModule,
+    ];
+    const app = await createApp('express', { imports, controllers: [Resource] }, () => {
+      // As late as can be: after all imports, before the start.
+      metrics.setGlobalMeterProvider(provider);
+    });
+    apps.push(app);
+    return app;
+  };
+  const read = async (name: string) => {
+    const { resourceMetrics, errors } = await reader.collect();
+    expect(errors).toEqual([]);
+    const found = resourceMetrics.scopeMetrics
+      .flatMap((scope) => scope.metrics)
+      .find(({ descriptor }) => descriptor.name === name);
+    const points = found?.dataPoints ?? [];
+    return points.map(({ value, attributes }) => [
+      typeof value === 'number' ? value : [value.count, value.sum],
+      Object.fromEntries(Object.entries(attributes).map(([key, of]) => [key.replace('rate_limiting.', ''), of])),
+    ]);
+  };
+  const http = { source: 'store', transport: 'http' };
+
+  it('counts an admitted and a refused request once each', async () => {
+    expect(await statuses(await start(), '/one', '/one')).toEqual([200, 429]);
+    expect(await read('rate_limiting.requests')).toEqual([
+      [1, { ...http, policy: 'one', result: 'acquired' }],
+      [1, { ...http, policy: 'one', result: 'limited' }],
+    ]);
+  });
+
+  it('counts one on trial as such', async () => {
+    const app = await start();
+    expect(await statuses(app, '/trial', '/trial')).toEqual([200, 200]);
+    const trial = { ...http, policy: 'trial', dry_run: true };
+    expect(await read('rate_limiting.requests')).toEqual([
+      [1, { ...trial, result: 'acquired' }],
+      [1, { ...trial, result: 'limited' }],
+    ]);
+  });
+
+  it('counts one that waited once, when its wait is over, and one that left the line', async () => {
+    const app = await start();
+    const line = { ...http, policy: 'line' };
+    await statuses(app, '/line');
+    const waiting = statuses(app, '/line');
+    await until(async () => (await read('rate_limiting.queued_requests'))[0]?.[0] === 1);
+    const leaving = request(app.getHttpServer()).get('/line');
+    const gone = leaving.then(undefined, () => {});
+    await until(async () => (await read('rate_limiting.queued_requests'))[0]?.[0] === 2);
+    expect(await read('rate_limiting.requests')).toEqual([[1, { ...line, result: 'acquired' }]]);
+    leaving.abort();
+    await gone;
+    await until(async () => (await read('rate_limiting.queued_requests'))[0]?.[0] === 1);
+    await clock.advance(3_600_000);
+    expect(await waiting).toEqual([200]);
+    expect(await read('rate_limiting.queued_requests')).toEqual([[0, { policy: 'line' }]]);
+    expect(await read('rate_limiting.requests')).toEqual([
+      [2, { ...line, result: 'acquired' }],
+      [1, { ...line, result: 'request_canceled' }],
+    ]);
+    expect(await read('rate_limiting.request.time_in_queue')).toEqual([
+      [[1, 0], { policy: 'line', result: 'request_canceled' }],
+      [[1, 3600], { policy: 'line', result: 'acquired' }],
+    ]);
+  });
+
+  it('counts one that was decided without the store once, by who decided', async () => {
+    const store = new FarStore();
+    const app = await start({ store });
+    await statuses(app, '/one');
+    store.away = true;
+    expect(await statuses(app, '/one')).toEqual([200]);
+    expect(await read('rate_limiting.requests')).toEqual([
+      [1, { ...http, policy: 'one', result: 'acquired' }],
+      [1, { ...http, policy: 'one', result: 'acquired', source: 'fallback' }],
+    ]);
+    const call = { store: 'FarStore', 'store.operation': 'take' };
+    expect(await read('rate_limiting.store.duration')).toEqual([
+      [[1, expect.any(Number)], call],
+      [[1, expect.any(Number)], { ...call, 'error.type': 'RateLimitStoreError' }],
+    ]);
+  });
+
+  it('counts one that nobody could decide as an error', async () => {
+    const store = new FarStore();
+    store.away = true;
+    expect(await statuses(await start({ store, failure: { mode: 'closed' } }), '/one')).toEqual([503]);
+    expect(await read('rate_limiting.requests')).toEqual([
+      [1, { policy: 'one', result: 'error', transport: 'http', 'error.type': 'RateLimitStoreError' }],
+    ]);
+  });
+
+  it('counts once though two applications record, until the last has closed', async () => {
+    const [one, two] = [await start(), await start()];
+    await statuses(one, '/one');
+    expect(await read('rate_limiting.requests')).toEqual([[1, { ...http, policy: 'one', result: 'acquired' }]]);
+    await one.close();
+    expect(channel(channels.DECISION).hasSubscribers).toBe(true);
+    await two.close();
+    expect(channel(channels.DECISION).hasSubscribers).toBe(false);
+  });
+
+  it('has no key and no address in it', async () => {
+    await statuses(await start(), '/one', '/one', '/line', '/trial');
+    const { resourceMetrics } = await reader.collect();
+    expect(JSON.stringify(resourceMetrics.scopeMetrics)).not.toMatch(/example\.com|127\.0\.0\.1|::1/);
+  });
+});
