@@ -1,7 +1,7 @@
 import { Agent, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { describe, expect, it } from '@jest/globals';
-import { Controller, Get } from '@nestjs/common';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { Controller, Get, type INestApplication } from '@nestjs/common';
 import { RateLimit, RateLimitModule } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { ADAPTERS, createApp, storeOptions } from '../support/create-app.js';
@@ -9,6 +9,12 @@ import { clockedStore, until } from '../support/requests.js';
 
 const COUNT = 1000;
 let handled = 0;
+let app: INestApplication | undefined;
+let agent: Agent | undefined;
+afterEach(async () => {
+  agent?.destroy();
+  await app?.close();
+});
 
 @Controller()
 class Resource {
@@ -35,28 +41,29 @@ describe('an application', () => {
       handled = 0;
       const clock = new FakeClock();
       const before = timers().length;
-      const app = await createApp(adapter, {
+      app = await createApp(adapter, {
         imports: [RateLimitModule.forRoot(clockedStore(store, clock))],
         controllers: [Resource],
       });
       await app.listen(0, '127.0.0.1');
       const server = app.getHttpServer();
       const { port } = server.address() as AddressInfo;
-      const agent = new Agent({ keepAlive: kind === 'keeps its connections', maxSockets: COUNT });
+      agent = new Agent({ keepAlive: kind === 'keeps its connections', maxSockets: COUNT });
+      const keeping = agent;
       const responses: { listenerCount(event: string): number }[] = [];
       server.on('request', (_: unknown, response: { listenerCount(event: string): number }) =>
         responses.push(response),
       );
       const statuses: number[] = [];
       const call = () =>
-        get({ port, path: '/queue', agent }, (response) => {
+        get({ port, path: '/queue', agent: keeping }, (response) => {
           statuses.push(response.statusCode ?? 0);
           response.resume();
         });
       call();
       await until(() => statuses.length === 1);
       for (let i = 0; i < COUNT; i++) call();
-      await until(() => clock.sleeping === 2 * COUNT);
+      await until(() => clock.sleeping === 2 * COUNT, 15_000);
       const start = Date.now();
       const used = process.cpuUsage();
       await app.close();
@@ -64,7 +71,7 @@ describe('an application', () => {
       const { user, system } = process.cpuUsage(used);
       expect(Math.min(user / 1000 + system / 1000, Date.now() - start)).toBeLessThan(1000);
       expect(Date.now() - start).toBeLessThan(4000);
-      await until(() => statuses.length === COUNT + 1);
+      await until(() => statuses.length === COUNT + 1, 15_000);
       agent.destroy();
       expect(statuses).toEqual([200, ...new Array<number>(COUNT).fill(503)]);
       expect(handled).toBe(1);
@@ -76,6 +83,7 @@ describe('an application', () => {
       );
       await until(() => timers().length <= before);
     },
+    30_000,
   );
 });
 
@@ -83,7 +91,7 @@ describe.each(ADAPTERS)('on %s, by the clock of the machine', (adapter) => {
   it('leaves no timer behind', async () => {
     handled = 0;
     const before = timers().length;
-    const app = await createApp(adapter, {
+    app = await createApp(adapter, {
       imports: [RateLimitModule.forRoot(storeOptions('memory'))],
       controllers: [Resource],
     });

@@ -9,7 +9,7 @@ import { type StoreName, storeOptions } from './create-app.js';
 export function clockedStore(store: StoreName, clock: FakeClock): RateLimitModuleOptions {
   if (store === 'memory') return { store: new MemoryStore({ clock }) };
   const options = storeOptions(store);
-  return { store: { ...(options.store as { redis: string }), clock } };
+  return { ...options, store: { ...(options.store as { redis: string }), clock } };
 }
 
 /** The statuses of one GET for each path, one after the other. */
