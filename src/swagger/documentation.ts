@@ -55,10 +55,13 @@ export class Documentation {
 
   /** Those that may refuse. Of what a resolver will tell nothing is known yet. */
   private policiesOf(applied: Applied | undefined): Pick<RateLimitOptions, 'message'>[] {
-    return (applied?.inputs ?? [])
-      .map((input) => (typeof input === 'string' ? this.options.named.get(input) : input))
-      .filter((input) => input !== undefined)
-      .map((input) => (typeof input === 'function' ? {} : input))
-      .filter((input) => !('dryRun' in input && input.dryRun) && !('skip' in input && input.skip === true));
+    return (
+      (applied?.inputs ?? [])
+        .map((input) => (typeof input === 'string' ? this.options.named.get(input) : input))
+        .map((input) => (typeof input === 'function' ? {} : input))
+        // What is wrong is found later, when plans are made, and told better.
+        .filter((input) => typeof input === 'object' && input !== null)
+        .filter((input) => !('dryRun' in input && input.dryRun) && !('skip' in input && input.skip === true))
+    );
   }
 }
