@@ -1,0 +1,263 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import type { ApolloDriverConfig } from '@nestjs/apollo';
+import { type INestApplication, Logger, UseGuards } from '@nestjs/common';
+import { Args, Mutation, Query, Resolver, Subscription } from '@nestjs/graphql';
+import {
+  BucketService,
+  MemoryStore,
+  RateLimit,
+  RateLimitGuard,
+  RateLimitModule,
+  type RateLimitModuleOptions,
+} from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import { parseList } from 'structured-headers';
+import { BrokenStore } from '../support/broken-store.js';
+import { createApp } from '../support/create-app.js';
+import {
+  type Answer,
+  adapterOf,
+  graphqlModule,
+  query,
+  SERVERS,
+  send,
+  subscribe,
+  subscriber,
+} from '../support/graphql.js';
+import { until } from '../support/requests.js';
+
+const TWO = { maxRequest: 2, unit: 'minute' } as const;
+const runs: string[] = [];
+
+async function* twoNumbers(name: string) {
+  runs.push(name);
+  for (const n of [1, 2]) yield { [name]: n };
+}
+
+@Resolver()
+class Things {
+  @Query(() => String)
+  free() {
+    return 'free';
+  }
+
+  @RateLimit(TWO)
+  @Query(() => String)
+  limited() {
+    runs.push('limited');
+    return 'Hello Limited World';
+  }
+
+  @UseGuards(RateLimitGuard)
+  @RateLimit({ capacity: 5, refill: 1, name: 'other' })
+  @Query(() => String, { nullable: true })
+  other() {
+    return 'other';
+  }
+
+  @RateLimit({ ...TWO, key: 'all' })
+  @Mutation(() => String)
+  change(@Args('to') to: string) {
+    runs.push('change');
+    return to;
+  }
+
+  @RateLimit(TWO)
+  @Subscription(() => Number)
+  numbers() {
+    return twoNumbers('numbers');
+  }
+
+  @RateLimit(TWO)
+  @Subscription(() => Number, { filter: () => true })
+  filtered() {
+    return twoNumbers('filtered');
+  }
+
+  @RateLimit({
+    ...TWO,
+    cost: () => 3,
+    name: 'costly',
+    key: 'all',
+    message: () => ({ message: 'No', hint: 'never' }),
+  })
+  @Query(() => String)
+  told() {
+    return 'told';
+  }
+
+  @RateLimit({ capacity: 1, refill: 1, maxWait: '5s', name: 'line' })
+  @Query(() => String)
+  line() {
+    runs.push('line');
+    return 'line';
+  }
+
+  @RateLimit({ capacity: 5, refill: 1, unit: 'hour', name: 'settled', settle: 'failures' })
+  @Query(() => String)
+  settled(@Args('fails') fails: boolean) {
+    if (fails) throw new Error('failed');
+    return 'settled';
+  }
+}
+
+function codes({ errors = [] }: Answer): unknown[] {
+  return errors.map(({ extensions }) => extensions?.code);
+}
+
+let app: INestApplication;
+let clock: FakeClock;
+beforeEach(() => {
+  runs.length = 0;
+  clock = new FakeClock();
+});
+afterEach(() => app.close());
+
+describe.each(SERVERS)('%s', (server) => {
+  // Apollo takes `http` out of an answer over HTTP: it is what it sets the status by, if Nest's driver lets it.
+  const http = server === 'Mercurius' ? { http: { status: 429 } } : {};
+  const start = async (options: RateLimitModuleOptions = {}, graphql: Partial<ApolloDriverConfig> = {}) => {
+    app = await createApp(adapterOf(server), {
+      imports: [
+        RateLimitModule.forRoot({ store: new MemoryStore({ clock }), ...options }),
+        graphqlModule(server, graphql),
+      ],
+      providers: [Things],
+    });
+    await app.listen(0, '127.0.0.1');
+  };
+
+  it('refuses the third query of a client, and nobody else', async () => {
+    await start();
+    for (let i = 0; i < 2; i++) {
+      expect((await query(app, '{ limited }')).body).toEqual({ data: { limited: 'Hello Limited World' } });
+    }
+    const refused = await query(app, '{ limited }');
+    expect(refused.body.errors).toEqual([
+      expect.objectContaining({
+        message: 'Too Many Requests',
+        path: ['limited'],
+        extensions: expect.objectContaining({
+          code: 'TOO_MANY_REQUESTS',
+          ...http,
+          retryAfter: 60_000,
+        }),
+      }),
+    ]);
+    expect(runs).toHaveLength(2);
+    expect((await query(app, '{ limited }', '127.0.0.2')).body.errors).toBeUndefined();
+    expect((await query(app, '{ free }')).body).toEqual({ data: { free: 'free' } });
+  });
+
+  it('can make it the status of the response', async () => {
+    await start({}, { preserveHttpStatusForExecutionErrors: false });
+    const { status } = await query(app, '{ told }');
+    expect(status).toBe(server === 'Mercurius' ? 200 : 429);
+  });
+
+  it('answers that the store has failed', async () => {
+    await start({ store: new BrokenStore(), failure: { mode: 'closed' } });
+    const { body } = await query(app, '{ limited }');
+    expect(body.errors?.[0]).toMatchObject({
+      message: 'Rate limiting is temporarily unavailable',
+      extensions: { code: 'SERVICE_UNAVAILABLE', retryAfter: 1000 },
+    });
+    expect(runs).toEqual([]);
+  });
+
+  it('refuses the third mutation, and counts a field each time that it is executed', async () => {
+    await start();
+    const { body } = await query(app, 'mutation { a: change(to: "x") b: change(to: "y") c: change(to: "z") }');
+    expect(codes(body)).toEqual(['TOO_MANY_REQUESTS']);
+    expect(body.errors?.[0].path).toEqual(['c']);
+    expect(runs).toEqual(['change', 'change']);
+  });
+
+  it('counts once where the guard is bound twice', async () => {
+    await start();
+    expect((await query(app, '{ other }')).body).toEqual({ data: { other: 'other' } });
+    const numbers = { capacity: 5, refill: 1, name: 'other' };
+    expect(await app.get(BucketService).bucket(numbers, '127.0.0.1').available()).toBe(4);
+  });
+
+  it.each(['numbers', 'filtered'])('refuses the third subscription of a client, and nobody else: %s', async (name) => {
+    await start();
+    const text = `subscription { ${name} }`;
+    const first = subscriber(app);
+    const second = subscriber(app, '127.0.0.2');
+    const both = [{ data: { [name]: 1 } }, { data: { [name]: 2 } }];
+    expect(await subscribe(first, text)).toEqual(both);
+    expect(await subscribe(first, text)).toEqual(both);
+    expect(await subscribe(first, text)).toEqual([
+      {
+        errors: [
+          expect.objectContaining({
+            message: 'Too Many Requests',
+            extensions: { code: 'TOO_MANY_REQUESTS', http: { status: 429 }, retryAfter: 60_000 },
+          }),
+        ],
+      },
+    ]);
+    expect(runs).toEqual([name, name]);
+    expect(await subscribe(second, text)).toEqual(both);
+    await Promise.all([first.dispose(), second.dispose()]);
+  });
+
+  it('says what the policy says, and names no time where there is none', async () => {
+    await start();
+    const { body } = await query(app, '{ told }');
+    expect(body.errors?.[0].message).toBe('No');
+    const { stacktrace, ...extensions } = body.errors?.[0].extensions ?? {};
+    expect(extensions).toEqual({ code: 'TOO_MANY_REQUESTS', ...http, hint: 'never' });
+  });
+
+  it('lets a request wait in line, and gives its place back when the client goes', async () => {
+    await start();
+    const left = () => app.get(BucketService).bucket({ capacity: 1, refill: 1, name: 'line' }, '127.0.0.1').available();
+    expect((await query(app, '{ line }')).body.errors).toBeUndefined();
+    const gone = send(app, '{ line }').on('error', () => {});
+    await until(async () => (await left()) === -1);
+    gone.destroy();
+    await until(async () => (await left()) === 0);
+    const waits = query(app, '{ line }');
+    await until(async () => (await left()) === -1);
+    expect(runs).toHaveLength(1);
+    await clock.advance(1000);
+    expect((await waits).body).toEqual({ data: { line: 'line' } });
+    expect(runs).toHaveLength(2);
+  });
+
+  it('settles what a field has come to', async () => {
+    await start();
+    const left = () =>
+      app.get(BucketService).bucket({ capacity: 5, refill: 1, unit: 'hour', name: 'settled' }, '127.0.0.1').available();
+    await query(app, '{ settled(fails: true) }');
+    await query(app, '{ settled(fails: false) }');
+    await until(async () => (await left()) === 4);
+  });
+
+  it('tells in the headers how all limits of a response stand', async () => {
+    const context = (first: { req?: object }, reply: object) => (first.req ? first : { req: first, reply });
+    await start({ headers: ['draft-11', 'legacy'] }, { context });
+    const allowed = await query(app, '{ limited other }');
+    expect(allowed.headers['ratelimit-policy']).toBe('"Things.limited";q=2;w=60, "other";q=5;w=5');
+    expect(allowed.headers.ratelimit).toBe('"Things.limited";r=1;t=60, "other";r=4;t=1');
+    expect(allowed.headers['x-ratelimit-remaining']).toBe('1');
+    const refused = await query(app, '{ a: limited b: limited other }');
+    expect(codes(refused.body)).toEqual(['TOO_MANY_REQUESTS']);
+    expect(parseList(String(refused.headers.ratelimit))).toHaveLength(2);
+    expect(refused.headers['ratelimit-policy']).toBe(allowed.headers['ratelimit-policy']);
+    expect(refused.headers.ratelimit).toBe('"Things.limited";r=0;t=60, "other";r=3;t=1');
+    expect(refused.headers['retry-after']).toBe('60');
+  });
+
+  it('lets pass, and says so once, where the context leads to no client', async () => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+    await start({}, { context: () => ({ req: {} }) });
+    for (let i = 0; i < 4; i++) expect((await query(app, '{ limited }')).body.errors).toBeUndefined();
+    expect(warn.mock.calls).toEqual([
+      ['Policy Things.limited does not apply to requests whose client has no address: give it a `key`'],
+    ]);
+    warn.mockRestore();
+  });
+});

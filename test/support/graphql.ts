@@ -1,0 +1,90 @@
+import { once } from 'node:events';
+import { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
+import type { DynamicModule, INestApplication, Type } from '@nestjs/common';
+import { GraphQLModule } from '@nestjs/graphql';
+import { MercuriusDriver, type MercuriusDriverConfig } from '@nestjs/mercurius';
+import { type Client, createClient } from 'graphql-ws';
+import WebSocket from 'ws';
+import type { AdapterName } from './create-app.js';
+
+/** Each server for GraphQL that Nest drives. */
+export const SERVERS = ['Apollo on Express', 'Apollo on Fastify', 'Mercurius'] as const;
+export type ServerName = (typeof SERVERS)[number];
+
+export function adapterOf(server: ServerName): AdapterName {
+  return server === 'Apollo on Express' ? 'express' : 'fastify';
+}
+
+/** A server whose schema is made of the resolvers in the application. */
+export function graphqlModule(server: ServerName, options: Partial<ApolloDriverConfig> = {}): DynamicModule {
+  const common = { autoSchemaFile: true, ...options };
+  if (server === 'Mercurius') {
+    return GraphQLModule.forRoot<MercuriusDriverConfig>({
+      ...(common as object),
+      driver: MercuriusDriver as Type<MercuriusDriver>,
+      subscription: { fullWsTransport: true },
+    });
+  }
+  return GraphQLModule.forRoot<ApolloDriverConfig>({
+    ...common,
+    driver: ApolloDriver,
+    graphiql: false,
+    subscriptions: { 'graphql-ws': true },
+  });
+}
+
+export interface Answer {
+  readonly data?: Record<string, unknown> | null;
+  readonly errors?: readonly {
+    readonly message: string;
+    readonly path?: unknown;
+    readonly extensions?: Record<string, unknown>;
+  }[];
+}
+
+export interface Response {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Answer;
+}
+
+/** Sends a request over HTTP, from that address of this machine. */
+export function send(app: INestApplication, text: string, localAddress = '127.0.0.1'): ClientRequest {
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  const headers = { 'content-type': 'application/json' };
+  const to = { port, host: '127.0.0.1', path: '/graphql', method: 'POST', headers };
+  const sent = request({ ...to, localAddress, agent: false });
+  sent.end(JSON.stringify({ query: text }));
+  return sent;
+}
+
+/** The answer to such a request. */
+export async function query(app: INestApplication, text: string, localAddress?: string): Promise<Response> {
+  const [response] = (await once(send(app, text, localAddress), 'response')) as [IncomingMessage];
+  return { status: response.statusCode ?? 0, headers: response.headers, body: (await json(response)) as Answer };
+}
+
+/** A client for subscriptions, which connects from that address of this machine. */
+export function subscriber(app: INestApplication, localAddress = '127.0.0.1'): Client {
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  class Socket extends WebSocket {
+    constructor(url: string, protocols: string) {
+      super(url, protocols, { localAddress });
+    }
+  }
+  return createClient({ url: `ws://127.0.0.1:${port}/graphql`, webSocketImpl: Socket, retryAttempts: 0 });
+}
+
+/** All that a subscription gives until it ends. */
+export async function subscribe(client: Client, text: string): Promise<Answer[]> {
+  const answers: Answer[] = [];
+  try {
+    for await (const answer of client.iterate({ query: text })) answers.push(answer as Answer);
+  } catch (errors) {
+    answers.push({ errors: errors as Answer['errors'] });
+  }
+  return answers;
+}
