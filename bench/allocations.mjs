@@ -7,15 +7,12 @@ import { publish, significant, table } from './lib/report.mjs';
 const HERE = fileURLToPath(import.meta.url);
 const WORK = [
   ['memory', 'hot', 'nest-rate-limit'],
-  ['memory', 'hot', 'nest-rate-limit, sliding window'],
   ['memory', 'hot', 'bare Map, GCRA in six lines'],
   ['memory', 'hot', 'hitlimit'],
-  ['memory', 'refused', 'nest-rate-limit'],
   ['guard', 'one limit, Fastify', 'nest-rate-limit'],
+  ['guard', 'three limits, Fastify', 'nest-rate-limit'],
   ['guard', 'one limit, Fastify', 'hand-written'],
   ['guard', 'one limit, Fastify', '@nestjs/throttler'],
-  ['guard', 'three limits, Fastify', 'nest-rate-limit'],
-  ['guard', 'refused, Fastify', 'nest-rate-limit'],
 ];
 /** So large that nothing is collected between the two looks at the heap. */
 const NO_COLLECTION = ['--expose-gc', '--max-semi-space-size=1024', '--min-semi-space-size=1024'];
@@ -36,14 +33,14 @@ async function allocated(part, work, name) {
 async function repeat(part, work, name, count) {
   const { candidates } = await import(`./${part}.mjs`);
   const decide = await candidates[work][name]();
-  await decide(50_000);
+  await decide(20_000);
   await decide(Number(count));
   process.exit();
 }
 
 /** Instructions per decision: what a longer run needs beyond a shorter one. `undefined` without valgrind. */
 function instructions(part, work, name) {
-  const counts = [1000, 51_000].map((count) => {
+  const counts = [1000, 21_000].map((count) => {
     const { stderr } = spawnSync(
       'valgrind',
       ['--tool=callgrind', '--callgrind-out-file=/dev/null', process.execPath, '--single-threaded', HERE].concat(
@@ -54,7 +51,7 @@ function instructions(part, work, name) {
     );
     return Number(/Collected : (\d+)/.exec(stderr ?? '')?.[1]);
   });
-  const each = (counts[1] - counts[0]) / 50_000;
+  const each = (counts[1] - counts[0]) / 20_000;
   return Number.isNaN(each) ? undefined : each;
 }
 

@@ -1,0 +1,99 @@
+// A Nest application in a process of its own: platform, guard. Tells its port, and on demand its CPU time.
+
+import { Controller, Get } from '@nestjs/common';
+import { APP_GUARD, NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import 'reflect-metadata';
+import { moduleOf } from './lib/nest.mjs';
+
+const [, , platform, guard] = process.argv;
+const url = process.env.BENCH_REDIS_URL;
+const LIMIT = 1000;
+const SECONDS = 10;
+
+class HelloController {
+  hello() {
+    return 'Hello World';
+  }
+}
+
+function decorate(...decorators) {
+  for (const one of decorators) {
+    one(HelloController.prototype, 'hello', Object.getOwnPropertyDescriptor(HelloController.prototype, 'hello'));
+  }
+}
+
+Controller()(HelloController);
+decorate(Get());
+const client = (request) => request.headers['x-client'];
+
+async function ours(store) {
+  const { RateLimit, RateLimitModule } = await import('./build/index.js');
+  decorate(RateLimit({ name: 'api', capacity: LIMIT, refill: LIMIT, duration: SECONDS }));
+  const key = (context) => client(context.getArgByIndex(0));
+  // A second, because this machine is busier than one that serves.
+  return { imports: [RateLimitModule.forRoot({ key, ...store, failure: { mode: 'closed', timeout: '1s' } })] };
+}
+
+async function throttler(storage) {
+  const { ThrottlerGuard, ThrottlerModule } = await import('@nestjs/throttler');
+  const throttlers = [{ limit: LIMIT, ttl: SECONDS * 1000 }];
+  return {
+    imports: [ThrottlerModule.forRoot({ throttlers, getTracker: client, storage })],
+    providers: [{ provide: APP_GUARD, useClass: ThrottlerGuard }],
+  };
+}
+
+const guards = {
+  none: () => ({}),
+  'a guard that does nothing': () => ({ providers: [{ provide: APP_GUARD, useValue: { canActivate: () => true } }] }),
+  'nest-rate-limit': () => ours({}),
+  'nest-rate-limit, Redis': () => ours({ store: { redis: url } }),
+  '@nestjs/throttler': () => throttler(),
+  '@nestjs/throttler, Redis': async () => {
+    const { ThrottlerStorageRedisService } = await import('@nest-lab/throttler-storage-redis');
+    return throttler(new ThrottlerStorageRedisService(url));
+  },
+  hitlimit: async () => {
+    const { HitLimitGuard, HitLimitModule } = await import('@joint-ops/hitlimit/nest');
+    // It does not ask for the key of its options here: all requests are one client's.
+    const options = { limit: 1e9, window: SECONDS * 1000, key: client };
+    return {
+      imports: [HitLimitModule.register(options)],
+      providers: [{ provide: APP_GUARD, useExisting: HitLimitGuard }],
+    };
+  },
+  'express-rate-limit': async () => ({
+    use: async (app) => {
+      const { rateLimit } = await import('express-rate-limit');
+      app.use(
+        rateLimit({
+          limit: LIMIT,
+          windowMs: SECONDS * 1000,
+          keyGenerator: client,
+          standardHeaders: 'draft-8',
+          legacyHeaders: false,
+        }),
+      );
+    },
+  }),
+  '@fastify/rate-limit': async () => ({
+    use: async (app) => {
+      const { default: plugin } = await import('@fastify/rate-limit');
+      await app.register(plugin, { max: LIMIT, timeWindow: SECONDS * 1000, keyGenerator: client });
+    },
+  }),
+};
+
+const { use, ...parts } = await guards[guard]();
+const adapter = platform === 'fastify' ? new FastifyAdapter() : new ExpressAdapter();
+const app = await NestFactory.create(moduleOf({ ...parts, controllers: [HelloController] }), adapter, {
+  logger: false,
+});
+await use?.(app);
+await app.listen(0, '127.0.0.1');
+const { port } = app.getHttpServer().address();
+process.on('message', () => process.send(process.cpuUsage()));
+process.on('disconnect', () => process.exit());
+process.send({ port });

@@ -1,0 +1,119 @@
+// Requests per second of a Nest application with a guard, against the same without.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { median, ratio, spread, start } from './lib/measure.mjs';
+import { startRedis } from './lib/redis.mjs';
+import { chart, percent, publish, significant, table, verdicts } from './lib/report.mjs';
+
+const APP = fileURLToPath(new URL('http-app.mjs', import.meta.url));
+const LOAD = fileURLToPath(new URL('http-load.mjs', import.meta.url));
+const ROUNDS = 7;
+const SECONDS = 2;
+const OURS = 'nest-rate-limit';
+const REDIS = `${OURS}, Redis`;
+const NOTHING = 'a guard that does nothing';
+const everywhere = ['none', NOTHING, OURS, '@nestjs/throttler', REDIS, '@nestjs/throttler, Redis'];
+const guards = {
+  Fastify: [...everywhere, '@fastify/rate-limit'],
+  Express: [...everywhere, 'hitlimit', 'express-rate-limit'],
+};
+
+/** Requests for so long, from a process of their own: `{ requests, errors }`. */
+async function load(port, seconds) {
+  const child = spawn(process.execPath, [LOAD, String(port), String(seconds)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  child.stdout.on('data', (part) => {
+    text += part;
+  });
+  await once(child, 'close');
+  return JSON.parse(text);
+}
+
+async function onPlatform(platform, env) {
+  const names = guards[platform];
+  const apps = [];
+  const rounds = names.map(() => []);
+  try {
+    for (const name of names) apps.push(await start(APP, [platform.toLowerCase(), name], { env }));
+    for (const { ready } of apps) await load(ready.port, 1);
+    for (let round = 0; round < ROUNDS; round++) {
+      for (let i = 0; i < names.length; i++) {
+        const turn = (i + round) % names.length;
+        const { ask, ready } = apps[turn];
+        const before = await ask({});
+        const { requests, seconds, errors } = await load(ready.port, SECONDS);
+        const after = await ask({});
+        if (errors > 0) throw new Error(`${platform}, ${names[turn]}: ${errors} requests failed`);
+        const cpu = after.user + after.system - before.user - before.system;
+        rounds[turn].push({ ns: (seconds * 1e9) / requests, cpu: cpu / requests, busy: cpu / seconds / 1e6 });
+      }
+    }
+  } finally {
+    await Promise.all(apps.map(({ stop }) => stop()));
+  }
+  return Object.fromEntries(
+    names.map((name, i) => {
+      const samples = rounds[i].map(({ ns }) => ns);
+      const of = (what) => median(rounds[i].map((round) => round[what]));
+      return [name, { ...spread(samples), samples, cpu: of('cpu'), busy: of('busy') }];
+    }),
+  );
+}
+
+export async function run() {
+  const redis = await startRedis();
+  const results = {};
+  try {
+    for (const platform of Object.keys(guards)) {
+      results[platform] = await onPlatform(platform, { BENCH_REDIS_URL: redis.url });
+    }
+  } finally {
+    await redis.stop();
+  }
+  const part = (platform, name) => ratio(results[platform].none, results[platform][name]);
+  const parts = Object.entries(results).map(([platform, all]) => {
+    const rows = Object.entries(all).map(([name, { median, low, high, cpu, busy }]) => [
+      name,
+      significant(1e9 / median),
+      `${significant(1e9 / high)} – ${significant(1e9 / low)}`,
+      percent(part(platform, name)),
+      `${significant(cpu)} µs`,
+      percent(all.none.cpu / cpu),
+      percent(busy),
+    ]);
+    const head = [
+      '',
+      'requests/s',
+      'middle half',
+      'of unguarded',
+      'CPU per request',
+      'unguarded CPU of it',
+      'CPU busy',
+    ];
+    const bars = chart(
+      Object.keys(all).map((name) => [name, part(platform, name)]),
+      (value) => `${percent(value)} of unguarded`,
+    );
+    return `### ${platform}\n\n${table(head, rows)}\n\n${bars}`;
+  });
+  const memory = part('Fastify', OURS);
+  const far = part('Fastify', REDIS);
+  publish(
+    'http',
+    `## Requests over HTTP
+
+Nest 12, \`Hello World\`, 64 connections from 1,000 clients that a header tells apart, a limit of 1,000 in 10 seconds for each of them, ${ROUNDS} rounds of ${SECONDS} seconds in turn; autocannon runs in a process of its own, and so does each application. The guard is that of the library's own module; @fastify/rate-limit and express-rate-limit are bound as plugin and middleware. CPU is that of the application's process. A guard that does nothing shows what Nest itself takes for calling one.
+
+${parts.join('\n\n')}
+
+### Aims
+
+${verdicts([
+  ['Fastify, in memory: requests per second of unguarded', '≥ 95 %', percent(memory), memory >= 0.95],
+  ['Fastify, Redis: requests per second of unguarded', '≥ 80 %', percent(far), far >= 0.8],
+])}`,
+  );
+}

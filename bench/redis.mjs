@@ -1,0 +1,268 @@
+// Decisions in Redis: how many per second, and what each costs this process, the wire and the server.
+import { fileURLToPath } from 'node:url';
+import { NestFactory } from '@nestjs/core';
+import { Redis } from 'ioredis';
+import 'reflect-metadata';
+import { measure, ratio, start } from './lib/measure.mjs';
+import { moduleOf } from './lib/nest.mjs';
+import { startRedis } from './lib/redis.mjs';
+import { chart, publish, significant, table, times, verdicts } from './lib/report.mjs';
+import { addresses } from './memory.mjs';
+
+const HERE = fileURLToPath(import.meta.url);
+const HOUR = 3_600_000;
+const CLIENTS = 10_000;
+const OURS = 'nest-rate-limit';
+const THREE = `${OURS}, three limits`;
+const THROTTLER = '@nest-lab/throttler-storage-redis';
+const AT = [1, 64, 256];
+const LIMITS = [
+  { name: 'burst', capacity: 1_000_000, refill: 1 },
+  { name: 'hourly', capacity: 1_000_000, refill: 600, unit: 'hours' },
+  { name: 'daily', capacity: 1_000_000, refill: 900, unit: 'days' },
+];
+
+/** The store as the module opens it: deadline, breaker, memory of refusals and all. */
+async function storeOf(url, options = {}) {
+  const { RateLimitModule, RateLimitStore } = await import('./build/index.js');
+  // Decisions shall not be given up because the machine is busy with something else.
+  const root = RateLimitModule.forRoot({
+    store: { redis: url, ...options },
+    failure: { mode: 'closed', timeout: '10s' },
+  });
+  const app = await NestFactory.createApplicationContext(moduleOf({ imports: [root] }), { logger: false });
+  return app.get(RateLimitStore, { strict: false });
+}
+
+async function ours(url, limits, options) {
+  const { parsePolicy } = await import('./build/core/policy.js');
+  const store = await storeOf(url, options);
+  const policy = parsePolicy(limits.length > 1 ? { limits } : limits[0], 'api');
+  return (key) => store.run({ verb: 'take', takes: [{ policy, key, amount: 1000, maxWait: 0 }] });
+}
+
+async function throttler(url, count) {
+  const { ThrottlerStorageRedisService } = await import('@nest-lab/throttler-storage-redis');
+  const storage = new ThrottlerStorageRedisService(url);
+  const names = ['burst', 'hourly', 'daily'].slice(0, count);
+  // One after the other, as ThrottlerGuard does.
+  return async (key) => {
+    for (const name of names) await storage.increment(key, HOUR, 1_000_000, HOUR, name);
+  };
+}
+
+const deciders = {
+  [OURS]: (url) => ours(url, LIMITS.slice(0, 1)),
+  [`${OURS}, one call each`]: (url) => ours(url, LIMITS.slice(0, 1), { batch: false }),
+  'rate-limit-redis': async (url) => {
+    const { RedisStore } = await import('rate-limit-redis');
+    const client = new Redis(url);
+    const store = new RedisStore({ sendCommand: (...command) => client.call(...command) });
+    store.init({ windowMs: HOUR });
+    return (key) => store.increment(key);
+  },
+  'rate-limiter-flexible': async (url) => {
+    const { RateLimiterRedis } = await import('rate-limiter-flexible');
+    const limiter = new RateLimiterRedis({ storeClient: new Redis(url), points: 1_000_000, duration: HOUR / 1000 });
+    return (key) => limiter.consume(key);
+  },
+  hitlimit: async (url) => {
+    const { redisStore } = await import('@joint-ops/hitlimit/stores/redis');
+    const store = redisStore({ url });
+    return (key) => store.hit(key, HOUR, 1_000_000);
+  },
+  [THROTTLER]: (url) => throttler(url, 1),
+  [THREE]: (url) => ours(url, LIMITS),
+  'rate-limiter-flexible, union of three': async (url) => {
+    const { RateLimiterRedis, RateLimiterUnion } = await import('rate-limiter-flexible');
+    const storeClient = new Redis(url);
+    const limiters = LIMITS.map(
+      ({ name }) => new RateLimiterRedis({ storeClient, keyPrefix: name, points: 1_000_000, duration: HOUR / 1000 }),
+    );
+    const union = new RateLimiterUnion(...limiters);
+    return (key) => union.consume(key);
+  },
+  [`${THROTTLER}, three throttlers`]: (url) => throttler(url, 3),
+};
+
+/** So many decisions under way at any time. */
+function crowd(decide, size) {
+  const keys = addresses(CLIENTS);
+  let i = 0;
+  return async (count) => {
+    const whole = Math.max(count, size * 16);
+    let left = whole;
+    const one = async () => {
+      while (left-- > 0) {
+        if (++i === keys.length) i = 0;
+        await decide(keys[i]);
+      }
+    };
+    await Promise.all(Array.from({ length: size }, one));
+    return whole;
+  };
+}
+
+const decider = (name, size) => async () => crowd(await deciders[name](process.env.BENCH_REDIS_URL), size);
+export const candidates = Object.fromEntries(
+  AT.map((size) => [size, Object.fromEntries(Object.keys(deciders).map((name) => [name, decider(name, size)]))]),
+);
+
+/** In a child: 2,000 decisions one after the other, or all within few turns; what the server counted is the parent's. */
+async function few(name, size) {
+  const decide = await deciders[name](process.env.BENCH_REDIS_URL);
+  const run = crowd(decide, Number(size));
+  await run(1000);
+  process.send({ ready: true });
+  process.once('message', async () => {
+    await run(2000);
+    process.send({ done: true });
+  });
+  process.on('disconnect', () => process.exit());
+}
+
+/** In a child: a key that is refused goes on and on. */
+async function flood(count) {
+  const { parsePolicy } = await import('./build/core/policy.js');
+  const store = await storeOf(process.env.BENCH_REDIS_URL);
+  const policy = parsePolicy({ capacity: 5, refill: 5, unit: 'minutes' }, 'flooded');
+  const take = () => store.run({ verb: 'take', takes: [{ policy, key: 'flooder', amount: 1000, maxWait: 0 }] });
+  for (let i = 0; i < 5; i++) await take();
+  process.send({ ready: true });
+  process.once('message', async () => {
+    let refused = 0;
+    for (let i = 0; i < Number(count); i++) if (!(await take()).allowed) refused++;
+    process.send({ refused });
+  });
+  process.on('disconnect', () => process.exit());
+}
+
+const tasks = { few, flood };
+if (process.send && process.argv[2] in tasks) await tasks[process.argv[2]](...process.argv.slice(3));
+
+/** What the server has counted so far. */
+async function counted(admin) {
+  const [commands, stats, cpu] = await Promise.all(['commandstats', 'stats', 'cpu'].map((part) => admin.info(part)));
+  const calls = {};
+  for (const [, name, count] of commands.matchAll(/cmdstat_(\S+):calls=(\d+)/g)) calls[name] = Number(count);
+  const number = (text, name) => Number(new RegExp(`${name}:([\\d.]+)`).exec(text)[1]);
+  return {
+    trips: (calls.evalsha ?? 0) + (calls.eval ?? 0),
+    calls: Object.values(calls).reduce((sum, count) => sum + count, 0) - (calls.info ?? 0),
+    bytes: number(stats, 'total_net_input_bytes'),
+    cpu: (number(cpu, 'used_cpu_user') + number(cpu, 'used_cpu_sys')) * 1e6,
+  };
+}
+
+/** The costs of one decision, by the server's count. */
+async function costs(redis, name, size, decisions) {
+  const child = await start(HERE, ['few', name, String(size)], { env: { BENCH_REDIS_URL: redis.url } });
+  // The three questions themselves are counted as well.
+  const zero = await counted(redis.admin);
+  const before = await counted(redis.admin);
+  await child.ask({});
+  const after = await counted(redis.admin);
+  await child.stop();
+  const each = (part) => (after[part] - before[part] - (before[part] - zero[part])) / decisions;
+  return { trips: each('trips'), calls: each('calls'), bytes: each('bytes'), cpu: each('cpu') };
+}
+
+export async function run() {
+  const redis = await startRedis();
+  try {
+    const env = { BENCH_REDIS_URL: redis.url };
+    const names = Object.keys(deciders);
+    const results = {};
+    for (const size of AT) {
+      results[size] = await measure(HERE, String(size), names, { rounds: 7, ms: 250, env });
+      await redis.admin.flushall();
+    }
+    const alone = {};
+    const together = {};
+    for (const name of names) {
+      alone[name] = await costs(redis, name, 1, 2000);
+      together[name] = await costs(redis, name, 64, 2000);
+    }
+    const child = await start(HERE, ['flood', '20000'], { env });
+    const before = await counted(redis.admin);
+    const { refused } = await child.ask({});
+    const asked = (await counted(redis.admin)).trips - before.trips;
+    await child.stop();
+    publish('redis', report(results, alone, together, refused, asked));
+  } finally {
+    await redis.stop();
+  }
+}
+
+function report(results, alone, together, refused, asked) {
+  const names = Object.keys(deciders);
+  const perSecond = (size, name) => 1e9 / results[size][name].median;
+  const rates = table(
+    ['decisions per second', ...AT.flatMap((size) => [`${size} at once`, 'against ours'])],
+    names.map((name) => [
+      name,
+      ...AT.flatMap((size) => [
+        significant(perSecond(size, name)),
+        times(1 / ratio(results[size][name], results[size][OURS])),
+      ]),
+    ]),
+  );
+  const perDecision = table(
+    [
+      'for each decision',
+      'round trips',
+      'commands',
+      'bytes sent',
+      'bytes, 64 at once',
+      'Node µs, 64 at once',
+      'Redis µs, 64 at once',
+    ],
+    names.map((name) => [
+      name,
+      significant(alone[name].trips),
+      significant(alone[name].calls),
+      Math.round(alone[name].bytes),
+      Math.round(together[name].bytes),
+      significant(results[64][name].cpu / 1000),
+      significant(together[name].cpu),
+    ]),
+  );
+  const rate = ratio(results[64]['rate-limit-redis'], results[64][OURS]);
+  const cpu = results[64][OURS].cpu / results[64]['rate-limit-redis'].cpu;
+  const three = Math.min(
+    ...AT.map((size) => ratio(results[size][`${THROTTLER}, three throttlers`], results[size][THREE])),
+  );
+  const at64 = ratio(results[64][`${THROTTLER}, three throttlers`], results[64][THREE]);
+  const kept = 1 - asked / refused;
+  return `## Redis
+
+A decision of each store on 10,000 keys, one connection of ioredis each, a Redis on the same machine, plain settings of each; ours as the module opens it, with its deadline and its memory of refusals. \`one call each\` is ours with \`batch: false\`. Round trips, commands, bytes and the server's time are counted by the server, Node's time by \`process.cpuUsage\`.
+
+${rates}
+
+${chart(
+  names.map((name) => [name, perSecond(64, name)]),
+  (value) => `${significant(value)} per second, 64 at once`,
+)}
+
+${perDecision}
+
+${chart(
+  names.map((name) => [name, results[64][name].cpu / 1000]),
+  (value) => `${significant(value)} µs of Node, 64 at once`,
+)}
+
+A key that is refused and goes on asking, ${refused.toLocaleString('en-US')} times: ${asked} refusals reached Redis.
+
+### Aims
+
+${verdicts([
+  ['64 at once: decisions per second against rate-limit-redis', '≥ 1.3×', times(rate), rate >= 1.3],
+  ["64 at once: Node's CPU per decision against rate-limit-redis", '≤ 0.33×', times(cpu), cpu <= 1 / 3],
+  ['three limits: round trips', '1', significant(alone[THREE].trips), Math.round(alone[THREE].trips * 100) <= 100],
+  ['three limits: bytes sent by a decision alone', '≤ 300', Math.round(alone[THREE].bytes), alone[THREE].bytes <= 300],
+  ['three limits, 64 at once: decisions per second against three throttlers', '≥ 4×', times(at64), at64 >= 4],
+  ['the same, the least of all numbers at once', '≥ 4×', times(three), three >= 4],
+  ['refusals of a flooding key that never reach Redis', '≥ 99 %', `${(kept * 100).toFixed(2)} %`, kept >= 0.99],
+])}`;
+}
