@@ -1,9 +1,12 @@
+import * as diagnosticsChannel from 'node:diagnostics_channel';
 import * as events from 'node:events';
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import * as common from '@nestjs/common';
 import { Controller, Get, type INestApplication, Module, Post, type Type } from '@nestjs/common';
 import * as core from '@nestjs/core';
+import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import * as terminus from '@nestjs/terminus';
 import { Test } from '@nestjs/testing';
 import * as library from 'nest-rate-limit';
 import {
@@ -16,6 +19,8 @@ import {
   RateLimitStore,
   TimeUnit,
 } from 'nest-rate-limit';
+import * as opentelemetry from 'nest-rate-limit/opentelemetry';
+import * as swagger from 'nest-rate-limit/swagger';
 import * as testing from 'nest-rate-limit/testing';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request, { type Response } from 'supertest';
@@ -51,12 +56,7 @@ async function run(module: SnippetModule): Promise<Exports> {
   }
   const source = module.source.replace('redis://localhost:6379', redisUrl());
   return runModule({ ...module, source }, (name) => {
-    if (name === '@nestjs/common') return common;
-    if (name === '@nestjs/core') return { ...core, NestFactory };
-    if (name === 'node:events') return events;
-    if (name === 'nest-rate-limit') return library;
-    if (name === 'nest-rate-limit/testing') return testing;
-    return { ...readersOwn, ...before };
+    return packages.get(name) ?? { ...readersOwn, ...before };
   });
 }
 
@@ -68,6 +68,18 @@ const NestFactory = {
     return app;
   },
 };
+
+const packages = new Map<string, unknown>([
+  ['@nestjs/common', common],
+  ['@nestjs/core', { ...core, NestFactory }],
+  ['@nestjs/terminus', terminus],
+  ['node:diagnostics_channel', diagnosticsChannel],
+  ['node:events', events],
+  ['nest-rate-limit', library],
+  ['nest-rate-limit/opentelemetry', opentelemetry],
+  ['nest-rate-limit/swagger', swagger],
+  ['nest-rate-limit/testing', testing],
+]);
 
 const sections = new Map<string, SnippetModule[]>();
 for (const module of modules) sections.set(module.section, [...(sections.get(module.section) ?? []), module]);
@@ -271,6 +283,40 @@ describe('the README tells the truth:', () => {
     expect(await bucket?.available()).toBe(0);
   });
 
+  it('what is told on a channel', async () => {
+    const { refused } = (await run(snippet('Seeing what happens', 0))) as { refused: Map<string, number> };
+    await start(await run(snippet('`@RateLimit`')));
+    await statuses(7, () => post('/books'));
+    expect([...refused]).toEqual([['BooksController.create', 2]]);
+  });
+
+  it('all channels, and all instruments', async () => {
+    const { DECISION, WAIT, STORE, FAILURE, HEALTH } = await import('../src/observe/channels.js');
+    expect(firstColumn('Seeing what happens', 'Channel')).toEqual([DECISION, WAIT, STORE, FAILURE, HEALTH]);
+    const made: string[] = [];
+    const make = (name: string) => made.push(name);
+    const meter = { createCounter: make, createUpDownCounter: make, createHistogram: make };
+    opentelemetry.recordRateLimits(meter as unknown as Parameters<typeof opentelemetry.recordRateLimits>[0])();
+    expect(firstColumn('Seeing what happens', 'Instrument')).toEqual(made);
+  });
+
+  it('a health check of the store', async () => {
+    await start(await run(snippet('Seeing what happens')));
+    expect((await get('/health')).body).toMatchObject({ status: 'ok', info: { 'rate-limits': { status: 'up' } } });
+    const store = app?.get(RateLimitStore) as RateLimitStore;
+    store.health = () => ({ status: 'down' });
+    const { status, body } = await get('/health');
+    expect([status, body.error]).toEqual([503, { 'rate-limits': { status: 'down' } }]);
+  });
+
+  it('OpenAPI', async () => {
+    const running = await start(await run(snippet('OpenAPI')));
+    const { paths } = SwaggerModule.createDocument(running, new DocumentBuilder().build());
+    expect(paths['/letters'].post?.responses).toHaveProperty(['429', 'content', 'application/json']);
+    expect(paths['/letters/print'].post?.responses).toHaveProperty('429.description', 'The printer is busy');
+    expect(paths['/letters/secret'].get?.responses).not.toHaveProperty('429');
+  });
+
   it('a guard that lets a request stand still', async () => {
     const { TicketGuard } = (await run(snippet('A guard that lets a request stand still'))) as { TicketGuard: Type };
     @common.UseGuards(TicketGuard as Type<common.CanActivate>)
@@ -316,7 +362,8 @@ describe('the README tells the truth:', () => {
 
   it('all methods of a bucket, and all fields of a decision', async () => {
     const section = 'Asking yourself: `BucketService`';
-    const own = Object.getOwnPropertyNames(Bucket.prototype).filter((name) => !['constructor', 'run'].includes(name));
+    const inner = ['constructor', 'run', 'take', 'takes'];
+    const own = Object.getOwnPropertyNames(Bucket.prototype).filter((name) => !inner.includes(name));
     expect(firstColumn(section, 'Method').map((method) => method.replace(/\(.*/, ''))).toEqual(
       expect.arrayContaining(own),
     );
