@@ -11,7 +11,7 @@ import { RateLimitStore } from './stores/rate-limit.store.js';
 
 /** The injection token of the module's named policies. */
 export const POLICIES = Symbol.for('nest-rate-limit:policies');
-export type Policies = ReadonlyMap<string, Policy>;
+export type Policies = ReadonlyMap<string, { readonly policy: Policy }>;
 
 /**
  * Manual checks, for whatever is not a request: a worker, a service, a command.
@@ -59,7 +59,7 @@ export class BucketService {
   private policy(policy: string | LimitOptions, fallbackName: string): Policy {
     if (typeof policy === 'string') {
       const named = this.policies.get(policy);
-      if (named) return named;
+      if (named) return named.policy;
       const known = [...this.policies.keys()].join(', ') || 'none';
       throw new RateLimitOptionError(`\`policy\` must be one of those in \`policies\` (${known}), got ${show(policy)}`);
     }

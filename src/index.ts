@@ -53,3 +53,4 @@ export { type SuspendOptions, Suspension, SuspensionTimeoutError } from './suspe
 export { TokenBucket } from './token-bucket.js';
 export { addressKey } from './transport/address.js';
 export type { HeaderSet } from './transport/headers.js';
+export { byAll, byHeader, byIp, byUser, fromAddresses, type KeyOf } from './transport/keys.js';

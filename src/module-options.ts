@@ -3,7 +3,7 @@ import { type Duration, parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
 import type { MaybePromise } from './core/maybe-promise.js';
 import { checkNames, RateLimitOptionError, reject } from './core/option-error.js';
-import { FAILURE_MODES, type Instances, type PolicyUse, parseKey, parseUse } from './policy-use.js';
+import { FAILURE_MODES, type Instances, type PolicyUse, parseKey, parseSkip, parseUse } from './policy-use.js';
 import type { FailureMode, RateLimitOptions, Resolvable } from './rate-limit.options.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { isClient, type RedisTarget } from './stores/redis/client.js';
@@ -37,6 +37,11 @@ export interface RateLimitModuleOptions {
   default?: RateLimitOptions;
   /** Whose bucket, where a policy does not say it; default the client's address. */
   key?: Resolvable<string | null | undefined>;
+  /**
+   * `true` lets a request pass without any limit: a switch to turn limits off while running (`() => flags.limitsOff`),
+   * or a list of friends (`fromAddresses('10.0.0.0/8')`). A constant, a function or an injectable class.
+   */
+  skip?: Resolvable<boolean>;
   /** `false`: the guard is not bound to all handlers; bind `RateLimitGuard` with `@UseGuards`. Default `true`. */
   guard?: boolean;
   /** Header sets on answers; default `'draft-11'`, `false` for none. `Retry-After` stays. */
@@ -51,9 +56,11 @@ export interface RateLimitModuleOptions {
 /** The same, checked and complete. */
 export interface ParsedModuleOptions {
   readonly store: RateLimitStore | RedisOptionsOfModule | undefined;
-  readonly named: ReadonlyMap<string, PolicyUse>;
+  /** Policies by name; those of features are added while the application starts. */
+  readonly named: Map<string, PolicyUse>;
   readonly default: RateLimitOptions | undefined;
   readonly key: (context: ExecutionContext) => MaybePromise<unknown>;
+  readonly skip: ((context: ExecutionContext) => MaybePromise<unknown>) | undefined;
   readonly guard: boolean;
   readonly headers: readonly HeaderSet[];
   readonly problemDetails: boolean;
@@ -68,6 +75,7 @@ const OPTIONS = [
   'policies',
   'default',
   'key',
+  'skip',
   'guard',
   'headers',
   'problemDetails',
@@ -99,16 +107,9 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
     reject('policies', 'an object of policies by name', policies);
   }
   const key = options.key === undefined ? clientKey : parseKey('key', options.key, instances);
+  const skip = options.skip === undefined ? undefined : parseSkip(options.skip, instances);
   const named = new Map<string, PolicyUse>();
-  for (const [name, policy] of Object.entries(policies)) {
-    at(`policies.${name}`, () => {
-      checkName(name);
-      if (policy?.name !== undefined && policy.name !== name) {
-        reject('name', `left out or ${JSON.stringify(name)}, the policy's name in \`policies\``, policy.name);
-      }
-      named.set(name, parseUse(policy, name, key, instances));
-    });
-  }
+  addPolicies(policies, named, key, instances);
   if ('default' in options) {
     at('default', () => parseUse(options.default as RateLimitOptions, 'default', key, instances));
   }
@@ -117,13 +118,33 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
     named,
     default: options.default,
     key,
+    skip,
     guard,
     headers: parseHeaders(options.headers),
     problemDetails,
     failure: parseFailure(options.failure),
     maxSuspended,
-    inputs: [...Object.values(policies), options.default, { key: options.key }],
+    inputs: [...Object.values(policies), options.default, { key: options.key, skip: options.skip }],
   };
+}
+
+/** Parses policies by name, and adds them to those there are. */
+export function addPolicies(
+  policies: Record<string, RateLimitOptions>,
+  named: Map<string, PolicyUse>,
+  key: ParsedModuleOptions['key'],
+  instances: Instances,
+): void {
+  for (const [name, policy] of Object.entries(policies)) {
+    at(`policies.${name}`, () => {
+      checkName(name);
+      if (policy?.name !== undefined && policy.name !== name) {
+        reject('name', `left out or ${JSON.stringify(name)}, the policy's name in \`policies\``, policy.name);
+      }
+      if (named.has(name)) throw new RateLimitOptionError('the name must be given to one policy only');
+      named.set(name, parseUse(policy, name, key, instances));
+    });
+  }
 }
 
 /** Puts where it was found in front of an error's message. */

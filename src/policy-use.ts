@@ -97,7 +97,8 @@ export function parseKey(option: string, key: unknown, instances: Instances): Te
   return reject(option, 'a text, a function or an injectable class', key);
 }
 
-function parseSkip(skip: unknown, instances: Instances): Tell<unknown> {
+/** Whether to skip: a constant, a function or an injectable class. */
+export function parseSkip(skip: unknown, instances: Instances): Tell<unknown> {
   if (typeof skip !== 'boolean' && typeof skip !== 'function') {
     reject('skip', 'true, false, a function or an injectable class', skip);
   }

@@ -49,7 +49,9 @@ export class RateLimitGuard extends SuspendableGuard {
   override canActivate(execution: ExecutionContext & { [COUNTED]?: boolean }): boolean | Promise<boolean> {
     if (execution[COUNTED] || !this.plans.of(execution.getClass<unknown>(), execution.getHandler())) return true;
     execution[COUNTED] = true;
-    return super.canActivate(execution);
+    const { skip } = this.options;
+    if (!skip) return super.canActivate(execution);
+    return chain(skip(execution), (skipped) => (skipped ? true : super.canActivate(execution)));
   }
 
   /** Ends all that wait in line with 503, and gives their places back while the store is still there. */

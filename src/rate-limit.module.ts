@@ -1,6 +1,7 @@
 import {
   ConfigurableModuleBuilder,
   type DynamicModule,
+  Inject,
   Logger,
   Module,
   type OnApplicationShutdown,
@@ -8,7 +9,9 @@ import {
 } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { BucketService, POLICIES } from './bucket.service.js';
+import { RateLimitOptionError } from './core/option-error.js';
 import {
+  addPolicies,
   type ParsedModuleOptions,
   parseModuleOptions,
   type RateLimitModuleOptions,
@@ -16,6 +19,7 @@ import {
 } from './module-options.js';
 import { PARSED_OPTIONS, Plans, ResolverInstances } from './plans.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
+import type { RateLimitOptions } from './rate-limit.options.js';
 import { DenyCacheStore } from './stores/deny-cache.store.js';
 import { LeaseStore } from './stores/lease.store.js';
 import { MemoryStore } from './stores/memory/memory.store.js';
@@ -53,7 +57,7 @@ const PROVIDERS: Provider[] = [
   {
     provide: POLICIES,
     inject: [PARSED_OPTIONS],
-    useFactory: ({ named }: ParsedModuleOptions) => new Map([...named].map(([name, use]) => [name, use.policy])),
+    useFactory: ({ named }: ParsedModuleOptions) => named,
   },
   {
     provide: APP_GUARD,
@@ -69,6 +73,24 @@ const PROVIDERS: Provider[] = [
   },
 ];
 
+const FEATURE = Symbol('nest-rate-limit:feature');
+
+/** The policies of one feature. They are there before the plans of handlers are made. */
+@Module({})
+class FeaturePolicies {
+  constructor(
+    @Inject(FEATURE) policies: Record<string, RateLimitOptions>,
+    @Inject(PARSED_OPTIONS) { named, key }: ParsedModuleOptions,
+    instances: ResolverInstances,
+  ) {
+    try {
+      addPolicies(policies, named, key, instances.of);
+    } catch (error) {
+      throw RateLimitOptionError.at('RateLimitModule.forFeature', error);
+    }
+  }
+}
+
 /**
  * Brings rate limiting to an application: `imports: [RateLimitModule.forRoot()]`. From then on whatever carries
  * `@RateLimit` is limited; nothing else is, unless `default` is given.
@@ -76,7 +98,7 @@ const PROVIDERS: Provider[] = [
 @Module({
   imports: [DiscoveryModule],
   providers: PROVIDERS,
-  exports: [RateLimitStore, BucketService, Plans, PARSED_OPTIONS],
+  exports: [RateLimitStore, BucketService, Plans, PARSED_OPTIONS, ResolverInstances],
 })
 export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationShutdown {
   constructor(private readonly store: RateLimitStore) {
@@ -91,6 +113,14 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   /** The same with options from a factory (`useFactory`) or a class with `createRateLimitOptions()`. */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
     return super.forRootAsync(options);
+  }
+
+  /**
+   * Adds named policies where they are used, in the module of a feature; `forRoot` stands in the application's. A name
+   * belongs to one policy in the whole application.
+   */
+  static forFeature(policies: Record<string, RateLimitOptions>): DynamicModule {
+    return { module: FeaturePolicies, providers: [{ provide: FEATURE, useValue: policies }] };
   }
 
   async onApplicationShutdown(): Promise<void> {

@@ -26,7 +26,7 @@ export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): strin
 }
 
 /** Without brackets, port and zone. */
-function bareAddress(address: string): string {
+export function bareAddress(address: string): string {
   const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(address);
   let bare = bracketed ? bracketed[1] : address;
   if (/^\d+\.\d+\.\d+\.\d+:\d+$/.test(bare)) bare = bare.slice(0, bare.indexOf(':'));

@@ -30,7 +30,7 @@ export function clientKey(context: ExecutionContext): string | symbol | undefine
 }
 
 /** The client's address, as its transport tells it; `undefined` where there is none. */
-function addressOf(context: ExecutionContext): string | undefined {
+export function addressOf(context: ExecutionContext): string | undefined {
   return transportOf(context).address(context);
 }
 

@@ -1,0 +1,103 @@
+import { BlockList, isIP } from 'node:net';
+import type { ExecutionContext } from '@nestjs/common';
+import { reject } from '../core/option-error.js';
+import { graphqlRequestOf } from '../suspend/graphql.js';
+import { requestOf } from '../suspend/http.js';
+import { addressKey, bareAddress, DEFAULT_IPV6_SUBNET } from './address.js';
+import { addressOf } from './client-key.js';
+
+/** Tells whose bucket a request is counted in. `undefined` where it cannot: then the request is an error. */
+export type KeyOf = (context: ExecutionContext) => string | undefined;
+
+/**
+ * By the client's address, as without a key; IPv6 by its network of so many bits (32 to 128, default 56), because a
+ * client has a whole network of addresses.
+ */
+export function byIp({ ipv6Subnet = DEFAULT_IPV6_SUBNET }: { ipv6Subnet?: number } = {}): KeyOf {
+  if (!Number.isInteger(ipv6Subnet) || ipv6Subnet < 32 || ipv6Subnet > 128) {
+    reject('ipv6Subnet', 'a whole number from 32 to 128', ipv6Subnet);
+  }
+  return (context) => {
+    const address = addressOf(context);
+    return address === undefined ? undefined : addressKey(address, ipv6Subnet);
+  };
+}
+
+/**
+ * By the value of a header. A client chooses it freely, so it must be one that you check, such as an API key. Without
+ * it the request is an error, or counted by `otherwise`.
+ */
+export function byHeader(name: string, otherwise: KeyOf = () => undefined): KeyOf {
+  if (typeof name !== 'string' || !/^[\w!#$%&'*+.^`|~-]+$/.test(name)) reject('name', 'the name of a header', name);
+  const header = name.toLowerCase();
+  return (context) => {
+    const value = pathOf(requestLike(context), ['headers', header]);
+    return textOf(Array.isArray(value) ? value.join(', ') : value) ?? otherwise(context);
+  };
+}
+
+/**
+ * By what your authentication has left at `request.user`: its `id`, or what `path` leads to (`'account.id'`). It must
+ * run before the rate limit: a guard for all handlers, or a middleware. Without a user the request is an error, or
+ * counted by `otherwise`.
+ */
+export function byUser(path = 'id', otherwise: KeyOf = () => undefined): KeyOf {
+  if (typeof path !== 'string' || path === '') reject('path', 'names with dots between them', path);
+  const names = ['user', ...path.split('.')];
+  return (context) => textOf(pathOf(requestLike(context), names)) ?? otherwise(context);
+}
+
+/** By all of them together, such as the user and the address. Where one cannot tell, none can. */
+export function byAll(...keys: readonly KeyOf[]): KeyOf {
+  if (keys.length === 0) reject('keys', 'at least one', 'none');
+  return (context) => {
+    const parts = keys.map((key) => key(context));
+    return parts.includes(undefined) ? undefined : JSON.stringify(parts);
+  };
+}
+
+/**
+ * For `skip`: whether the client's address is one of these addresses or networks (`'10.0.0.0/8'`, `'2001:db8::/32'`).
+ * A wrong one is an error at once.
+ */
+export function fromAddresses(...addresses: readonly string[]): (context: ExecutionContext) => boolean {
+  const list = new BlockList();
+  for (const entry of addresses) addTo(list, entry);
+  return (context) => {
+    const address = bareAddress(addressOf(context) ?? '').replace(/^::ffff:(?=\d+\.)/i, '');
+    const version = isIP(address);
+    return version > 0 && list.check(address, version === 6 ? 'ipv6' : 'ipv4');
+  };
+}
+
+function addTo(list: BlockList, entry: unknown): void {
+  const [address, bits, ...rest] = typeof entry === 'string' ? entry.split('/') : [''];
+  const version = isIP(address);
+  const length = bits === undefined ? undefined : Number(bits);
+  const longest = version === 6 ? 128 : 32;
+  const fits = length === undefined || (/^\d+$/.test(bits) && length <= longest);
+  if (version === 0 || !fits || rest.length > 0)
+    reject('address', 'an address, or a network such as 10.0.0.0/8', entry);
+  const family = version === 6 ? 'ipv6' : 'ipv4';
+  if (length === undefined) list.addAddress(address, family);
+  else list.addSubnet(address, length, family);
+}
+
+/** What carries headers and user: the request, over HTTP and GraphQL; the socket or its handshake; a message's data. */
+function requestLike(context: ExecutionContext): unknown {
+  const type: string = context.getType();
+  if (type === 'http') return requestOf(context);
+  if (type === 'graphql') return graphqlRequestOf(context);
+  const first = context.getArgByIndex<Record<string, unknown> | undefined>(0);
+  if (type !== 'ws') return first;
+  return { headers: pathOf(first, ['handshake', 'headers']), user: first?.user ?? pathOf(first, ['data', 'user']) };
+}
+
+function pathOf(from: unknown, names: readonly string[]): unknown {
+  return names.reduce<unknown>((value, name) => (value as Record<string, unknown> | null | undefined)?.[name], from);
+}
+
+function textOf(value: unknown): string | undefined {
+  if (typeof value === 'number' || typeof value === 'bigint') return String(value);
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
