@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication } from '@nestjs/common';
 import {
   BucketService,
+  type Decision,
   type DecisionMessage,
   MemoryStore,
   RateLimit,
@@ -11,11 +12,13 @@ import {
   type RateLimitModuleOptions,
   RateLimitStoreError,
   type StoreMessage,
+  type Take,
   type WaitMessage,
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
 import * as channels from '../../src/observe/channels.js';
+import { tellDecision, tellWait } from '../../src/observe/messages.js';
 import { createApp } from '../support/create-app.js';
 import { FarStore } from '../support/far-store.js';
 import { statuses, until } from '../support/requests.js';
@@ -213,4 +216,14 @@ describe('the channels', () => {
     await until(() => heard.health.length === 2);
     expect(heard.health[1]).toEqual({ status: 'up' });
   });
+});
+
+it('nothing is made while nobody listens', () => {
+  const untouchable = new Proxy({}, { get: () => expect(true).toBe(false) });
+  const now = () => expect(true).toBe(false) as never;
+  const args = [untouchable as Decision, untouchable as readonly Take[], 'http'] as const;
+  tellDecision(...args);
+  const end = tellWait(...args, now);
+  expect(tellWait(...args, now)).toBe(end);
+  end('passed');
 });
