@@ -1,0 +1,58 @@
+import { once } from 'node:events';
+import { Agent } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { INestApplication } from '@nestjs/common';
+import { IoAdapter } from '@nestjs/platform-socket.io';
+import { WsAdapter } from '@nestjs/platform-ws';
+import { io } from 'socket.io-client';
+import WebSocket from 'ws';
+
+/** Each library that Nest's gateways run on. */
+export const SOCKETS = ['ws', 'socket.io'] as const;
+export type SocketName = (typeof SOCKETS)[number];
+
+export function useSockets(app: INestApplication, name: SocketName): void {
+  app.useWebSocketAdapter(name === 'ws' ? new WsAdapter(app) : new IoAdapter(app));
+}
+
+/** What a client is sent: the name of an event, and its data. */
+export type Heard = readonly [event: string, data: unknown];
+
+/** A client of a gateway. */
+export interface SocketClient {
+  send(event: string, ...data: unknown[]): void;
+  /** Sends as it is; socket.io has no such thing. */
+  sendRaw?(text: string): void;
+  readonly heard: Heard[];
+  close(): void;
+}
+
+/** Connects from that address of this machine. */
+export async function connect(
+  app: INestApplication,
+  name: SocketName,
+  localAddress = '127.0.0.1',
+): Promise<SocketClient> {
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  const heard: Heard[] = [];
+  if (name === 'ws') {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}`, { localAddress });
+    socket.on('message', (message) => {
+      const { event, data } = JSON.parse(String(message));
+      heard.push([event, data]);
+    });
+    await once(socket, 'open');
+    const send = (event: string, ...[data]: unknown[]) => socket.send(JSON.stringify({ event, data }));
+    return { send, sendRaw: (text) => socket.send(text), heard, close: () => socket.terminate() };
+  }
+  const agent = new Agent({ localAddress });
+  const socket = io(`http://127.0.0.1:${port}`, {
+    transports: ['websocket'],
+    forceNew: true,
+    reconnection: false,
+    agent: agent as never,
+  });
+  socket.onAny((event, data) => heard.push([event, data]));
+  await new Promise<void>((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));
+  return { send: (event, ...data) => void socket.emit(event, ...data), heard, close: () => void socket.disconnect() };
+}
