@@ -111,7 +111,7 @@ async function start(exports: Exports, providers: Type[] = []): Promise<INestApp
   })
   class AppModule {}
   clock = new FakeClock();
-  const module = await Test.createTestingModule({ imports: [classes.find(isModule) ?? AppModule] })
+  const module = await Test.createTestingModule({ imports: [classes.findLast(isModule) ?? AppModule] })
     .overrideProvider(RateLimitStore)
     .useValue(new MemoryStore({ clock }))
     .compile();
