@@ -105,6 +105,45 @@ describe.each(SOCKETS)('a gateway on %s', (name) => {
     await start();
     const first = await client();
     const second = await client('127.0.0.2');
+    for (const text of ['a', 'b', 'c', 'd']) first.send('limited', text);
+    expect(await heard(first, 4)).toEqual(
+      expect.arrayContaining([
+        ['limited', 'a'],
+        ['limited', 'b'],
+        ['exception', refused],
+        ['exception', refused],
+      ]),
+    );
+    expect(runs).toHaveLength(2);
+    second.send('limited', 'x');
+    expect(await heard(second, 1)).toEqual([['limited', 'x']]);
+    first.send('free');
+    expect(await heard(first, 1)).toEqual([['free', 'Hello Free World']]);
+    await clock.advance(60_000);
+    first.send('limited', 'e');
+    expect(await heard(first, 1)).toEqual([['limited', 'e']]);
+  });
+
+  it('counts all sockets of a client together', async () => {
+    await start();
+    const [one, two] = [await client(), await client()];
+    one.send('limited', 1);
+    await heard(one, 1);
+    two.send('limited', 2);
+    await heard(two, 1);
+    one.send('limited', 3);
+    expect(await heard(one, 1)).toEqual([['exception', refused]]);
+  });
+
+  it('takes messages without a payload, and nonsense', async () => {
+    await start();
+    const hostile = await client();
+    hostile.send('limited');
+    expect(await heard(hostile, 1)).toEqual([['limited', 'nothing']]);
+    hostile.send('limited', null);
+    expect(await heard(hostile, 1)).toEqual([['limited', 'nothing']]);
+    hostile.send('limited');
+    expect(await heard(hostile, 1)).toEqual([['exception', refused]]);
     for (const text of ['', 'null', '7', '[]', '{"data":1}']) hostile.sendRaw?.(text);
     hostile.send('free');
     expect(await heard(hostile, 1)).toEqual([['free', 'Hello Free World']]);
