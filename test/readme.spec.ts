@@ -73,7 +73,7 @@ const packages = new Map<string, unknown>([
   ['@nestjs/common', common],
   ['@nestjs/core', { ...core, NestFactory }],
   ['@nestjs/terminus', terminus],
-  ['node:diagnostics_channel', diagnosticsChannel],
+  ['node:diagnostics_channel', { ...diagnosticsChannel, subscribe }],
   ['node:events', events],
   ['nest-rate-limit', library],
   ['nest-rate-limit/opentelemetry', opentelemetry],
@@ -91,9 +91,17 @@ function snippet(section: string, index = -1): SnippetModule {
   return found;
 }
 
+/** Channels belong to the process, not to a test: whoever listens stops when the test is over. */
+function subscribe(...listening: Parameters<typeof diagnosticsChannel.subscribe>): void {
+  diagnosticsChannel.subscribe(...listening);
+  stops.push(() => diagnosticsChannel.unsubscribe(...listening));
+}
+
+const stops: (() => void)[] = [];
 let app: INestApplication | undefined;
 let clock: FakeClock;
 afterEach(async () => {
+  for (const stop of stops.splice(0)) stop();
   await app?.close();
   app = undefined;
 });
