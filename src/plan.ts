@@ -35,7 +35,7 @@ export class Plan {
       this.single = first as PolicyUse & { amount: number };
     }
     if (fixed.length === sources.length && fixed.every((use) => !use.skip && use.amount && !use.dryRun)) {
-      this.policyHeader = policyHeader(fixed.map((use) => use.policy));
+      this.policyHeader = policyHeader([...new Set(fixed.map((use) => use.policy))]);
     }
   }
 

@@ -19,6 +19,13 @@ interface Entry {
   readonly next: Entry | undefined;
 }
 
+/** What all guards of an application share: Nest makes one for each module that binds it. */
+@Injectable()
+export class WaitingLine {
+  /** Requests that wait in line, or may have to. */
+  waiting = 0;
+}
+
 /** Instances of injectable resolvers, found when the application starts. */
 @Injectable()
 export class ResolverInstances {

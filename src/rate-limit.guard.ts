@@ -8,7 +8,7 @@ import { failures, type WaitEnd } from './observe/channels.js';
 import { tellDecision, tellWait } from './observe/messages.js';
 import { RefusalLog } from './observe/refusal-log.js';
 import type { Plan } from './plan.js';
-import { PARSED_OPTIONS, Plans } from './plans.js';
+import { PARSED_OPTIONS, Plans, WaitingLine } from './plans.js';
 import { type PlannedTake, plannedTake } from './policy-use.js';
 import { settleLater } from './settle.js';
 import { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
@@ -31,8 +31,6 @@ const GRACE = 30_000;
  */
 @Injectable()
 export class RateLimitGuard extends SuspendableGuard {
-  /** Requests that wait in line, or may have to. */
-  private waiting = 0;
   /** Reservations to be given back. */
   private readonly leaving: Leaving[] = [];
   private readonly refusals = new RefusalLog((line) => logger.log(line));
@@ -42,6 +40,7 @@ export class RateLimitGuard extends SuspendableGuard {
     private readonly store: RateLimitStore,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
     private readonly adapterHost: HttpAdapterHost,
+    private readonly line: WaitingLine,
   ) {
     super(store.clock);
   }
@@ -96,20 +95,20 @@ export class RateLimitGuard extends SuspendableGuard {
 
   private take(context: SuspendableRequestContext, plan: Plan, wanted: readonly PlannedTake[]): void | Promise<void> {
     const patient = wanted.some(({ maxWait }) => maxWait > 0);
-    const full = patient && this.waiting >= this.options.maxSuspended;
+    const full = patient && this.line.waiting >= this.options.maxSuspended;
     // Asked for without patience, because a place in line that is given back would leave a hole in it.
     const takes = full ? wanted.map((take) => ({ ...take, maxWait: 0 })) : wanted;
     const answer = this.store.run({ verb: 'take', takes });
     if (!isPromise(answer)) return this.follow(context, plan, takes, answer);
     const place = patient && !full ? 1 : 0;
-    this.waiting += place;
+    this.line.waiting += place;
     return answer.then(
       (late) => {
-        this.waiting -= place;
+        this.line.waiting -= place;
         return this.follow(context, plan, takes, late);
       },
       (error) => {
-        this.waiting -= place;
+        this.line.waiting -= place;
         return this.failWith(context, takes, error);
       },
     );
@@ -154,10 +153,10 @@ export class RateLimitGuard extends SuspendableGuard {
     answer: StoreAnswer,
   ): void {
     const suspension = context.suspend({ timeout: answer.delay + GRACE });
-    this.waiting++;
+    this.line.waiting++;
     const tellEnd = tellWait(answer, takes, context.getType(), () => this.store.clock.now());
     suspension.onSettled(() => {
-      this.waiting--;
+      this.line.waiting--;
       tellEnd(endOf(suspension));
     });
     this.store.clock.sleep(answer.delay, suspension.signal).then(

@@ -17,7 +17,7 @@ import {
   type RateLimitModuleOptions,
   type RedisOptionsOfModule,
 } from './module-options.js';
-import { PARSED_OPTIONS, Plans, ResolverInstances } from './plans.js';
+import { PARSED_OPTIONS, Plans, ResolverInstances, WaitingLine } from './plans.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
 import { DenyCacheStore } from './stores/deny-cache.store.js';
@@ -40,6 +40,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
 const PROVIDERS: Provider[] = [
   ResolverInstances,
   Plans,
+  WaitingLine,
   BucketService,
   RateLimitGuard,
   Documentation,
@@ -98,7 +99,7 @@ class FeaturePolicies {
 @Module({
   imports: [DiscoveryModule],
   providers: PROVIDERS,
-  exports: [RateLimitStore, BucketService, Plans, PARSED_OPTIONS, ResolverInstances],
+  exports: [RateLimitStore, BucketService, Plans, PARSED_OPTIONS, ResolverInstances, WaitingLine],
 })
 export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationShutdown {
   constructor(private readonly store: RateLimitStore) {
