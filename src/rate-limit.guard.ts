@@ -33,7 +33,6 @@ const GRACE = 30_000;
 export class RateLimitGuard extends SuspendableGuard {
   /** Reservations to be given back. */
   private readonly leaving: Leaving[] = [];
-  private readonly refusals = new RefusalLog((line) => logger.log(line));
 
   constructor(
     private readonly plans: Plans,
@@ -59,7 +58,7 @@ export class RateLimitGuard extends SuspendableGuard {
     // Until all who waited have heard of it.
     await new Promise(setImmediate);
     await this.giveAllBack();
-    this.refusals.close();
+    refusals.close();
   }
 
   protected override filter(context: SuspendableRequestContext): void | Promise<void> {
@@ -88,7 +87,7 @@ export class RateLimitGuard extends SuspendableGuard {
     Promise.resolve(this.store.run({ verb: 'take', takes }))
       .then((answer) => {
         tellDecision(answer, takes, context.getType(), true);
-        if (!answer.allowed) this.refusals.note(answer.policy, true);
+        if (!answer.allowed) refusals.note(answer.policy, true);
       })
       .catch(() => {});
   }
@@ -131,7 +130,7 @@ export class RateLimitGuard extends SuspendableGuard {
       this.adapterHost.httpAdapter,
     );
     if (!answer.allowed) {
-      this.refusals.note(answer.policy);
+      refusals.note(answer.policy);
       return fail(transport.refusal(answer, messageOf(context, takes, answer)));
     }
     if (answer.delay > 0) this.waitInLine(context, plan, takes, answer);
@@ -183,6 +182,8 @@ export class RateLimitGuard extends SuspendableGuard {
 }
 
 const logger = new Logger('RateLimit');
+/** One for all guards: a policy that several of them guard still has one line per minute. */
+const refusals = new RefusalLog((line) => logger.log(line));
 
 /** How a wait came to its end. */
 function endOf({ failure }: Suspension): WaitEnd {

@@ -83,12 +83,15 @@ class FeaturePolicies {
     @Inject(FEATURE) policies: Record<string, RateLimitOptions>,
     @Inject(PARSED_OPTIONS) { named, key }: ParsedModuleOptions,
     instances: ResolverInstances,
+    documentation: Documentation,
   ) {
     try {
       addPolicies(policies, named, key, instances.of);
     } catch (error) {
       throw RateLimitOptionError.at('RateLimitModule.forFeature', error);
     }
+    // Again: handlers may name these.
+    documentation.write();
   }
 }
 
@@ -99,7 +102,7 @@ class FeaturePolicies {
 @Module({
   imports: [DiscoveryModule],
   providers: PROVIDERS,
-  exports: [RateLimitStore, BucketService, Plans, PARSED_OPTIONS, ResolverInstances, WaitingLine],
+  exports: [RateLimitStore, BucketService, Plans, PARSED_OPTIONS, ResolverInstances, WaitingLine, Documentation],
 })
 export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationShutdown {
   constructor(private readonly store: RateLimitStore) {

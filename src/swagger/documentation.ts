@@ -17,15 +17,20 @@ const STATUS = 429;
 @Injectable()
 export class Documentation {
   constructor(
-    discovery: DiscoveryService,
+    private readonly discovery: DiscoveryService,
     private readonly scanner: MetadataScanner,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
   ) {
-    const types = new Set(discovery.getControllers().map(({ metatype }) => metatype));
-    for (const type of types) if (type?.prototype) this.documentAll(type as Type);
+    this.write();
   }
 
-  private documentAll(type: Type): void {
+  /** Writes it all, anew where it was written before. */
+  write(): void {
+    const types = new Set(this.discovery.getControllers().map(({ metatype }) => metatype));
+    for (const type of types) if (type?.prototype) this.document(type as Type);
+  }
+
+  private document(type: Type): void {
     if (isDocumented(type, STATUS)) return;
     const names = this.scanner
       .getAllMethodNames(type.prototype)
@@ -53,7 +58,7 @@ export class Documentation {
     return responseOf(refusal, asked ?? {});
   }
 
-  /** Those that may refuse. Of what a resolver will tell nothing is known yet. */
+  /** Those that may refuse. Of what a resolver will tell, or a feature has not added yet, nothing is known. */
   private policiesOf(applied: Applied | undefined): Pick<RateLimitOptions, 'message'>[] {
     return (
       (applied?.inputs ?? [])

@@ -259,6 +259,30 @@ describe('the OpenAPI document of @nestjs/swagger', () => {
     expect(none['/methods/free'][429]).toBeUndefined();
   });
 
+  it('tells the policies of features as well', async () => {
+    @Controller('features')
+    class FeatureController {
+      @RateLimit('feature')
+      @Get('one')
+      one() {}
+
+      @RateLimit('trial')
+      @Get('trial')
+      trial() {}
+    }
+    const feature = RateLimitModule.forFeature({
+      feature: { ...ONE, message: 'A feature' },
+      trial: { ...ONE, dryRun: true },
+    });
+    @Module({ imports: [feature], controllers: [FeatureController] })
+    class FeatureModule {}
+    const app = await createApp('express', { imports: [FeatureModule, RateLimitModule.forRoot()] });
+    apps.push(app);
+    const responses = responsesOf(await checked(SwaggerModule.createDocument(app, new DocumentBuilder().build())));
+    expect(responses['/features/one'][429]).toEqual(PLAIN('A feature'));
+    expect(responses['/features/trial']).toEqual({ 200: { description: '' } });
+  });
+
   it('is right for the sample app', async () => {
     @Module({ imports: [SampleModule] })
     class AppModule {}
