@@ -121,6 +121,9 @@ function checkImport(file, { name, line, target, type, late }) {
   if (/^ioredis(\/|$)/.test(name) && !(file.startsWith('stores/redis/') && (type || late))) {
     report(file, line, 'ioredis is imported in stores/redis/ only, as a type or when it is needed', name);
   }
+  if (/^@nestjs\/(websockets|microservices|graphql)(\/|$)/.test(name) && !(file.startsWith('transport/') && late)) {
+    report(file, line, 'packages of a transport are imported in transport/ only, when they are needed', name);
+  }
   if (/^@opentelemetry\//.test(name) && !file.startsWith('opentelemetry/')) {
     report(file, line, 'OpenTelemetry is imported in opentelemetry/ only, which who lacks it does not load', name);
   }

@@ -71,6 +71,7 @@ describe('the check of the imports', () => {
       'other.ts': [`import './opentelemetry/index.js';`, `import '@opentelemetry/api';`, `import '@nestjs/swagger';`],
       'plan.ts': [`import './index.js';`, `import 'nest-rate-limit';`, `import '../test/x.js';`, `import './time';`],
       'redis.ts': [`import type { Redis } from 'ioredis';`],
+      'transport/ws.ts': [`import { WsException } from '@nestjs/websockets';`],
       'stores/memory/a.ts': [`import '../../plan.js';`, `import 'rxjs';`, `const redis = import('ioredis');`],
       'stores/redis/a.ts': [`import { type Cluster, Redis } from 'ioredis';`],
       'suspend/a.ts': [`import '../core/limit.js';`, `import '../plan.js';`],
@@ -109,6 +110,7 @@ describe('the check of the imports', () => {
       'time.ts:2: time comes from core/clock.ts only (performance.now)',
       'time.ts:3: time comes from core/clock.ts only (setInterval)',
       'time.ts:4: time comes from core/clock.ts only (setTimeout)',
+      'transport/ws.ts:1: packages of a transport are imported in transport/ only, when they are needed (@nestjs/websockets)',
     ]);
   });
 });

@@ -5,9 +5,12 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import * as common from '@nestjs/common';
 import { Controller, Get, type INestApplication, Module, Post, type Type } from '@nestjs/common';
 import * as core from '@nestjs/core';
+import * as graphql from '@nestjs/graphql';
+import * as microservices from '@nestjs/microservices';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import * as terminus from '@nestjs/terminus';
 import { Test } from '@nestjs/testing';
+import * as websockets from '@nestjs/websockets';
 import * as library from 'nest-rate-limit';
 import {
   Bucket,
@@ -72,7 +75,10 @@ const NestFactory = {
 const packages = new Map<string, unknown>([
   ['@nestjs/common', common],
   ['@nestjs/core', { ...core, NestFactory }],
+  ['@nestjs/graphql', graphql],
+  ['@nestjs/microservices', microservices],
   ['@nestjs/terminus', terminus],
+  ['@nestjs/websockets', websockets],
   ['node:diagnostics_channel', { ...diagnosticsChannel, subscribe }],
   ['node:events', events],
   ['nest-rate-limit', library],

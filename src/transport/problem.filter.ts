@@ -1,6 +1,9 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
+import { throwError } from 'rxjs';
 import { RateLimitExceededException, RateLimitUnavailableException } from '../rate-limit.exception.js';
+import { answerOf } from './message.js';
+import { RETRY_STORE } from './transport.js';
 
 const TYPES = 'https://iana.org/assignments/http-problem-types#';
 
@@ -10,6 +13,8 @@ export class ProblemFilter implements ExceptionFilter {
   constructor(private readonly adapterHost: HttpAdapterHost) {}
 
   catch(exception: RateLimitExceededException | RateLimitUnavailableException, host: ArgumentsHost): unknown {
+    // What a handler's own code has thrown; what the guard throws is no business of this filter.
+    if (host.getType() === 'rpc') return throwError(() => answerTo(exception));
     if (host.getType() !== 'http') return exception;
     const { httpAdapter } = this.adapterHost;
     const response = host.switchToHttp().getResponse<unknown>();
@@ -23,6 +28,11 @@ export class ProblemFilter implements ExceptionFilter {
 @Catch(class Nothing {})
 export class NoFilter implements ExceptionFilter {
   catch(): void {}
+}
+
+function answerTo(exception: RateLimitExceededException | RateLimitUnavailableException): object {
+  const refused = exception instanceof RateLimitExceededException;
+  return answerOf(exception.message, refused ? exception.decision.retryAfter : RETRY_STORE);
 }
 
 function problemOf(exception: RateLimitExceededException | RateLimitUnavailableException): object {

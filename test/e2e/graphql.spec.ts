@@ -237,8 +237,8 @@ describe.each(SERVERS)('%s', (server) => {
   });
 
   it('tells in the headers how all limits of a response stand', async () => {
-    const context = (first: { req?: object }, reply: object) => (first.req ? first : { req: first, reply });
-    await start({ headers: ['draft-11', 'legacy'] }, { context });
+    const context = (req: object, reply: object) => ({ req, reply });
+    await start({ headers: ['draft-11', 'legacy'] }, server === 'Apollo on Fastify' ? { context } : {});
     const allowed = await query(app, '{ limited other }');
     expect(allowed.headers['ratelimit-policy']).toBe('"Things.limited";q=2;w=60, "other";q=5;w=5');
     expect(allowed.headers.ratelimit).toBe('"Things.limited";r=1;t=60, "other";r=4;t=1');
@@ -249,6 +249,11 @@ describe.each(SERVERS)('%s', (server) => {
     expect(refused.headers['ratelimit-policy']).toBe(allowed.headers['ratelimit-policy']);
     expect(refused.headers.ratelimit).toBe('"Things.limited";r=0;t=60, "other";r=3;t=1');
     expect(refused.headers['retry-after']).toBe('60');
+    const client = subscriber(app);
+    const answers = [];
+    for (let i = 0; i < 3; i++) answers.push(...(await subscribe(client, 'subscription { numbers }')));
+    expect(answers.flatMap(codes)).toEqual(['TOO_MANY_REQUESTS']);
+    await client.dispose();
   });
 
   it('lets pass, and says so once, where the context leads to no client', async () => {

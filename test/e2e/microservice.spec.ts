@@ -42,6 +42,8 @@ function senderOf(context: ExecutionContext): string | undefined {
 
 @Controller()
 class Service {
+  constructor(private readonly buckets: BucketService) {}
+
   @MessagePattern(at('free'))
   free() {
     return 'Hello Free World';
@@ -73,6 +75,11 @@ class Service {
   line() {
     runs.push('line');
     return runs.length;
+  }
+
+  @MessagePattern(at('own'))
+  async own() {
+    await this.buckets.bucket(TWO, 'all').consume(3);
   }
 
   @RateLimit({ ...SETTLED, settle: 'failures' })
@@ -214,6 +221,11 @@ describe.each(['TCP', 'Redis'] as const)('a microservice over %s', (transport) =
     const message = 'Rate limiting is temporarily unavailable';
     expect(await ask(await client(), 'by-sender')).toEqual({ error: { status: 'error', message, retryAfter: 1000 } });
     expect(runs).toEqual([]);
+  });
+
+  it('answers what the own code of a handler has refused', async () => {
+    await start(transport, { problemDetails: true });
+    expect(await ask(await client(), 'own')).toEqual({ error: { status: 'error', message: 'Too Many Requests' } });
   });
 
   it('lets messages wait in line', async () => {
