@@ -57,6 +57,7 @@ describe('no ghost takes', () => {
     const own = client(first.url, { maxRetriesPerRequest: null });
     const { buckets } = await openBuckets({ store: { redis: own } });
     const bucket = buckets.bucket(POOL, 'ghost');
+    await until(async () => (await sourceOf(bucket.estimate())) === 'store');
     expect(await sourceOf(bucket.decide())).toBe('store');
     first.pause();
     await Promise.all(Array.from({ length: 5 }, async () => expect(await sourceOf(bucket.decide())).toBe('fallback')));
