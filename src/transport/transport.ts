@@ -31,6 +31,6 @@ export function textOf(value: unknown): string | undefined {
 
 /** The address of a request's client: `request.ip`, so it is the framework that decides which proxy is trusted. */
 export function addressOfRequest(request: unknown): string | undefined {
-  const { ip, socket } = (request ?? {}) as { ip?: unknown; socket?: { remoteAddress?: unknown } | null };
-  return textOf(ip) ?? textOf(socket?.remoteAddress);
+  const found = request as { ip?: unknown; socket?: { remoteAddress?: unknown } | null } | null | undefined;
+  return textOf(found?.ip) ?? textOf(found?.socket?.remoteAddress);
 }
