@@ -18,6 +18,8 @@ export interface DecisionMessage {
   readonly retryAfter: number;
   readonly remaining: number;
   readonly limit: number;
+  /** ms until the bucket is full again. */
+  readonly resetAfter: number;
   /** The policy is on trial: whatever was decided, the request passed. */
   readonly dryRun: boolean;
   /** What Nest calls the request's context (`'http'`, `'graphql'`, `'ws'`, `'rpc'`), or `'bucket'` for a manual check. */

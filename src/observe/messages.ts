@@ -7,13 +7,13 @@ export const BUCKET = 'bucket';
 
 /** Call it only where somebody listens. */
 export function decisionMessage(
-  { policy, allowed, source, delay, retryAfter, remaining, limit }: Decision,
+  { policy, allowed, source, delay, retryAfter, remaining, limit, resetAfter }: Decision,
   takes: readonly Take[],
   transport: string,
   dryRun = false,
 ): DecisionMessage {
   const { key } = takes.find((take) => take.policy.labels.includes(policy)) ?? takes[0];
-  return { policy, allowed, source, delay, retryAfter, remaining, limit, dryRun, transport, key };
+  return { policy, allowed, source, delay, retryAfter, remaining, limit, resetAfter, dryRun, transport, key };
 }
 
 /** Tells the decision, if anybody listens. */

@@ -99,8 +99,8 @@ describe('the channels', () => {
     expect(await statuses(app, '/one', '/one', '/free')).toEqual([200, 429, 200]);
     const common = { policy: 'one', limit: 1, delay: 0, source: 'store', dryRun: false, transport: 'http' };
     expect(heard.decisions).toEqual([
-      { ...common, allowed: true, remaining: 0, retryAfter: 0, key: 'everybody' },
-      { ...common, allowed: false, remaining: 0, retryAfter: 1000, key: 'everybody' },
+      { ...common, allowed: true, remaining: 0, retryAfter: 0, resetAfter: 1000, key: 'everybody' },
+      { ...common, allowed: false, remaining: 0, retryAfter: 1000, resetAfter: 1000, key: 'everybody' },
     ]);
     expect([...heard.waits, ...heard.calls, ...heard.failures]).toEqual([]);
   });
