@@ -91,7 +91,8 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
 /** Jest's global setup: `REDIS_URL`, or a server of our own, which ends with this process. */
 export default async function setup(): Promise<void> {
   try {
-    if (!findBinary()) install();
+    // Where REDIS_URL is set, only tests that start a server of their own will fail.
+    if (!findBinary() && !(process.env.REDIS_URL && !mayInstall())) install('redis-server', HOW_TO_INSTALL);
     process.env.TEST_REDIS_URL ??= process.env.REDIS_URL || (await startRedis()).url;
   } catch (error) {
     console.error((error as Error).message);
@@ -121,7 +122,7 @@ function findBinary(): string | undefined {
   return onPath('redis-server') ?? onPath('valkey-server');
 }
 
-function onPath(name: string): string | undefined {
+export function onPath(name: string): string | undefined {
   return (process.env.PATH ?? '')
     .split(delimiter)
     .map((dir) => join(dir, name))
@@ -137,22 +138,23 @@ function isExecutable(file: string): boolean {
   }
 }
 
-/** Installs Debian's package, without letting it start its own service. */
-function install(): void {
-  if (process.getuid?.() !== 0 || !existsSync('/etc/debian_version') || !onPath('apt-get')) {
-    if (process.env.REDIS_URL) return; // only tests that start a server of their own will fail
-    throw new Error(HOW_TO_INSTALL);
-  }
-  console.log('No redis-server found: installing it with apt-get.');
+function mayInstall(): boolean {
+  return process.getuid?.() === 0 && existsSync('/etc/debian_version') && onPath('apt-get') !== undefined;
+}
+
+/** Installs a package of Debian, without letting it start its own service; where it may not, says what to do. */
+export function install(name: string, howTo: string): void {
+  if (!mayInstall()) throw new Error(howTo);
+  console.log(`No ${name} found: installing it with apt-get.`);
   const policy = '/usr/sbin/policy-rc.d';
   const ours = !existsSync(policy);
   if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
   try {
     // The package lists may be missing or old: then the first try fails.
-    if (!aptGet('install', '-y', '--no-install-recommends', 'redis-server').ok) {
+    if (!aptGet('install', '-y', '--no-install-recommends', name).ok) {
       aptGet('update');
-      const { ok, output } = aptGet('install', '-y', '--no-install-recommends', 'redis-server');
-      if (!ok) throw new Error(`${HOW_TO_INSTALL}\n${output}`);
+      const { ok, output } = aptGet('install', '-y', '--no-install-recommends', name);
+      if (!ok) throw new Error(`${howTo}\n${output}`);
     }
   } finally {
     if (ours) rmSync(policy);

@@ -1,0 +1,26 @@
+import { type Browser, chromium } from 'playwright-core';
+import { install, onPath } from './redis.js';
+
+const HOW_TO_INSTALL =
+  'The browser tests need Chromium: set CHROMIUM_PATH, or install it (for example `apt-get install chromium`).';
+
+/** For a browser that asks nobody for anything but the page. */
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** The system's Chromium without a window and with a new, empty profile; installs Debian's package where it may. */
+export async function openChromium(): Promise<Browser> {
+  if (!findChromium()) install('chromium', HOW_TO_INSTALL);
+  return chromium.launch({ executablePath: findChromium(), headless: true, args: FLAGS });
+}
+
+function findChromium(): string | undefined {
+  return process.env.CHROMIUM_PATH || onPath('chromium') || onPath('chromium-browser') || onPath('google-chrome');
+}
