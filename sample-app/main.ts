@@ -7,9 +7,9 @@ const app = await NestFactory.create(AppModule, { logger: ['error', 'warn'] });
 app.enableShutdownHooks();
 await app.listen(port);
 
-console.log(`The sample app listens on http://localhost:${port}.`);
+console.log(`The sample app listens on http://localhost:${port}: open it in a browser to watch its buckets.`);
 console.log(
   process.env.REDIS_URL ? 'Its buckets are in Redis.' : 'Its buckets are in memory; REDIS_URL puts them into Redis.',
 );
-console.log('Try these in another terminal. Ctrl-C ends the app.\n');
+console.log('Or try these in another terminal. Ctrl-C ends the app.\n');
 console.log(trials.map((trial) => toText(trial, port)).join('\n'));

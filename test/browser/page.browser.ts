@@ -1,0 +1,193 @@
+import { channel } from 'node:diagnostics_channel';
+import { createRequire } from 'node:module';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import type { INestApplication } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import type { Browser, Locator, Page } from 'playwright-core';
+import { AppModule } from '../../sample-app/app.module.js';
+import { openChromium } from '../support/chromium.js';
+import { startRedis } from '../support/redis.js';
+
+const { source: AXE } = createRequire(import.meta.url)('axe-core') as { source: string };
+/** A browser writes each refused request into its console by itself. */
+const REFUSED = /^Failed to load resource: the server responded with a status of (429|401)/;
+const WIDE = { width: 1200, height: 900 };
+/** The browser may have to be installed. */
+jest.setTimeout(300_000);
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await openChromium();
+});
+afterAll(() => browser?.close());
+
+let app: INestApplication;
+let page: Page;
+let complaints: string[];
+
+async function open(): Promise<void> {
+  const module = await Test.createTestingModule({ imports: [AppModule] }).compile();
+  app = module.createNestApplication({ logger: false });
+  await app.listen(0, '127.0.0.1');
+  page = await browser.newPage();
+  page.setDefaultTimeout(15_000);
+  complaints = [];
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type()) && !REFUSED.test(message.text())) complaints.push(message.text());
+  });
+  page.on('pageerror', (error) => complaints.push(error.message));
+  await page.setViewportSize(WIDE);
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.goto(await app.getUrl());
+  await page.locator('#status', { hasText: 'Live' }).waitFor();
+}
+
+async function close(): Promise<void> {
+  await page?.close();
+  await app?.close();
+}
+
+const button = (name: string) => page.getByRole('button', { name });
+const meter = (policy: string) => page.getByRole('meter', { name: policy });
+const textOf = async (locator: Locator) => ((await locator.textContent()) ?? '').trim();
+const countOf = async (kind: string) => Number(await textOf(page.locator(`#${kind}`)));
+/** Asks again until it holds, or the test's time is up. */
+const until = async (holds: () => Promise<boolean>) => {
+  while (!(await holds())) await page.waitForTimeout(20);
+};
+/** For those who want to look: `SCREENSHOTS=folder npm run test:browser`. */
+const picture = async (name: string, fullPage = true) => {
+  const folder = process.env.SCREENSHOTS;
+  if (folder) await page.screenshot({ path: `${folder}/${name}.png`, fullPage });
+};
+
+async function serious(): Promise<string[]> {
+  await page.evaluate(AXE);
+  const violations = await page.evaluate(
+    `axe.run().then(({ violations }) => violations.map(({ id, impact, nodes }) =>
+      [id, impact, ...nodes.map(({ html, failureSummary }) => html + failureSummary)]))`,
+  );
+  return (violations as string[][])
+    .filter(([, impact]) => impact === 'serious' || impact === 'critical')
+    .map((violation) => violation.join(' '));
+}
+
+describe('the live page, buckets in memory', () => {
+  beforeEach(open);
+  afterEach(close);
+
+  it('shows a burst: the gauge empties, refusals are counted, Retry-After counts down, and it is full again', async () => {
+    await button('Burst of 30').click();
+    await page.locator('#result', { hasText: /30 sent, .*25\s×\s429/ }).waitFor();
+    expect(await textOf(page.locator('#result'))).toMatch(/^\/api\/ping: 30 sent, 5\s×\s200, 25\s×\s429$/);
+    await until(async () => (await countOf('refused')) === 25);
+    expect(await countOf('allowed')).toBe(5);
+    expect(Number(await meter('api').getAttribute('aria-valuenow'))).toBeLessThan(1.5);
+    expect(await textOf(page.locator('#retry b'))).toBe('1 s');
+    expect(await page.locator('#log li').first().textContent()).toMatch(/^refused × 25api/);
+    await picture('burst');
+    await until(async () => (await meter('api').getAttribute('aria-valuenow')) === '5');
+    expect(await textOf(page.locator('#buckets li', { hasText: 'api' }))).toMatch(/5 of 5\s*full/);
+    expect(await textOf(page.locator('#retry b'))).toBe('0 s');
+    await picture('after');
+    await button('One request').click();
+    await until(async () => (await countOf('allowed')) === 6);
+    expect(complaints).toEqual([]);
+  });
+
+  it('shows who waits, and in a flood what each second brings', async () => {
+    await page.getByLabel('Route').selectOption({ label: 'GET /queue' });
+    await button('Burst of 30').click();
+    await until(async () => (await countOf('waited')) >= 4);
+    await page.getByLabel('Route').selectOption({ label: 'GET /api/ping' });
+    await button('Flood for 5 s').click();
+    await page.locator('#log li', { hasText: 'its turn' }).first().waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('fits a narrow screen', async () => {
+    for (const width of [320, 390]) {
+      await page.setViewportSize({ width, height: 800 });
+      await button('Burst of 30').click();
+      await page.locator('#log li.refused').first().waitFor();
+      expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
+    }
+    await picture('narrow');
+  });
+
+  it('has no serious barrier, in light and dark', async () => {
+    await button('Burst of 30').click();
+    await page.locator('#log li.refused').first().waitFor();
+    expect(await serious()).toEqual([]);
+    await page.emulateMedia({ colorScheme: 'dark' });
+    expect(await serious()).toEqual([]);
+    await picture('dark');
+  });
+
+  it('tells why Redis cannot be paused', async () => {
+    expect(await page.getByLabel('Pause Redis').isDisabled()).toBe(true);
+    expect(await textOf(page.locator('#why'))).toMatch(/^Not possible: the buckets are in memory/);
+  });
+
+  it('names no client, and stops listening when the last browser goes', async () => {
+    const events = await page.evaluate(`new Promise((resolve) => {
+      const source = new EventSource('/events');
+      source.addEventListener('decisions', ({ data }) => { source.close(); resolve(data); });
+      source.addEventListener('redis', () => fetch('/mail', { method: 'POST', body: new URLSearchParams({ to: 'ada@example.com' }) }));
+    })`);
+    const [message] = JSON.parse(String(events)) as object[];
+    expect(message).toMatchObject({ policy: 'mail', remaining: 4, limit: 5 });
+    expect(String(events)).not.toMatch(/ada|example|key/);
+    const decisions = channel('nest-rate-limit:decision');
+    expect(decisions.hasSubscribers).toBe(true);
+    await page.goto('about:blank');
+    await until(async () => !decisions.hasSubscribers);
+  });
+});
+
+describe('the live page, buckets in Redis', () => {
+  let redis: Awaited<ReturnType<typeof startRedis>>;
+  const { REDIS_URL } = process.env;
+  beforeAll(async () => {
+    redis = await startRedis();
+    process.env.REDIS_URL = redis.url;
+    await open();
+  });
+  afterAll(async () => {
+    await close();
+    if (REDIS_URL === undefined) delete process.env.REDIS_URL;
+    else process.env.REDIS_URL = REDIS_URL;
+    await redis?.stop();
+  });
+
+  it('lets the keyboard reach each control, and use it', async () => {
+    const reached: string[] = [];
+    for (let i = 0; i < 5; i++) {
+      await page.keyboard.press('Tab');
+      reached.push(String(await page.evaluate('document.activeElement.id')));
+    }
+    expect(reached).toEqual(['route', 'one', 'burst', 'flood', 'pause']);
+    await page.keyboard.press('Space');
+    await page.locator('#status', { hasText: 'Redis is paused' }).waitFor();
+    await page.keyboard.press('Space');
+    await page.locator('#status', { hasText: 'in Redis' }).waitFor();
+  });
+
+  it('shows degraded decisions while Redis is paused, and goes on when it is back', async () => {
+    await page.getByLabel('Pause Redis').check();
+    await page.locator('#status.paused').waitFor();
+    await button('Burst of 30').click();
+    await until(async () => (await countOf('degraded')) === 5);
+    await page.locator('#log li', { hasText: 'decided in this process' }).first().waitFor();
+    await page.locator('#log li', { hasText: 'does not answer' }).waitFor();
+    await picture('paused');
+    await page.getByLabel('Pause Redis').uncheck();
+    await page.locator('#log li', { hasText: 'answers again' }).waitFor();
+    await button('One request').click();
+    await until(async () => (await countOf('allowed')) === 1);
+    expect(await countOf('degraded')).toBe(5);
+    await button('Burst of 30').click();
+    await page.locator('#log li', { hasText: 'from the cache of refusals' }).first().waitFor();
+    expect(complaints).toEqual([]);
+  });
+});
