@@ -92,8 +92,10 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
   const first = takes[0].policy;
   if (takes.length === 1 && first.limits.length === 1) {
     const actAt = delay > 0 ? [row[3] + row[4]] : undefined;
-    const times = [timeOf(row[6]), timeOf(row[7]), timeOf(row[8])] as const;
-    return singleAnswer(first, allowed, row[5], ...times, row[2], source, delay, actAt);
+    const retryAfter = timeOf(row[6]);
+    const resetAfter = timeOf(row[7]);
+    const moreAfter = timeOf(row[8]);
+    return singleAnswer(first, allowed, row[5], retryAfter, resetAfter, moreAfter, row[2], source, delay, actAt);
   }
   const limits: LimitState[] = [];
   let nearest = 0;

@@ -33,7 +33,8 @@ export interface Sleeper {
  * Whole milliseconds that go on evenly when the machine's clock is set. They turn when those of `Date.now` do, so that
  * who waits until a millisecond of the one wakes in that of the other. For sleeping and deadlines.
  */
-export const steadyNow = (): number => Math.floor(performance.timeOrigin + performance.now());
+export const steadyNow = (): number => Math.floor(STARTED + performance.now());
+const STARTED = performance.timeOrigin;
 
 /** Milliseconds since the process started, with fractions. For telling how long something took. */
 export const steady = (): number => performance.now();

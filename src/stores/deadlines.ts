@@ -22,20 +22,27 @@ export class Deadlines {
     this.queue.push(deadline);
     this.wait();
     return () => {
-      const inTime = !deadline.over;
+      if (deadline.over) return false;
       deadline.over = true;
-      return inTime;
+      this.dropOver();
+      return true;
     };
   }
 
-  private wait(): void {
-    if (this.waiting) return;
+  /** Forgets those at the head that are over, so that no more are kept than wait. */
+  private dropOver(): void {
     while (this.head < this.queue.length && this.queue[this.head].over) this.head++;
     if (this.head === this.queue.length) {
       this.queue.length = 0;
       this.head = 0;
-      return;
+    } else if (this.head > 1024) {
+      this.queue.splice(0, this.head);
+      this.head = 0;
     }
+  }
+
+  private wait(): void {
+    if (this.waiting || this.queue.length === 0) return;
     this.waiting = true;
     later(Math.max(1, this.queue[this.head].due - steadyNow()), () => {
       // One more turn: an answer that has arrived meanwhile, while this process was busy, is in time.
@@ -46,17 +53,13 @@ export class Deadlines {
   private check(): void {
     this.waiting = false;
     const now = steadyNow();
-    for (; this.head < this.queue.length; this.head++) {
-      const deadline = this.queue[this.head];
+    for (let i = this.head; i < this.queue.length && this.queue[i].due <= now; i++) {
+      const deadline = this.queue[i];
       if (deadline.over) continue;
-      if (deadline.due > now) break;
       deadline.over = true;
       deadline.pass();
     }
-    if (this.head > 1024) {
-      this.queue.splice(0, this.head);
-      this.head = 0;
-    }
+    this.dropOver();
     this.wait();
   }
 }

@@ -73,6 +73,7 @@ export class DenyCacheStore extends RateLimitStore {
   }
 
   private find(takes: readonly Take[], now: number): Denial | undefined {
+    if (this.size === 0) return undefined;
     const denial = takes.length === 1 ? this.single.get(nameOf(takes[0])) : this.several.get(jointName(takes));
     if (!denial) return undefined;
     // After a step back of the clock nobody knows how much of it is over.

@@ -39,7 +39,7 @@ export class LeaseStore extends RateLimitStore {
   override run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
     const { verb, takes } = request;
     const [take] = takes;
-    if (takes.every(({ policy }) => policy.lease === 0) || STAYS.has(verb)) return this.store.run(request);
+    if (!isLeased(takes) || STAYS.has(verb)) return this.store.run(request);
     if (verb === 'take' && takes.length === 1 && take.maxWait === 0) return this.spend(take);
     return this.runWithAll(request);
   }
@@ -135,6 +135,11 @@ export class LeaseStore extends RateLimitStore {
 
 /** These are right whatever a process holds. */
 const STAYS: ReadonlySet<string> = new Set(['put', 'charge', 'cancel']);
+
+function isLeased(takes: readonly Take[]): boolean {
+  for (const { policy } of takes) if (policy.lease > 0) return true;
+  return false;
+}
 
 function nameOf({ policy, key }: Take): string {
   return `${policy.id} ${key}`;

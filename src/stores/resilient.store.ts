@@ -123,8 +123,12 @@ export class ResilientStore extends RateLimitStore {
     if (healthChanges.hasSubscribers) healthChanges.publish(health);
   }
 
-  private async ask(request: StoreRequest): Promise<StoreAnswer> {
-    return this.store.run(request);
+  private ask(request: StoreRequest): Promise<StoreAnswer> {
+    try {
+      return Promise.resolve(this.store.run(request));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** An error of the store counts against it; one of a single bucket is an answer; one of the request is neither. */

@@ -5,7 +5,7 @@
 export const EXECUTE_LUA = `
 -- Carries requests out on buckets, one after the other, at one instant.
 -- KEYS     the buckets' keys
--- ARGV[1]  numbers, separated by spaces:
+-- ARGV[1]  numbers, as a JSON array:
 --   now in ms (-1: the server's time), least TTL in ms, latest server time in ms (-1: any)
 --   number of policies; of each: block in ms, number of limits; of each limit:
 --     kind (0 bucket, 1 window), capacity, weight, refill, period, slot
@@ -20,8 +20,7 @@ local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MOST_EXACT, EXACT_WINDOW = 1000, 90071
 local INFINITY, NEVER = math.huge, -1
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 
-local words = {}
-for word in string.gmatch(ARGV[1], '%S+') do words[#words + 1] = tonumber(word) end
+local words = cjson.decode(ARGV[1])
 local place = 0
 local function word()
   place = place + 1
@@ -36,9 +35,11 @@ if now < 0 then now = serverNow end
 
 local policies = {}
 for p = 1, word() do
-  local policy = { block = word() }
+  local policy = { block = word(), windowed = false }
   for i = 1, word() do
-    policy[i] = { window = word() == 1, capacity = word(), weight = word(), refill = word(), period = word(), slot = word() }
+    local window = word() == 1
+    policy[i] = { window = window, capacity = word(), weight = word(), refill = word(), period = word(), slot = word() }
+    policy.windowed = policy.windowed or window
   end
   policies[p] = policy
 end
@@ -359,7 +360,7 @@ local function save(state)
   if ttl == INFINITY then
     redis.call('SET', state.key, value)
   else
-    redis.call('SET', state.key, value, 'PX', string.format('%.0f', max(ttl, leastTtl)))
+    redis.call('SET', state.key, value, 'PX', max(ttl, leastTtl))
   end
 end
 
@@ -396,7 +397,7 @@ end
 
 -- execute.ts
 
-local rows = {}
+local rows, size = {}, 0
 
 local function refuses(state, wait, maxWait)
   return state.blockedUntil > 0 or (maxWait >= 0 and wait > maxWait) or wait == INFINITY
@@ -416,7 +417,8 @@ local function wholeTokens(policy, state)
 end
 
 local function push(number)
-  rows[#rows + 1] = number
+  size = size + 1
+  rows[size] = number
 end
 
 local function time(ms, ahead, atLeast)
@@ -517,14 +519,87 @@ local function execute(verb, takes, more)
   end
 end
 
+-- A bucket as it is stored, if all of its numbers are there, it is not blocked and not ahead of now; or a full one.
+local function quickOpen(policy, key)
+  local count = #policy + 3
+  local stored = redis.pcall('GET', key)
+  if not stored then
+    local packed = { now }
+    for i = 2, count do packed[i] = 0 end
+    return packed
+  end
+  if type(stored) ~= 'string' then return nil end
+  local readable, packed = pcall(cmsgpack.unpack, stored)
+  if not readable or type(packed) ~= 'table' or #packed ~= count then return nil end
+  for i = 1, count do
+    local value = packed[i]
+    if type(value) ~= 'number' or value % 1 ~= 0 or value < 0 or value > MAX_SAFE_INTEGER then return nil end
+  end
+  if packed[1] > now or packed[2] > 0 then return nil end
+  return packed
+end
+
+-- The same as decide for what nearly every request is: a take from one policy of buckets that nothing else has opened,
+-- at once or not at all. False where it is not that simple; then nothing has been done.
+local function quickTake(policy, place, amount, maxWait)
+  if policy.windowed or amount == 0 or opened[place] then return false end
+  local key = KEYS[place]
+  local packed = quickOpen(policy, key)
+  if not packed then return false end
+  local longest, at = 0, packed[1]
+  for i = 1, #policy do
+    local limit = policy[i]
+    local debt = debtAt(limit, packed[i + 3], at, now)
+    packed[i + 3] = debt
+    local wait = bucketWait(limit, debt, amount * limit.weight, now)
+    if wait > longest then longest = wait end
+  end
+  local allowed = longest == 0
+  if not allowed and (maxWait ~= 0 or policy.block > 0) then return false end
+  local n = size
+  rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = allowed and 1 or 0, 0, allowed and amount or 0, now
+  rows[n + 5] = longest == INFINITY and NEVER or longest
+  n = n + 5
+  local ttl = 0
+  for i = 1, #policy do
+    local limit = policy[i]
+    local debt, units, wait = packed[i + 3], amount * limit.weight, 0
+    if allowed then
+      debt = debt + units
+      packed[i + 3] = debt
+    else
+      wait = bucketWait(limit, debt, units, now)
+    end
+    local reset = timeFor(limit, debt, now)
+    if reset > ttl then ttl = reset end
+    rows[n + 1], rows[n + 2] = limit.capacity - debt, wait == INFINITY and NEVER or wait
+    if reset == INFINITY then
+      rows[n + 3], rows[n + 4] = NEVER, NEVER
+    else
+      rows[n + 3], rows[n + 4] = reset, bucketMore(limit, debt, now)
+    end
+    n = n + 4
+  end
+  size = n
+  if allowed then
+    packed[1] = now
+    if packed[3] <= now then packed[3] = 0 end
+    if ttl == INFINITY then
+      redis.call('SET', key, cmsgpack.pack(packed))
+    else
+      redis.call('SET', key, cmsgpack.pack(packed), 'PX', max(ttl, leastTtl))
+    end
+  end
+  return true
+end
+
 local function openAll(takes)
   for _, t in ipairs(takes) do t.state = open(t.policy, t.key) end
 end
 
-while place < #words do
-  local verb, takes = word(), {}
-  for i = 1, word() do takes[i] = { policy = policies[word()], key = word(), amount = word(), maxWait = word() } end
-  local more = {}
+local function run(verb, count)
+  local takes, more = {}, {}
+  for i = 1, count do takes[i] = { policy = policies[word()], key = word(), amount = word(), maxWait = word() } end
   for i = 1, word() do more[i] = word() end
   if verb == REPLACE then takes.target = { policy = policies[more[1]], key = more[2] } end
   -- A key that holds something else spoils its own request only: nothing has been changed by then.
@@ -534,6 +609,17 @@ while place < #words do
     execute(verb, takes, more)
   else
     push(reading .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem)))
+  end
+end
+
+local length = #words
+while place < length do
+  local verb, count = word(), word()
+  local quick = verb == TAKE and count == 1
+  if quick and quickTake(policies[words[place + 1]], words[place + 2], words[place + 3], words[place + 4]) then
+    place = place + 5
+  else
+    run(verb, count)
   end
 end
 for _, state in pairs(opened) do

@@ -28,12 +28,12 @@ export class Program {
 
   add(request: StoreRequest): void {
     const { verb, takes } = request;
-    let words = ` ${VERBS.indexOf(verb) + 1} ${takes.length}`;
+    let words = `,${VERBS.indexOf(verb) + 1},${takes.length}`;
     for (const { policy, key, amount, maxWait } of takes) {
-      words += ` ${this.policy(policy)} ${this.key(policy, key)} ${amount} ${maxWait === Infinity ? -1 : maxWait}`;
+      words += `,${this.policy(policy)},${this.key(policy, key)},${amount},${maxWait === Infinity ? -1 : maxWait}`;
     }
     const more = this.more(request);
-    this.requests += `${words} ${more.length}${more.map((word) => ` ${word}`).join('')}`;
+    this.requests += `${words},${more.length}${more.map((word) => `,${word}`).join('')}`;
   }
 
   /** What a verb needs besides its takes. */
@@ -47,7 +47,7 @@ export class Program {
 
   /** The argument. `now` is -1 for the server's own time, `latest` is -1 for any. */
   argument(now: number, leastTtl: number, latest: number): string {
-    return `${now} ${leastTtl} ${latest} ${this.policies.size}${this.definitions}${this.requests}`;
+    return `[${now},${leastTtl},${latest},${this.policies.size}${this.definitions}${this.requests}]`;
   }
 
   private key(policy: Policy, key: string): number {
@@ -78,9 +78,9 @@ const definitions = new WeakMap<Policy, string>();
 function definition(policy: Policy): string {
   let words = definitions.get(policy);
   if (words === undefined) {
-    words = ` ${policy.block} ${policy.limits.length}`;
+    words = `,${policy.block},${policy.limits.length}`;
     for (const { kind, capacity, weight, refill, period, slot } of policy.limits) {
-      words += ` ${kind === 'window' ? 1 : 0} ${capacity} ${weight} ${refill} ${period} ${slot}`;
+      words += `,${kind === 'window' ? 1 : 0},${capacity},${weight},${refill},${period},${slot}`;
     }
     definitions.set(policy, words);
   }

@@ -6,7 +6,7 @@ import { type Clock, steadyNow, systemClock } from '../../core/clock.js';
 import type { StoreAnswer } from '../../core/decision.js';
 import { checkNames, reject } from '../../core/option-error.js';
 import type { Policy } from '../../core/policy.js';
-import type { StoreRequest } from '../../core/request.js';
+import type { StoreRequest, Take } from '../../core/request.js';
 import { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import { runApart } from './apart.js';
@@ -54,11 +54,13 @@ const CANNOT_WRITE = /\b(OOM|READONLY|MISCONF|NOREPLICAS)\b/;
 /** The reply to a request that came too late. */
 const LATE = -1;
 
+type Row = readonly number[];
+
 interface Pending {
   readonly request: StoreRequest;
   /** When it was asked for. */
   readonly since: number;
-  readonly resolve: (row: readonly number[]) => void;
+  readonly resolve: (row: Row) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -119,22 +121,26 @@ export class RedisStore extends RateLimitStore {
     return store;
   }
 
-  override async run(request: StoreRequest): Promise<StoreAnswer> {
-    const apart = this.client.isCluster && request.takes.some(({ key }) => key !== request.takes[0].key);
-    const since = steadyNow();
-    // All parts of a request have one deadline; giving back has none of it.
-    const ask = (part: StoreRequest) => this.ask(part, GIVING_VERBS.has(part.verb) ? steadyNow() : since, false);
-    const row = await (apart ? runApart(request, ask) : this.ask(request, since, this.batch));
-    return toAnswer(request.takes, row, 'store');
-  }
-
-  private ask(request: StoreRequest, since: number, batch: boolean): Promise<readonly number[]> {
+  override run(request: StoreRequest): Promise<StoreAnswer> {
+    const { takes } = request;
+    if (this.client.isCluster && takes.some(({ key }) => key !== takes[0].key)) return this.runApart(request);
     return new Promise((resolve, reject) => {
-      const pending = { request, since, resolve, reject };
-      if (!batch) void this.send([pending]);
+      const pending = { request, since: steadyNow(), resolve: told(takes, resolve), reject };
+      if (!this.batch) void this.send([pending]);
       // After all that has arrived in this turn of the event loop, and before anything else.
       else if (this.queue.push(pending) === 1) setImmediate(this.flush);
     });
+  }
+
+  private async runApart(request: StoreRequest): Promise<StoreAnswer> {
+    const began = steadyNow();
+    // All parts of a request have one deadline; giving back has none of it.
+    const ask = (part: StoreRequest) =>
+      new Promise<Row>((resolve, reject) => {
+        const since = GIVING_VERBS.has(part.verb) ? steadyNow() : began;
+        void this.send([{ request: part, since, resolve, reject }]);
+      });
+    return toAnswer(request.takes, await runApart(request, ask), 'store');
   }
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {
@@ -242,6 +248,11 @@ export class RedisStore extends RateLimitStore {
   }
 }
 
+/** Makes an answer of the row that it is told. */
+function told(takes: readonly Take[], resolve: (answer: StoreAnswer) => void): (row: Row) => void {
+  return (row) => resolve(toAnswer(takes, row, 'store'));
+}
+
 function groupByKey(queue: readonly Pending[]): Pending[][] {
   const groups = new Map<string, Pending[]>();
   for (const pending of queue) {
@@ -263,14 +274,12 @@ function lateness(reply: unknown): number | undefined {
 /** Cuts the reply and gives each caller his row, or the text that tells why there is none; returns the server's time. */
 function deal(pending: readonly Pending[], reply: unknown): number | undefined {
   const replies = Array.isArray(reply) ? reply : [];
-  const rows: (readonly number[] | string)[] = [];
+  const rows: (Row | string)[] = [];
   let start = 0;
   for (const { request } of pending) {
     const end = start + rowLength(request.takes);
-    const row =
-      typeof replies[start] === 'string' && Number.isNaN(Number(replies[start]))
-        ? String(replies[start])
-        : replies.slice(start, end).map(Number);
+    const first = replies[start];
+    const row = typeof first === 'string' && Number.isNaN(Number(first)) ? first : numbersOf(replies, start, end);
     if (typeof row !== 'string' && !isRow(row, end - start)) throw garbage(reply);
     rows.push(row);
     start = typeof row === 'string' ? start + 1 : end;
@@ -287,6 +296,12 @@ function deal(pending: readonly Pending[], reply: unknown): number | undefined {
     }
   }
   return serverNow;
+}
+
+function numbersOf(replies: readonly unknown[], start: number, end: number): number[] {
+  const numbers = replies.slice(start, end);
+  // Texts of digits, on a connection with `stringNumbers`.
+  return typeof numbers[0] === 'number' ? (numbers as number[]) : numbers.map(Number);
 }
 
 function isRow(row: readonly number[], length: number): boolean {
