@@ -114,7 +114,7 @@ class Gauge {
 
   draw(time) {
     const level = this.level(time);
-    const shown = level === this.limit ? `${level}` : (Math.floor(level * 10) / 10).toFixed(1);
+    const shown = Number.isInteger(level) ? `${level}` : (Math.floor(level * 10) / 10).toFixed(1);
     this.water.style.transform = `translateY(${(1 - level / this.limit) * 82}px)`;
     this.element.className = this.known ? (level < 1 ? 'empty' : level < this.limit / 3 ? 'low' : '') : 'unknown';
     write(this.left, shown);
