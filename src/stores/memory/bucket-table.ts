@@ -6,6 +6,7 @@ import type { Take } from '../../core/request.js';
 import { AdmissionLog, admit, expire, windowMore, windowReset, windowWait } from '../../core/sliding-window.js';
 import { bucketMore, bucketWait, debtAt, timeFor } from '../../core/token-bucket.js';
 import { DueHeap } from './due-heap.js';
+import { SlotMap } from './slot-map.js';
 
 const NO_SLOT = -1;
 
@@ -27,9 +28,10 @@ export interface OpenBucket extends BucketState {
  * put back then. So a take costs no more than the map look-up.
  */
 export class BucketTable {
-  private readonly slots = new Map<string, number>();
+  private readonly slots = new SlotMap();
   private readonly keys: string[] = [];
-  private readonly free: number[] = [];
+  /** The first free slot; its first cell names the next one. */
+  private free = NO_SLOT;
   private readonly width: number;
   private cells: Float64Array;
   private readonly logs: (AdmissionLog | undefined)[][] = [];
@@ -172,10 +174,11 @@ export class BucketTable {
 
   /** Keeps a bucket that was not kept. */
   create(bucket: OpenBucket): void {
-    const slot = this.free.pop() ?? this.keys.length;
+    const slot = this.free === NO_SLOT ? this.keys.length : this.free;
+    if (slot === this.free) this.free = this.cells[slot * this.width] | 0;
     bucket.slot = slot;
     this.keys[slot] = bucket.key;
-    this.slots.set(bucket.key, slot);
+    this.slots.add(bucket.key, slot);
     if ((slot + 1) * this.width > this.cells.length) {
       const cells = new Float64Array(this.cells.length * 2);
       cells.set(this.cells);
@@ -225,13 +228,14 @@ export class BucketTable {
     this.slots.delete(this.keys[slot]);
     this.keys[slot] = '';
     if (this.windowed) this.logs[slot] = [];
-    this.free.push(slot);
+    this.cells[slot * this.width] = this.free;
+    this.free = slot;
     return 1;
   }
 
   /** All buckets, as they are. */
   dump(): DumpedBucket[] {
-    return [...this.slots].map(([key, slot]) => {
+    return [...this.slots.entries()].map(([key, slot]) => {
       this.load(slot, this.scratch);
       const { at, blockedUntil, debts, logs } = this.scratch;
       return [key, at, blockedUntil, debts.map((debt, i) => logs[i]?.entries() ?? debt)];
@@ -240,7 +244,7 @@ export class BucketTable {
 
   /** Keeps a dumped bucket, unless its key has one by now. */
   restore([key, at, blockedUntil, parts]: DumpedBucket): boolean {
-    if (this.slots.has(key)) return false;
+    if (this.slots.get(key) !== undefined) return false;
     const bucket: OpenBucket = { ...newState(this.policy), slot: NO_SLOT, key, at, blockedUntil };
     parts.forEach((part, i) => {
       if (typeof part === 'number') bucket.debts[i] = part;

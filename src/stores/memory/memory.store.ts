@@ -26,8 +26,9 @@ export interface MemoryDump {
   readonly buckets: Record<string, DumpedBucket[]>;
 }
 
-const SWEEP_EVERY = 1000;
-const SWEEP_SLICE = 2000;
+const SWEEP_EVERY = 100;
+/** So few that nobody notices, also before they are compiled. */
+const SWEEP_SLICE = 250;
 /** Of so many limits the row fits into the one that is used again and again. */
 const MOST_LIMITS = 14;
 
