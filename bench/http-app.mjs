@@ -28,12 +28,12 @@ Controller()(HelloController);
 decorate(Get());
 const client = (request) => request.headers['x-client'];
 
-async function ours(store) {
+async function ours(options) {
   const { RateLimit, RateLimitModule } = await import('./build/index.js');
   decorate(RateLimit({ name: 'api', capacity: LIMIT, refill: LIMIT, duration: SECONDS }));
   const key = (context) => client(context.getArgByIndex(0));
   // A second, because this machine is busier than one that serves.
-  return { imports: [RateLimitModule.forRoot({ key, ...store, failure: { mode: 'closed', timeout: '1s' } })] };
+  return { imports: [RateLimitModule.forRoot({ key, ...options, failure: { mode: 'closed', timeout: '1s' } })] };
 }
 
 async function throttler(storage) {
@@ -49,6 +49,7 @@ const guards = {
   none: () => ({}),
   'a guard that does nothing': () => ({ providers: [{ provide: APP_GUARD, useValue: { canActivate: () => true } }] }),
   'nest-rate-limit': () => ours({}),
+  'nest-rate-limit, no headers': () => ours({ headers: false }),
   'nest-rate-limit, Redis': () => ours({ store: { redis: url } }),
   '@nestjs/throttler': () => throttler(),
   '@nestjs/throttler, Redis': async () => {

@@ -15,7 +15,7 @@ const REDIS = `${OURS}, Redis`;
 const NOTHING = 'a guard that does nothing';
 const everywhere = ['none', NOTHING, OURS, '@nestjs/throttler', REDIS, '@nestjs/throttler, Redis'];
 const guards = {
-  Fastify: [...everywhere, '@fastify/rate-limit'],
+  Fastify: [...everywhere, `${OURS}, no headers`, '@fastify/rate-limit'],
   Express: [...everywhere, 'hitlimit', 'express-rate-limit'],
 };
 
