@@ -48,7 +48,8 @@ export const REDIS_OPTIONS = [...STORE_OPTIONS, 'mustConnect'];
 const SHA = createHash('sha1').update(EXECUTE_LUA).digest('hex');
 /** Redis expires keys by its own time; with another clock none may go before its end by that clock. */
 const LEAST_TTL_OF_INJECTED_CLOCK = 60_000;
-const MOST_IN_BATCH = 128;
+/** Small enough that one batch is made while Redis is busy with the one before. */
+const MOST_IN_BATCH = 32;
 /** Full, a replica, its disk or its replicas gone. */
 const CANNOT_WRITE = /\b(OOM|READONLY|MISCONF|NOREPLICAS)\b/;
 /** The reply to a request that came too late. */
