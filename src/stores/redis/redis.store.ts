@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
-import { inspect } from 'node:util';
 import type { RedisOptions } from 'ioredis';
-import { rowLength, toAnswer } from '../../core/answer.js';
+import { toAnswer } from '../../core/answer.js';
 import { type Clock, steadyNow, systemClock } from '../../core/clock.js';
 import type { StoreAnswer } from '../../core/decision.js';
 import { checkNames, reject } from '../../core/option-error.js';
@@ -14,6 +13,7 @@ import { isClient, knock, listenerOf, openClient, type RedisClient, type RedisTa
 import { EXECUTE_LUA } from './execute.lua.js';
 import { redisKey, tagOf } from './key.js';
 import { Program } from './program.js';
+import { deal, lateness, type Pending, type Row, storeError } from './reply.js';
 import { ServerTime } from './server-time.js';
 
 export interface RedisStoreOptions {
@@ -50,20 +50,6 @@ const SHA = createHash('sha1').update(EXECUTE_LUA).digest('hex');
 const LEAST_TTL_OF_INJECTED_CLOCK = 60_000;
 /** Small enough that one batch is made while Redis is busy with the one before. */
 const MOST_IN_BATCH = 32;
-/** Full, a replica, its disk or its replicas gone. */
-const CANNOT_WRITE = /\b(OOM|READONLY|MISCONF|NOREPLICAS)\b/;
-/** The reply to a request that came too late. */
-const LATE = -1;
-
-type Row = readonly number[];
-
-interface Pending {
-  readonly request: StoreRequest;
-  /** When it was asked for. */
-  readonly since: number;
-  readonly resolve: (row: Row) => void;
-  readonly reject: (error: unknown) => void;
-}
 
 /**
  * Buckets in Redis, shared by all processes. A request costs one `EVALSHA` for all its limits, and all requests of one
@@ -263,63 +249,4 @@ function groupByKey(queue: readonly Pending[]): Pending[][] {
     else groups.set(key, [pending]);
   }
   return [...groups.values()];
-}
-
-/** The server's time, if the reply says that it came too late. */
-function lateness(reply: unknown): number | undefined {
-  if (!Array.isArray(reply) || Number(reply[0]) !== LATE) return undefined;
-  if (!Number.isSafeInteger(Number(reply[1]))) throw garbage(reply);
-  return Number(reply[1]);
-}
-
-/** Cuts the reply and gives each caller his row, or the text that tells why there is none; returns the server's time. */
-function deal(pending: readonly Pending[], reply: unknown): number | undefined {
-  const replies = Array.isArray(reply) ? reply : [];
-  const rows: (Row | string)[] = [];
-  let start = 0;
-  for (const { request } of pending) {
-    const end = start + rowLength(request.takes);
-    const first = replies[start];
-    const row = typeof first === 'string' && Number.isNaN(Number(first)) ? first : numbersOf(replies, start, end);
-    if (typeof row !== 'string' && !isRow(row, end - start)) throw garbage(reply);
-    rows.push(row);
-    start = typeof row === 'string' ? start + 1 : end;
-  }
-  if (start !== replies.length) throw garbage(reply);
-  let serverNow: number | undefined;
-  for (const [i, { resolve, reject }] of pending.entries()) {
-    const row = rows[i];
-    if (typeof row === 'string') {
-      reject(new RateLimitStoreError(`The bucket cannot be read: ${row}`, 'bucket'));
-    } else {
-      serverNow = row[3];
-      resolve(row);
-    }
-  }
-  return serverNow;
-}
-
-function numbersOf(replies: readonly unknown[], start: number, end: number): number[] {
-  const numbers = replies.slice(start, end);
-  // Texts of digits, on a connection with `stringNumbers`.
-  return typeof numbers[0] === 'number' ? (numbers as number[]) : numbers.map(Number);
-}
-
-function isRow(row: readonly number[], length: number): boolean {
-  const [allowed, delay, taken, now] = row;
-  if (row.length !== length || !row.every(Number.isSafeInteger)) return false;
-  return (allowed === 0 || allowed === 1) && delay >= 0 && taken >= 0 && now >= 0;
-}
-
-function garbage(reply: unknown): RateLimitStoreError {
-  return new RateLimitStoreError(`Redis replied what the script cannot have: ${inspect(reply).slice(0, 100)}`);
-}
-
-function storeError(error: unknown): RateLimitStoreError {
-  if (error instanceof RateLimitStoreError) return error;
-  const message = error instanceof Error ? error.message : inspect(error).slice(0, 100);
-  if (CANNOT_WRITE.test(message)) {
-    return new RateLimitStoreError(`Redis cannot write: ${message}`, 'write', { cause: error });
-  }
-  return new RateLimitStoreError(`Redis did not answer: ${message}`, 'store', { cause: error });
 }
