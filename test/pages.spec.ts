@@ -2,24 +2,36 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 
-const pages = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'sample-app/README.md'];
+const docs = readdirSync('docs').filter((file) => file.endsWith('.md'));
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+  'sample-app/README.md',
+  ...docs.map((file) => `docs/${file}`),
+];
 const contributing = readFileSync('CONTRIBUTING.md', 'utf8');
 const { devDependencies, scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, object>;
 
 it.each(pages)('%s links to what is there', (page) => {
   const text = readFileSync(page, 'utf8');
-  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+  for (const [, target] of text.matchAll(/\]\((?!https:)([^)]+)\)/g)) {
+    const [file, anchor] = target.split('#');
+    const path = file ? join(dirname(page), file) : page;
+    expect([target, existsSync(path)]).toEqual([target, true]);
+    if (anchor) expect(anchorsOf(path)).toContain(anchor);
+  }
+});
+
+/** The anchors of a page's headings. */
+function anchorsOf(page: string): string[] {
+  return [...readFileSync(page, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
     heading
       .toLowerCase()
       .replace(/[^\w\s-]/g, '')
       .replace(/ /g, '-'),
   );
-  for (const [, target] of text.matchAll(/\]\((?!https:)([^)]+)\)/g)) {
-    const [file, anchor] = target.split('#');
-    if (file) expect([target, existsSync(join(dirname(page), file))]).toEqual([target, true]);
-    else expect(headings).toContain(anchor);
-  }
-});
+}
 
 describe('CONTRIBUTING.md', () => {
   it('maps what is there, and every folder of src', () => {

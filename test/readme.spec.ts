@@ -1,17 +1,9 @@
-import * as diagnosticsChannel from 'node:diagnostics_channel';
-import * as events from 'node:events';
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import * as common from '@nestjs/common';
-import { Controller, Get, type INestApplication, Module, Post, type Type } from '@nestjs/common';
-import * as core from '@nestjs/core';
-import * as graphql from '@nestjs/graphql';
-import * as microservices from '@nestjs/microservices';
+import { Controller, Get, type INestApplication, Post, type Type } from '@nestjs/common';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
-import * as terminus from '@nestjs/terminus';
 import { Test } from '@nestjs/testing';
-import * as websockets from '@nestjs/websockets';
-import * as library from 'nest-rate-limit';
 import {
   Bucket,
   BucketService,
@@ -23,69 +15,15 @@ import {
   TimeUnit,
 } from 'nest-rate-limit';
 import * as opentelemetry from 'nest-rate-limit/opentelemetry';
-import * as swagger from 'nest-rate-limit/swagger';
-import * as testing from 'nest-rate-limit/testing';
-import { FakeClock } from 'nest-rate-limit/testing';
+import type { FakeClock } from 'nest-rate-limit/testing';
 import request, { type Response } from 'supertest';
+import { modulesOf, NestFactory, run, startApp, unsubscribeAll } from './support/pages.js';
 import * as readersOwn from './support/readme-names.js';
 import { redisUrl } from './support/redis.js';
-import {
-  type Exports,
-  exportsOf,
-  runModule,
-  type SnippetModule,
-  snippetsOf,
-  toModules,
-  typeErrors,
-} from './support/snippets.js';
+import { type Exports, type SnippetModule, snippetsOf, typeErrors } from './support/snippets.js';
 
 const readme = readFileSync('README.md', 'utf8');
-
-/** Where each name comes from that a snippet does not import. */
-const names = new Map([
-  ...['Controller', 'ExecutionContext', 'ForbiddenException', 'Get', 'Injectable', 'Module', 'Post', 'UseGuards'].map(
-    (name): [string, string] => [name, '@nestjs/common'],
-  ),
-  ...exportsOf('src/index.ts').map((name): [string, string] => [name, 'nest-rate-limit']),
-  ...[...Object.keys(readersOwn), 'Document'].map((name): [string, string] => [name, './test/support/readme-names.ts']),
-]);
-const modules = toModules(snippetsOf(readme, 'ts'), names);
-
-/** Runs a snippet, and those before it in its section. Its app listens on a free port, and Redis is that of the tests. */
-async function run(module: SnippetModule): Promise<Exports> {
-  const before: Exports = {};
-  for (const other of modules.slice(0, modules.indexOf(module))) {
-    if (other.section === module.section) Object.assign(before, await run(other));
-  }
-  const source = module.source.replace('redis://localhost:6379', redisUrl());
-  return runModule({ ...module, source }, (name) => {
-    return packages.get(name) ?? { ...readersOwn, ...before };
-  });
-}
-
-const NestFactory = {
-  async create(type: Type): Promise<INestApplication> {
-    const app = await core.NestFactory.create(type, { logger: false });
-    const { listen } = app;
-    app.listen = () => listen.call(app, 0, '127.0.0.1', () => {});
-    return app;
-  },
-};
-
-const packages = new Map<string, unknown>([
-  ['@nestjs/common', common],
-  ['@nestjs/core', { ...core, NestFactory }],
-  ['@nestjs/graphql', graphql],
-  ['@nestjs/microservices', microservices],
-  ['@nestjs/terminus', terminus],
-  ['@nestjs/websockets', websockets],
-  ['node:diagnostics_channel', { ...diagnosticsChannel, subscribe }],
-  ['node:events', events],
-  ['nest-rate-limit', library],
-  ['nest-rate-limit/opentelemetry', opentelemetry],
-  ['nest-rate-limit/swagger', swagger],
-  ['nest-rate-limit/testing', testing],
-]);
+const modules = modulesOf('README.md');
 
 const sections = new Map<string, SnippetModule[]>();
 for (const module of modules) sections.set(module.section, [...(sections.get(module.section) ?? []), module]);
@@ -97,40 +35,16 @@ function snippet(section: string, index = -1): SnippetModule {
   return found;
 }
 
-/** Channels belong to the process, not to a test: whoever listens stops when the test is over. */
-function subscribe(...listening: Parameters<typeof diagnosticsChannel.subscribe>): void {
-  diagnosticsChannel.subscribe(...listening);
-  stops.push(() => diagnosticsChannel.unsubscribe(...listening));
-}
-
-const stops: (() => void)[] = [];
 let app: INestApplication | undefined;
 let clock: FakeClock;
 afterEach(async () => {
-  for (const stop of stops.splice(0)) stop();
+  unsubscribeAll();
   await app?.close();
   app = undefined;
 });
 
-/** Starts an app of what a snippet declares, in memory and by a fake clock. */
 async function start(exports: Exports, providers: Type[] = []): Promise<INestApplication> {
-  const classes = Object.values(exports).filter((value): value is Type => typeof value === 'function');
-  const isModule = (type: Type) => Reflect.hasMetadata('imports', type);
-  const isController = (type: Type) => Reflect.hasMetadata('path', type);
-  const isProvider = (type: Type) => Reflect.hasMetadata('__injectable__', type);
-  @Module({
-    imports: [RateLimitModule.forRoot()],
-    controllers: classes.filter(isController),
-    providers: [...classes.filter(isProvider), ...providers],
-  })
-  class AppModule {}
-  clock = new FakeClock();
-  const module = await Test.createTestingModule({ imports: [classes.findLast(isModule) ?? AppModule] })
-    .overrideProvider(RateLimitStore)
-    .useValue(new MemoryStore({ clock }))
-    .compile();
-  app = module.createNestApplication({ logger: false });
-  await app.listen(0, '127.0.0.1');
+  ({ app, clock } = await startApp(exports, providers));
   return app;
 }
 
@@ -166,7 +80,7 @@ describe('the README tells the truth:', () => {
     const { app: running } = (await run(snippet('Ten lines that work'))) as { app: INestApplication };
     app = running;
     expect(await statuses(2, () => get('/limited'))).toEqual([200, 200]);
-    const [plain, problem] = snippetsOf(readme, 'http');
+    const [plain, problem] = snippetsOf('README.md').filter(({ language }) => language === 'http');
     expectAnswer(await get('/limited'), plain.code);
     expect((await get('/elsewhere')).status).toBe(404);
     await app.close();

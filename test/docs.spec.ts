@@ -1,0 +1,46 @@
+import { readdirSync } from 'node:fs';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { isOfApp, modulesOf, run, startApp, unsubscribeAll } from './support/pages.js';
+import { TicketOffice } from './support/readme-names.js';
+import { type Exports, snippetsOf, typeErrors } from './support/snippets.js';
+
+const pages = readdirSync('docs')
+  .filter((file) => file.endsWith('.md'))
+  .map((file) => `docs/${file}`);
+const modules = pages.flatMap(modulesOf);
+
+// Another name for TypeScript would hide it from the compiler.
+it.each(pages)('%s says what each block is; `ts before` is the code of another library', (page) => {
+  const others = snippetsOf(page).filter(({ language }) => language !== 'ts' && language !== 'ts before');
+  const wrong = others.filter(({ language }) => /^$|^(ts|tsx|js|typescript|javascript)\b/.test(language));
+  expect(wrong.map(({ line, language }) => `line ${line}: ${language}`)).toEqual([]);
+});
+
+it('snippets fit the types', () => {
+  expect(typeErrors(modules)).toEqual([]);
+}, 60_000);
+
+describe('a snippet runs, and its comments are right:', () => {
+  const ends: (() => unknown)[] = [];
+  afterEach(async () => {
+    unsubscribeAll();
+    for (const end of ends.splice(0)) await end();
+  });
+
+  it.each(modules)('$page, line $line', async (module) => {
+    const exports = await run(module);
+    ends.push(...endsOf(exports));
+    if (!isOfApp(exports)) return;
+    const { app } = await startApp(exports, [TicketOffice]);
+    ends.push(() => app.close());
+  });
+});
+
+/** Apps and connections that a snippet opened, to be closed. */
+function endsOf(exports: Exports): (() => unknown)[] {
+  return Object.values(exports).flatMap((value) => {
+    const { close, disconnect } = Object(value) as { close?: unknown; disconnect?: unknown };
+    const end = typeof disconnect === 'function' ? disconnect : close;
+    return typeof end === 'function' ? [() => end.call(value)] : [];
+  });
+}
