@@ -11,7 +11,6 @@ import { RateLimitStore } from './stores/rate-limit.store.js';
 
 /** The injection token of the module's named policies. */
 export const POLICIES = Symbol.for('nest-rate-limit:policies');
-export type Policies = ReadonlyMap<string, { readonly policy: Policy }>;
 
 /**
  * Manual checks, for whatever is not a request: a worker, a service, a command.
@@ -27,7 +26,9 @@ export class BucketService {
 
   constructor(
     private readonly store: RateLimitStore,
-    @Optional() @Inject(POLICIES) private readonly policies: Policies = new Map(),
+    @Optional()
+    @Inject(POLICIES)
+    private readonly policies: ReadonlyMap<string, { readonly policy: Policy }> = new Map(),
   ) {}
 
   /**

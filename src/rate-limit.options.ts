@@ -6,6 +6,7 @@ import type { LimitOptions } from './core/policy.js';
 
 /** An injectable class that tells something of a request. */
 export interface Resolver<T> {
+  /** The answer for this request, at once or later. */
   resolve(context: ExecutionContext): MaybePromise<T>;
 }
 

@@ -29,6 +29,7 @@ export interface BucketState {
   changed: boolean;
 }
 
+/** A full bucket that nobody has asked for yet. */
 export function newState(policy: Policy): BucketState {
   return {
     at: 0,

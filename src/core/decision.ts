@@ -16,8 +16,11 @@ export interface LimitState {
  * The whole answer to one request: may it pass, and how does its bucket stand now. All times are milliseconds from
  * now, rounded up.
  *
- * Example: capacity 5, one token per second, after a burst of five: `{ allowed: false, limit: 5, remaining: 0,
- * retryAfter: 1000, resetAfter: 5000, delay: 0 }`.
+ * Example: capacity 5, one token per second, after a burst of five:
+ *
+ * ```ts
+ * { allowed: false, limit: 5, remaining: 0, retryAfter: 1000, resetAfter: 5000, delay: 0 }
+ * ```
  */
 export interface Decision {
   readonly allowed: boolean;

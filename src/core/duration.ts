@@ -11,10 +11,8 @@ export const TimeUnit = Object.freeze({
   HOURS: 'hours',
   DAYS: 'days',
 } as const);
-type UnitName = (typeof TimeUnit)[keyof typeof TimeUnit];
-type Singular<Name extends string> = Name extends `${infer Stem}s` ? Stem : never;
 /** `TimeUnit.SECONDS`, or its text: `'seconds'`, `'second'`. */
-export type TimeUnit = UnitName | Singular<UnitName>;
+export type TimeUnit = `${'millisecond' | 'second' | 'minute' | 'hour' | 'day'}${'' | 's'}`;
 
 const UNIT_MS: Record<string, number> = { millisecond: 1, second: 1e3, minute: 6e4, hour: 36e5, day: 864e5 };
 const SUFFIX_MS: Record<string, number> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };

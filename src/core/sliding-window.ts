@@ -41,6 +41,7 @@ export class AdmissionLog {
     }
   }
 
+  /** The same admissions in lists of its own. */
   clone(): AdmissionLog {
     const copy = new AdmissionLog();
     copy.times = this.times.slice(this.head);

@@ -1,4 +1,4 @@
-/** Listeners by name. */
+/** Listeners by name: what a store needs for `subscribe`. */
 export class Subscriptions {
   private readonly listeners = new Map<string, Set<() => void>>();
 
@@ -15,10 +15,12 @@ export class Subscriptions {
     };
   }
 
+  /** All names that somebody listens to. */
   names(): Iterable<string> {
     return this.listeners.keys();
   }
 
+  /** Calls all listeners of this name. */
   notify(name: string): void {
     for (const listener of this.listeners.get(name) ?? []) listener();
   }

@@ -8,6 +8,7 @@ export class SuspendableContext implements ExecutionContext {
   private suspension: Suspension | undefined;
   private failed: ((error: unknown) => void) | undefined;
 
+  /** @internal */
   constructor(
     protected readonly execution: ExecutionContext,
     private readonly open: OpenSuspensions,

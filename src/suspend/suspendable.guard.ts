@@ -50,6 +50,7 @@ export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
     this.open = new OpenSuspensions(clock);
   }
 
+  /** Decides about the request, now or, when it has suspended it, later. To go on it does nothing. */
   protected abstract filter(context: SuspendableRequestContext): void | Promise<void>;
 
   canActivate(execution: ExecutionContext): boolean | Promise<boolean> {

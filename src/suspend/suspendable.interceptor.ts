@@ -14,6 +14,7 @@ export class SuspendableResponseContext extends SuspendableContext {
   /** What will be answered. */
   answer: ResponseOutcome;
 
+  /** @internal */
   constructor(execution: ExecutionContext, open: OpenSuspensions, outcome: ResponseOutcome) {
     super(execution, open);
     this.answer = outcome;
@@ -39,6 +40,7 @@ export abstract class SuspendableInterceptor implements NestInterceptor, OnModul
     this.open = new OpenSuspensions(clock);
   }
 
+  /** Sees what the handler came to; replaces it, suspends, or does nothing. */
   protected abstract filterResponse(
     context: SuspendableResponseContext,
     outcome: ResponseOutcome,

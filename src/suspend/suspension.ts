@@ -9,6 +9,7 @@ export class SuspensionTimeoutError extends ServiceUnavailableException {
   }
 }
 
+/** How long a suspension may last, and what else ends it. */
 export interface SuspendOptions {
   /** Deadline; default 30 s. When it is over, the suspension fails with `SuspensionTimeoutError`. */
   timeout?: Duration;

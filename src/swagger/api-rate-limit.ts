@@ -1,6 +1,7 @@
 /** Metadata key; a global symbol, so that a second copy of this package understands it. */
 export const DOCUMENTED = Symbol.for('nest-rate-limit:documented');
 
+/** What is documented of a refusal, where it cannot be known. */
 export interface ApiRateLimitOptions {
   /** What is said of the refusal. */
   description?: string;
