@@ -23,6 +23,12 @@ it.each(pages)('%s links to what is there', (page) => {
   }
 });
 
+it('docs/README.md names every page of its folder', () => {
+  const index = readFileSync('docs/README.md', 'utf8');
+  const missing = docs.filter((file) => file !== 'README.md' && !index.includes(`](${file})`));
+  expect(missing).toEqual([]);
+});
+
 /** The anchors of a page's headings. */
 function anchorsOf(page: string): string[] {
   return [...readFileSync(page, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>

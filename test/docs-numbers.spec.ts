@@ -1,0 +1,83 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from '@jest/globals';
+import { BucketService, type LimitOptions, MemoryStore } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+
+/*
+ * The pages tell in tables what numbers mean to a client. Here such a client comes, and each cell is what he gets.
+ */
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+
+const measures: Record<string, (client: Client) => Promise<string>> = {
+  'At once': async (client) => count(await client.takeAll(1)),
+  'In a second': async (client) => count(await client.takeAll(SECOND)),
+  'In a minute': async (client) => count(await client.takeAll(MINUTE)),
+  'In an hour': async (client) => count(await client.takeAll(HOUR)),
+  'In a day': async (client) => count(await client.takeAll(24 * HOUR)),
+  'Longest wait': async (client) => {
+    await client.takeAll(2 * MINUTE);
+    return time(client.longestWait);
+  },
+  'Full again after': async (client) => {
+    await client.takeAll(1);
+    return time(await client.resetAfter());
+  },
+};
+
+/** Pauses until a millisecond before a new minute, where a fixed window gives most, and then takes all that he can get. */
+class Client {
+  longestWait = 0;
+  private readonly clock = new FakeClock();
+  private readonly bucket;
+
+  constructor(numbers: LimitOptions) {
+    this.bucket = new BucketService(new MemoryStore({ clock: this.clock })).bucket(numbers, 'client');
+    this.clock.set(this.clock.now() + MINUTE - 1);
+  }
+
+  async takeAll(ms: number): Promise<number> {
+    const end = this.clock.now() + ms;
+    for (let taken = 0; ; ) {
+      taken += await this.bucket.consumeUpTo(1e9);
+      const { retryAfter } = await this.bucket.estimate();
+      this.longestWait = Math.max(this.longestWait, retryAfter);
+      const next = this.clock.now() + retryAfter;
+      if (next >= end) return taken;
+      this.clock.set(next);
+    }
+  }
+
+  async resetAfter(): Promise<number> {
+    return (await this.bucket.estimate()).resetAfter;
+  }
+}
+
+const count = (n: number) => n.toLocaleString('en');
+
+function time(ms: number): string {
+  if (ms < SECOND) return `${ms} ms`;
+  return ms < 2 * MINUTE ? `${ms / SECOND} s` : `${ms / MINUTE} min`;
+}
+
+describe.each(['docs/concepts.md', 'docs/choosing-numbers.md'])('%s', (page) => {
+  const lines = readFileSync(page, 'utf8').split('\n');
+  const rows = lines.flatMap((line, i) => {
+    const heading = lines.slice(0, i).findLast((_, at) => /^\| -+/.test(lines[at + 1]));
+    const [headings, cells] = [heading ?? '', line].map((text) => text.split('|').map((cell) => cell.trim()));
+    const row: Record<string, string> = Object.fromEntries(headings.map((name, column) => [name, cells[column]]));
+    return /^`\{.*\}`$/.test(row.Numbers ?? '') ? [row] : [];
+  });
+
+  it('has such tables', () => expect(rows.length).toBeGreaterThan(4));
+
+  it.each(rows)('$Numbers', async ({ Numbers, ...told }) => {
+    const numbers = new Function(`return ${Numbers.replaceAll('`', '')}`)() as LimitOptions;
+    const measured = Object.keys(told).filter((name) => name in measures);
+    const found: Record<string, string> = {};
+    for (const name of measured) found[name] = await measures[name](new Client(numbers));
+    expect(found).toEqual(Object.fromEntries(measured.map((name) => [name, told[name]])));
+  });
+});
