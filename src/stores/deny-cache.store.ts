@@ -17,9 +17,9 @@ interface Denial {
 const MOST = 10_000;
 
 /**
- * A store around a store that is far away: a refusal is remembered until its `retryAfter`, and the same request, or
- * one for more, is refused without asking again. A flood costs the far store one question per promise. Whatever this
- * process changes in a bucket ends what is remembered of it.
+ * A store around a store that is far away: a refusal is remembered until its `retryAfter`, and the same request is
+ * refused without asking again. A flood costs the far store one question per promise. Whatever this process changes in
+ * a bucket ends what is remembered of it.
  */
 export class DenyCacheStore extends RateLimitStore {
   readonly clock: Clock;
@@ -144,15 +144,11 @@ function jointName(takes: readonly Take[]): string {
 }
 
 /**
- * Whether what was refused then is refused now: at least as much, and with less patience than is needed. What can
- * never pass is asked for, because its answer is another.
+ * Whether what was refused then is refused now: the same amounts, with less patience than is needed. One for more would
+ * be refused, too, but its promise is a later one, or never.
  */
 function covers(denial: Denial, takes: readonly Take[], now: number): boolean {
-  return takes.every(({ policy, amount, maxWait }, i) => {
-    const refused = denial.takes[i].amount;
-    if (amount < refused || maxWait >= denial.until - now) return false;
-    return amount === refused || policy.limits.every((limit) => amount * limit.weight <= limit.capacity);
-  });
+  return takes.every(({ amount, maxWait }, i) => amount === denial.takes[i].amount && maxWait < denial.until - now);
 }
 
 /** The same refusal, with the times that are left of it. */
