@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Bucket } from '../bucket.js';
 import type { BucketService } from '../bucket.service.js';
+import { systemClock } from '../core/clock.js';
 import type { LimitOptions } from '../core/policy.js';
 import type { ReplaceStrategy } from '../core/replace.js';
 import { RateLimitExceededException } from '../rate-limit.exception.js';
@@ -243,8 +244,7 @@ function numberOf(value: unknown): unknown {
   return value === 'Infinity' ? Infinity : value;
 }
 
+/** On a timer that keeps the process alive: where nothing else does, the suite would end in the middle, as if it passed. */
 function realTime(ms: number): Promise<void> {
-  return new Promise((resolve) =>
-    ms === 0 ? setImmediate(resolve) : AbortSignal.timeout(ms).addEventListener('abort', () => resolve()),
-  );
+  return ms === 0 ? new Promise((resolve) => setImmediate(resolve)) : systemClock.sleep(ms);
 }
