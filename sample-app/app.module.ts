@@ -1,17 +1,22 @@
 import { Module } from '@nestjs/common';
 import { MemoryStore, RateLimitModule } from 'nest-rate-limit';
-import { ApiController } from './api.controller.js';
-import { DemoRedis } from './demo-redis.js';
-import { HelloController } from './hello.controller.js';
-import { LoginController } from './login.controller.js';
-import { MailController } from './mail.controller.js';
-import { MailService } from './mail.service.js';
-import { PageModule } from './page.module.js';
-import { policies } from './policies.js';
-import { QueueController } from './queue.controller.js';
-import { ReportsController } from './reports.controller.js';
-import { SmsController } from './sms.controller.js';
+import { ApiModule } from './api/api.module.js';
+import { ChatModule } from './chat/chat.module.js';
+import { DocumentsModule } from './documents/documents.module.js';
+import { BooksModule } from './graphql/books.module.js';
+import { HealthModule } from './health/health.module.js';
+import { HelloModule } from './hello/hello.module.js';
+import { LoginModule } from './login/login.module.js';
+import { MailModule } from './mail/mail.module.js';
+import { OutboxModule } from './outbox/outbox.module.js';
+import { DemoRedis } from './page/demo-redis.js';
+import { PageModule } from './page/page.module.js';
+import { QueueModule } from './queue/queue.module.js';
+import { ReportsModule } from './reports/reports.module.js';
+import { SmsModule } from './sms/sms.module.js';
+import { TiersModule } from './tiers/tiers.module.js';
 
+/** A module for each idea; and where the buckets are. */
 @Module({
   imports: [
     RateLimitModule.forRootAsync({
@@ -19,19 +24,22 @@ import { SmsController } from './sms.controller.js';
       inject: [DemoRedis],
       useFactory: async (redis: DemoRedis) => {
         const { REDIS_URL } = process.env;
-        return { policies, store: REDIS_URL ? { redis: await redis.connect(REDIS_URL) } : new MemoryStore() };
+        return { store: REDIS_URL ? { redis: await redis.connect(REDIS_URL) } : new MemoryStore() };
       },
     }),
+    HelloModule,
+    SmsModule,
+    ApiModule,
+    DocumentsModule,
+    TiersModule,
+    MailModule,
+    OutboxModule,
+    QueueModule,
+    LoginModule,
+    ReportsModule,
+    BooksModule,
+    ChatModule,
+    HealthModule,
   ],
-  controllers: [
-    HelloController,
-    SmsController,
-    ApiController,
-    MailController,
-    QueueController,
-    LoginController,
-    ReportsController,
-  ],
-  providers: [MailService],
 })
 export class AppModule {}

@@ -1,9 +1,13 @@
 import { NestFactory } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
 import { AppModule } from './app.module.js';
-import { toText, trials } from './trials.js';
+import { setUp } from './setup.js';
+import { toText } from './trial.js';
+import { trials } from './trials.js';
 
 const port = Number(process.env.PORT || 3000);
-const app = await NestFactory.create(AppModule, { logger: ['error', 'warn'] });
+const app = await NestFactory.create<NestExpressApplication>(AppModule, { logger: ['error', 'warn'] });
+setUp(app);
 app.enableShutdownHooks();
 await app.listen(port);
 

@@ -1,31 +1,28 @@
 import { readFileSync } from 'node:fs';
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import { STATUS_CODES } from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import type { INestApplication } from '@nestjs/common';
-import { Test } from '@nestjs/testing';
-import { MemoryStore, RateLimitStore, RedisStore } from 'nest-rate-limit';
+import { MemoryStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import request, { type Response } from 'supertest';
-import { redisUrl } from '../test/support/redis.js';
-import { AppModule } from './app.module.js';
-import { type Step, toMarkdown, trials } from './trials.js';
+import type { Response } from 'supertest';
+import { until } from '../test/support/requests.js';
+import { redisStore, SampleApp } from '../test/support/sample-app.js';
+import { type Answers, type Step, toMarkdown } from './trial.js';
+import { trials } from './trials.js';
 
 const readme = readFileSync(new URL('README.md', import.meta.url), 'utf8');
 
 describe('the page of the sample app', () => {
-  it('shows each trial as `npm start` prints it', () => {
+  it('shows each trial as `npm start` prints it, and no other command for curl', () => {
     for (const trial of trials) expect(readme).toContain(toMarkdown(trial));
+    const shown = trials.reduce((rest, trial) => rest.replace(toMarkdown(trial), ''), readme);
+    expect(shown).not.toContain('curl');
   });
 });
 
-let runs = 0;
 const stores = [
   { store: 'memory', open: async (clock: FakeClock) => new MemoryStore({ clock }) },
-  {
-    store: 'redis',
-    open: (clock: FakeClock) => RedisStore.connect(redisUrl(), { prefix: `sample-${process.pid}-${runs++}:`, clock }),
-  },
+  { store: 'redis', open: redisStore },
 ];
 
 describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
@@ -37,26 +34,35 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
   });
   afterEach(() => app.close());
 
-  for (const { idea, steps } of trials) {
-    it(idea, async () => {
+  for (const { title, idea, steps } of trials) {
+    it(`${title}. ${idea}`, async () => {
       for (const step of steps) {
-        const answers = step.answers.flatMap((answer) =>
-          typeof answer === 'string' ? [answer] : new Array<string>(answer[0]).fill(answer[1]),
-        );
-        expect(answers).toHaveLength(step.head ? 3 : (step.times ?? 1));
-        expect(await run(step)).toEqual(answers);
+        const wanted = linesOf(step.answers);
+        const shown = 'lines' in step ? await app.chat(upTo(step.lines)) : await run(step, wanted);
+        expect(shown).toEqual(wanted);
       }
     });
   }
 
   /** What a shell would show. */
-  async function run(step: Step): Promise<string[]> {
-    const { times = 1, together, head } = step;
-    const answers: string[] = [];
+  async function run(step: Step, wanted: string[]): Promise<string[]> {
+    const { times = 1, together, head, after } = step;
+    let answers: string[] = [];
     const one = async () => {
       const response = await app.send(step);
       answers.push(...(head ? headOf(response) : [`${response.text} [${response.status}]`]));
     };
+    if (after !== undefined) {
+      await clock.advance(after * 1000);
+      // The app does it by itself, some time. Who asks Redis while the clock goes on may have to wait a millisecond more.
+      await until(async () => {
+        answers = [];
+        await clock.advance(1);
+        await one();
+        return answers[0] === wanted[0];
+      });
+      return answers;
+    }
     if (!together) {
       for (let i = 0; i < times; i++) await one();
       return answers;
@@ -156,49 +162,22 @@ it('lets the second in line wait a second of real time', async () => {
   expect(passed).toBeLessThan(2000);
 });
 
-/** The app as it is, with buckets in `store`. */
-class SampleApp {
-  private sent = 0;
-  /** Requests that are over for the server, too: only then it is told what they cost in the end. */
-  private readonly over = new Set<string>();
-
-  private constructor(private readonly app: INestApplication) {
-    app.use(({ headers }: IncomingMessage, response: ServerResponse, next: () => void) => {
-      response.once('close', () => this.over.add(String(headers['x-number'])));
-      next();
-    });
-  }
-
-  static async start(store: RateLimitStore): Promise<SampleApp> {
-    const module = await Test.createTestingModule({ imports: [AppModule] })
-      .overrideProvider(RateLimitStore)
-      .useValue(store)
-      .compile();
-    const sample = new SampleApp(module.createNestApplication({ logger: false }));
-    await sample.app.listen(0, '127.0.0.1');
-    return sample;
-  }
-
-  async send({ method, path, form }: Pick<Step, 'method' | 'path' | 'form'>): Promise<Response> {
-    const number = String(this.sent++);
-    const server = request(this.app.getHttpServer());
-    const post = method === 'POST' || form !== undefined;
-    const sending = post ? server.post(path).type('form').send(form) : server.get(path);
-    const response = await sending.set('x-number', number);
-    while (!this.over.has(number)) await nextTurn();
-    return response;
-  }
-
-  async close(): Promise<void> {
-    await this.app.close();
-  }
-}
-
 /** Status and headers of the limit. */
 function headOf({ status, headers }: Response): string[] {
-  return [
+  const lines = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     `RateLimit-Policy: ${headers['ratelimit-policy']}`,
     `RateLimit: ${headers.ratelimit}`,
   ];
+  return headers['retry-after'] ? [...lines, `Retry-After: ${headers['retry-after']}`] : lines;
+}
+
+function linesOf(answers: Answers): string[] {
+  return answers.flatMap((answer) =>
+    typeof answer === 'string' ? [answer] : new Array<string>(answer[0]).fill(answer[1]),
+  );
+}
+
+function upTo(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${i + 1}`);
 }

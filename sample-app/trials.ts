@@ -1,38 +1,25 @@
-/** Something to try: one idea, and requests that show it. The page beside this file and the tests hold the same. */
-export interface Trial {
-  readonly idea: string;
-  readonly steps: readonly Step[];
-}
-
-export interface Step {
-  readonly method?: 'POST';
-  readonly path: string;
-  /** Fields of a form; the request is a POST then. */
-  readonly form?: string;
-  /** How often it is sent; default once. */
-  readonly times?: number;
-  /** All at once instead of one after the other. */
-  readonly together?: boolean;
-  /** Shows the status and the limit's headers instead of the body. */
-  readonly head?: boolean;
-  /** What comes back, line by line: the body with the status behind it. A number before says how often. */
-  readonly answers: readonly (string | readonly [number, string])[];
-}
+import type { Trial } from './trial.js';
 
 const REFUSED = '{"statusCode":429,"message":"Too Many Requests"} [429]';
 const UNAUTHORIZED = '{"message":"Wrong name or password","error":"Unauthorized","statusCode":401} [401]';
 
 export const trials: readonly Trial[] = [
   {
+    title: 'No limit',
+    file: 'hello/hello.controller.ts',
     idea: 'A handler without a decorator is not limited.',
     steps: [{ path: '/free', times: 5, answers: [[5, 'Hello Free World [200]']] }],
   },
   {
-    idea: 'A sliding window: 2 requests in any 10 seconds.',
+    title: 'A sliding window',
+    file: 'hello/hello.controller.ts',
+    idea: '2 requests in any 10 seconds.',
     steps: [{ path: '/limited', times: 3, answers: [[2, 'Hello Limited World [200]'], REFUSED] }],
   },
   {
-    idea: 'A token bucket for each phone number: 20 at once, 10 per minute. The headers tell what is left.',
+    title: 'A token bucket',
+    file: 'sms/sms.controller.ts',
+    idea: 'For each phone number: 20 messages at once, 10 per minute. The headers tell what is left.',
     steps: [
       {
         path: '/sms',
@@ -63,14 +50,54 @@ export const trials: readonly Trial[] = [
     ],
   },
   {
-    idea: 'One bucket of 5, one more each second: an upload costs 3, a ping 1.',
+    title: 'A named policy, and costs',
+    file: 'api/api.controller.ts',
+    idea: 'One bucket of 5 for several handlers, one more token each second: an upload costs 3, a ping 1.',
     steps: [
       { method: 'POST', path: '/api/upload', times: 2, answers: ['uploaded [201]', REFUSED] },
       { path: '/api/ping', times: 3, answers: [[2, 'pong [200]'], REFUSED] },
     ],
   },
   {
-    idea: 'A service that asks for itself: 5 mails at once to one recipient, one more each second.',
+    title: 'Weights',
+    file: 'documents/documents.controller.ts',
+    idea: 'A cost that depends on the request: to read costs 1 of 20 tokens, to write 5, to delete 10.',
+    steps: [
+      { path: '/documents/7', answers: ['Document 7 [200]'] },
+      { method: 'PUT', path: '/documents/7', answers: ['Document 7 is written [200]'] },
+      { method: 'DELETE', path: '/documents/7', times: 2, answers: ['Document 7 is gone [200]', REFUSED] },
+    ],
+  },
+  {
+    title: 'Tiers',
+    file: 'tiers/tiers.module.ts',
+    idea: 'Whoever has a premium key may ask 1000 times a minute, a standard key 100 times, and all others 10 times, by address.',
+    steps: [
+      {
+        path: '/quotes',
+        apiKey: 'ada-1815',
+        head: true,
+        answers: ['HTTP/1.1 200 OK', 'RateLimit-Policy: "premium";q=1000;w=60', 'RateLimit: "premium";r=999;t=1'],
+      },
+      {
+        path: '/quotes',
+        apiKey: 'grace-1906',
+        head: true,
+        answers: ['HTTP/1.1 200 OK', 'RateLimit-Policy: "standard";q=100;w=60', 'RateLimit: "standard";r=99;t=1'],
+      },
+      {
+        path: '/quotes',
+        apiKey: 'made-up',
+        head: true,
+        answers: ['HTTP/1.1 200 OK', 'RateLimit-Policy: "free";q=10;w=60', 'RateLimit: "free";r=9;t=6'],
+      },
+      { path: '/quotes', times: 10, answers: [[9, 'Less is more [200]'], REFUSED] },
+    ],
+  },
+  {
+    title: 'A service that asks for itself',
+    file: 'mail/mail.service.ts',
+    idea: '5 mails at once to one recipient, one more each second.',
     steps: [
       {
         path: '/mail',
@@ -88,11 +115,30 @@ export const trials: readonly Trial[] = [
     ],
   },
   {
-    idea: 'Waiting in line: one answer each second. Who would wait longer than 5 seconds is refused at once.',
+    title: 'A worker',
+    file: 'outbox/outbox.worker.ts',
+    idea: 'Two mails are sent at once, and one more each second. When the mail server says that it is busy, all workers pause for 3 seconds.',
+    steps: [
+      {
+        path: '/outbox',
+        form: 'to=ada@example.com',
+        times: 4,
+        answers: [[4, 'To be sent to ada@example.com [202]']],
+      },
+      { path: '/outbox', after: 0, answers: ['{"waiting":2} [200]'] },
+      { path: '/outbox', after: 3, answers: ['{"waiting":0} [200]'] },
+    ],
+  },
+  {
+    title: 'Waiting in line',
+    file: 'queue/queue.controller.ts',
+    idea: 'One answer each second. Who would wait longer than 5 seconds is refused at once.',
     steps: [{ path: '/queue', times: 3, together: true, answers: [[3, 'It is your turn [200]']] }],
   },
   {
-    idea: 'Brute force: only failures count. The sixth try starts a block of a minute, for this user at this address.',
+    title: 'Brute force',
+    file: 'login/login.controller.ts',
+    idea: 'Only failures count. The sixth try starts a block of a minute, for this user at this address.',
     steps: [
       { path: '/login', form: 'user=ada&password=wrong', times: 6, answers: [[5, UNAUTHORIZED], REFUSED] },
       { path: '/login', form: 'user=ada&password=lovelace', answers: [REFUSED] },
@@ -100,41 +146,64 @@ export const trials: readonly Trial[] = [
     ],
   },
   {
-    idea: 'A cost that is known afterwards: 100 rows at once, one more each second. The second report leaves a debt.',
+    title: 'A cost that is known afterwards',
+    file: 'reports/reports.controller.ts',
+    idea: '100 rows at once, one more each second. The second report leaves a debt.',
     steps: [{ path: '/reports?rows=70', times: 3, answers: [[2, '{"rows":70} [200]'], REFUSED] }],
   },
+  {
+    title: 'GraphQL',
+    file: 'graphql/books.resolver.ts',
+    idea: 'One bucket of 10 for all fields, one more token each second: a query costs 1, a mutation 5.',
+    steps: [
+      {
+        path: '/graphql',
+        json: '{"query":"{ books }"}',
+        head: true,
+        answers: [
+          'HTTP/1.1 200 OK',
+          'RateLimit-Policy: "BooksResolver";q=10;w=10',
+          'RateLimit: "BooksResolver";r=9;t=1',
+        ],
+      },
+      {
+        path: '/graphql',
+        json: '{"query":"mutation { addBook(title: \\"Emma\\") }"}',
+        head: true,
+        answers: [
+          'HTTP/1.1 200 OK',
+          'RateLimit-Policy: "BooksResolver";q=10;w=10',
+          'RateLimit: "BooksResolver";r=4;t=1',
+        ],
+      },
+      {
+        path: '/graphql',
+        json: '{"query":"mutation { addBook(title: \\"Emma\\") }"}',
+        head: true,
+        answers: [
+          'HTTP/1.1 429 Too Many Requests',
+          'RateLimit-Policy: "BooksResolver";q=10;w=10',
+          'RateLimit: "BooksResolver";r=4;t=1',
+          'Retry-After: 1',
+        ],
+      },
+    ],
+  },
+  {
+    title: 'WebSockets',
+    file: 'chat/chat.gateway.ts',
+    idea: 'Each connection may say 5 things at once, and one more each second. A refusal is a message, too.',
+    steps: [
+      {
+        lines: 7,
+        answers: [...'12345', [2, 'Too many messages, again in 1 s']],
+      },
+    ],
+  },
+  {
+    title: 'Health',
+    file: 'health/health.controller.ts',
+    idea: 'How the store is. The app goes on without it.',
+    steps: [{ path: '/health', answers: ['{"status":"up"} [200]'] }],
+  },
 ];
-
-/** The step as a line for the shell. */
-export function toCommand({ method, path, form, times = 1, together, head }: Step, port = 3000): string {
-  const url = `localhost:${port}${path}`;
-  const request = [method && `-X ${method}`, form && `-d '${form}'`, path.includes('?') ? `'${url}'` : url];
-  const words = request.filter(Boolean).join(' ');
-  if (head) return `curl -si ${words} | grep -E '^(HTTP|RateLimit|Retry)'`;
-  const curl = `curl -sw ' [%{http_code}]\\n' ${words}`;
-  if (times === 1) return curl;
-  // In a subshell, which tells nothing of its jobs.
-  if (together) return `(for i in $(seq ${times}); do ${curl} & done; wait)`;
-  return `for i in $(seq ${times}); do ${curl}; done`;
-}
-
-/** The answers as they come, equal ones counted. */
-export function toAnswers({ answers }: Step): string[] {
-  return answers.map((answer) => (typeof answer === 'string' ? answer : `${answer[1]}  (${answer[0]} times)`));
-}
-
-/** The trial as `npm start` prints it. */
-export function toText({ idea, steps }: Trial, port: number): string {
-  const lines = steps.flatMap((step) => [
-    `  ${toCommand(step, port)}`,
-    ...toAnswers(step).map((answer) => `    ${answer}`),
-  ]);
-  return `${idea}\n${lines.join('\n')}\n`;
-}
-
-/** The trial as it stands in the README. */
-export function toMarkdown({ idea, steps }: Trial): string {
-  const commands = steps.map((step) => toCommand(step));
-  const answers = steps.flatMap(toAnswers);
-  return `${idea}\n\n\`\`\`sh\n${commands.join('\n')}\n\`\`\`\n\n\`\`\`text\n${answers.join('\n')}\n\`\`\`\n`;
-}

@@ -1,10 +1,11 @@
 import { channel } from 'node:diagnostics_channel';
 import { createRequire } from 'node:module';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import type { INestApplication } from '@nestjs/common';
+import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test } from '@nestjs/testing';
 import type { Browser, Locator, Page } from 'playwright-core';
 import { AppModule } from '../../sample-app/app.module.js';
+import { setUp } from '../../sample-app/setup.js';
 import { openChromium } from '../support/chromium.js';
 import { startRedis } from '../support/redis.js';
 
@@ -22,13 +23,14 @@ beforeAll(async () => {
 });
 afterAll(() => browser?.close());
 
-let app: INestApplication;
+let app: NestExpressApplication;
 let page: Page;
 let complaints: string[];
 
 async function open(): Promise<void> {
   const module = await Test.createTestingModule({ imports: [AppModule] }).compile();
-  app = module.createNestApplication({ logger: false });
+  app = module.createNestApplication<NestExpressApplication>({ logger: false });
+  setUp(app);
   await app.listen(0, '127.0.0.1');
   page = await browser.newPage();
   page.setDefaultTimeout(15_000);

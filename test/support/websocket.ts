@@ -32,11 +32,12 @@ export async function connect(
   app: INestApplication,
   name: SocketName,
   localAddress = '127.0.0.1',
+  path = '',
 ): Promise<SocketClient> {
   const { port } = app.getHttpServer().address() as AddressInfo;
   const heard: Heard[] = [];
   if (name === 'ws') {
-    const socket = new WebSocket(`ws://127.0.0.1:${port}`, { localAddress });
+    const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { localAddress });
     socket.on('message', (message) => {
       const { event, data } = JSON.parse(String(message));
       heard.push([event, data]);

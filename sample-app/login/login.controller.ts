@@ -1,6 +1,6 @@
 import { Body, Controller, type ExecutionContext, HttpCode, Post, UnauthorizedException } from '@nestjs/common';
 import { addressKey, RateLimit, TimeUnit } from 'nest-rate-limit';
-import { bodyOf, textOf } from './body.js';
+import { bodyOf, textOf } from '../body.js';
 
 const PASSWORDS = new Map([
   ['ada', 'lovelace'],

@@ -1,8 +1,8 @@
 import { Controller, Get, Post } from '@nestjs/common';
 import { RateLimit } from 'nest-rate-limit';
-import { Cost } from './cost.js';
+import { Cost } from '../cost.js';
 
-/** One bucket for several handlers of different weight: the policy `api`, named in `policies.ts`. */
+/** One bucket for several handlers, each of which tells its cost: the policy `api`, named in the module. */
 @RateLimit('api')
 @Controller('api')
 export class ApiController {

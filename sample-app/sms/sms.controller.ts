@@ -1,6 +1,6 @@
 import { BadRequestException, Body, Controller, Post } from '@nestjs/common';
 import { RateLimit, TimeUnit } from 'nest-rate-limit';
-import { bodyOf, textOf } from './body.js';
+import { bodyOf, textOf } from '../body.js';
 
 /** A token bucket for each phone number: 20 messages at once, and 10 per minute in the long run. */
 @Controller('sms')

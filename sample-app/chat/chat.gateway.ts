@@ -1,0 +1,46 @@
+import { randomUUID } from 'node:crypto';
+import type { ExecutionContext } from '@nestjs/common';
+import {
+  ConnectedSocket,
+  MessageBody,
+  SubscribeMessage,
+  WebSocketGateway,
+  WebSocketServer,
+  WsException,
+} from '@nestjs/websockets';
+import { RateLimit } from 'nest-rate-limit';
+import { type WebSocketServer as Server, WebSocket } from 'ws';
+
+/** Each connection may say 5 things at once, and one more each second. A refusal is a message, too: `exception`. */
+@WebSocketGateway({ path: '/chat', maxPayload: 1000 })
+export class ChatGateway {
+  @WebSocketServer()
+  private readonly server!: Server;
+
+  @RateLimit({ capacity: 5, refill: 1, key: connectionOf, message: 'Too many messages' })
+  @SubscribeMessage('say')
+  say(@MessageBody() text: unknown, @ConnectedSocket() speaker: WebSocket): object {
+    if (typeof text !== 'string' || text === '') throw new WsException('Say a text');
+    for (const other of this.server.clients) {
+      if (other !== speaker && other.readyState === WebSocket.OPEN) send(other, 'heard', text);
+    }
+    return { event: 'said', data: text };
+  }
+}
+
+function send(client: WebSocket, event: string, data: string): void {
+  client.send(JSON.stringify({ event, data }));
+}
+
+const names = new WeakMap<object, string>();
+
+/**
+ * A name for each connection, in all processes. Who opens another one has another bucket: how many he may open is for
+ * the proxy in front to say.
+ */
+function connectionOf(context: ExecutionContext): string {
+  const client = context.switchToWs().getClient<object>();
+  const name = names.get(client) ?? randomUUID();
+  names.set(client, name);
+  return name;
+}

@@ -1,0 +1,20 @@
+import { Args, Mutation, Query, Resolver } from '@nestjs/graphql';
+import { RateLimit } from 'nest-rate-limit';
+import { Cost, costOf } from '../cost.js';
+
+/** One bucket of 10 for all fields, one more token each second: a query costs 1, a mutation 5. */
+@RateLimit({ capacity: 10, refill: 1, cost: costOf })
+@Resolver()
+export class BooksResolver {
+  @Query(() => [String])
+  books(): string[] {
+    return ['Walden', 'Emma'];
+  }
+
+  @Cost(5)
+  @Mutation(() => String)
+  addBook(@Args('title') title: string): string {
+    // Here it would be stored.
+    return title;
+  }
+}
