@@ -136,7 +136,7 @@ describe('a Cluster', () => {
   });
 
   it('needs no more rights than the documentation lists', async () => {
-    const document = readFileSync(new URL('../../docs/redis-failures.md', import.meta.url), 'utf8');
+    const document = readFileSync(new URL('../../docs/operating.md', import.meta.url), 'utf8');
     const rule = document.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
     const more = document.match(/On a Cluster .*`(\+[^`]*)`/)?.[1].split(' ') ?? [];
     for (const { url } of group.servers) {

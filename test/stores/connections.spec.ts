@@ -134,7 +134,7 @@ describe('a connection', () => {
 });
 
 describe('rights', () => {
-  const document = readFileSync(new URL('../../docs/redis-failures.md', import.meta.url), 'utf8');
+  const document = readFileSync(new URL('../../docs/operating.md', import.meta.url), 'utf8');
   const rule = document.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
 
   it('that the documentation lists are enough', async () => {
