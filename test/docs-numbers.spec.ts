@@ -1,6 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { BucketService, type LimitOptions, MemoryStore } from 'nest-rate-limit';
+import { Test } from '@nestjs/testing';
+import { BucketService, type LimitOptions, MemoryStore, RateLimitModule, type RateLimitOptions } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 
 /*
@@ -80,4 +82,16 @@ describe.each(['docs/concepts.md', 'docs/choosing-numbers.md'])('%s', (page) => 
     for (const name of measured) found[name] = await measures[name](new Client(numbers));
     expect(found).toEqual(Object.fromEntries(measured.map((name) => [name, told[name]])));
   });
+});
+
+const pages = ['README.md', ...readdirSync('docs').map((file) => join('docs', file))].filter((page) =>
+  page.endsWith('.md'),
+);
+
+it.each(pages)('%s names only numbers that are accepted', async (page) => {
+  const inline = readFileSync(page, 'utf8').matchAll(/`(\{ [^`]*\b(?:capacity|maxRequest): [^`]*\})`/g);
+  const policies: Record<string, RateLimitOptions> = {};
+  for (const [, code] of inline) policies[Object.keys(policies).length] = new Function(`return ${code}`)();
+  const imports = [RateLimitModule.forRoot({ policies })];
+  await expect(Test.createTestingModule({ imports }).compile()).resolves.toBeDefined();
 });
