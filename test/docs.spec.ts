@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { isOfApp, modulesOf, run, startApp, unsubscribeAll } from './support/pages.js';
 import { TicketOffice } from './support/readme-names.js';
-import { type Exports, snippetsOf, typeErrors } from './support/snippets.js';
+import { type Exports, snippetsOf, syntaxErrors, typeErrors } from './support/snippets.js';
 
 const pages = readdirSync('docs')
   .filter((file) => file.endsWith('.md'))
@@ -19,6 +19,13 @@ it.each(pages)('%s says what each block is; `ts before` is the code of another l
 it('snippets fit the types', () => {
   expect(typeErrors(modules)).toEqual([]);
 }, 60_000);
+
+// It cannot be compiled, as its library is not installed; but it can be read.
+it('code of other libraries is TypeScript', () => {
+  const before = pages.flatMap(snippetsOf).filter(({ language }) => language === 'ts before');
+  expect(before.length).toBeGreaterThan(0);
+  expect(before.flatMap(syntaxErrors)).toEqual([]);
+});
 
 describe('a snippet runs, and its comments are right:', () => {
   const ends: (() => unknown)[] = [];

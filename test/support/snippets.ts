@@ -126,6 +126,12 @@ export function typeErrors(modules: readonly SnippetModule[]): string[] {
   });
 }
 
+/** What the compiler has to say of a snippet without looking at what it uses. */
+export function syntaxErrors({ page, line, code }: Snippet): string[] {
+  const { diagnostics = [] } = ts.transpileModule(code, { compilerOptions: options, reportDiagnostics: true });
+  return diagnostics.map(({ messageText }) => `${page}:${line}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`);
+}
+
 export type Exports = Record<string, unknown>;
 
 /** Runs a module; `load` gives what it imports. What its comments claim is checked. */
