@@ -1,6 +1,6 @@
 import { later, steadyNow } from '../core/clock.js';
 
-interface Deadline {
+export interface Deadline {
   readonly due: number;
   readonly pass: () => void;
   over: boolean;
@@ -8,7 +8,7 @@ interface Deadline {
 
 /**
  * Deadlines of one length, so that the first to be set is the first to pass: a queue behind one timer, however many
- * there are. `set` returns the way to end one; that tells whether it was in time.
+ * there are.
  */
 export class Deadlines {
   private readonly queue: Deadline[] = [];
@@ -17,16 +17,19 @@ export class Deadlines {
 
   constructor(private readonly length: number) {}
 
-  set(pass: () => void): () => boolean {
+  set(pass: () => void): Deadline {
     const deadline = { due: steadyNow() + this.length, pass, over: false };
     this.queue.push(deadline);
-    this.wait();
-    return () => {
-      if (deadline.over) return false;
-      deadline.over = true;
-      this.dropOver();
-      return true;
-    };
+    if (!this.waiting) this.wait();
+    return deadline;
+  }
+
+  /** Ends one; tells whether that was in time. */
+  end(deadline: Deadline): boolean {
+    if (deadline.over) return false;
+    deadline.over = true;
+    if (this.queue[this.head] === deadline) this.dropOver();
+    return true;
   }
 
   /** Forgets those at the head that are over, so that no more are kept than wait. */
@@ -42,7 +45,7 @@ export class Deadlines {
   }
 
   private wait(): void {
-    if (this.waiting || this.queue.length === 0) return;
+    if (this.queue.length === 0) return;
     this.waiting = true;
     later(Math.max(1, this.queue[this.head].due - steadyNow()), () => {
       // One more turn: an answer that has arrived meanwhile, while this process was busy, is in time.

@@ -71,12 +71,12 @@ export class ResilientStore extends RateLimitStore {
           reject(refused);
         }
       };
-      const inTime = this.deadlines.set(() =>
+      const deadline = this.deadlines.set(() =>
         fail(new RateLimitStoreError(`No answer within ${this.options.timeout} ms`)),
       );
       this.ask(request).then(
         (answer) => {
-          if (inTime()) {
+          if (this.deadlines.end(deadline)) {
             tell?.();
             this.answered(request.verb !== 'estimate' && answer.taken > 0);
             resolve(answer);
@@ -86,7 +86,7 @@ export class ResilientStore extends RateLimitStore {
           }
         },
         (error) => {
-          if (inTime()) fail(error);
+          if (this.deadlines.end(deadline)) fail(error);
         },
       );
     });

@@ -54,7 +54,13 @@ describe('replies that the script cannot have given', () => {
           if (throws) throw reply;
           return reply;
         };
-        const client = { evalsha: answer, eval: answer, time: answer, on: () => {}, removeListener: () => {} };
+        const client = {
+          evalshaBuffer: answer,
+          evalBuffer: answer,
+          time: answer,
+          on: () => {},
+          removeListener: () => {},
+        };
         const store = new RedisStore({ client: client as unknown as RedisClient, timeout: 50 });
         const asked = Array.from({ length: count }, (_, i) =>
           store.run({ verb: 'take', takes: [take(policy, `${i}`)] }),
@@ -100,6 +106,9 @@ describe('values that are no buckets', () => {
     fc.string(),
     fc.boolean(),
   );
+  const doubles = fc
+    .array(fc.oneof(numbers, fc.constantFrom(Number.NaN, Number.POSITIVE_INFINITY)), { minLength: 3, maxLength: 6 })
+    .map((list) => Buffer.from(new Float64Array(list).buffer));
   const packed = fc.oneof(fc.array(parts, { maxLength: 7 }), fc.jsonValue()).map((value) => JSON.stringify(value));
 
   it.each([BUCKET, BOTH])('spoil only what asks for them, are told of, and stay', async (policy) => {
@@ -108,6 +117,7 @@ describe('values that are no buckets', () => {
       fc.asyncProperty(
         fc.oneof(
           fc.uint8Array({ maxLength: 40 }).map((bytes) => ({ bytes: Buffer.from(bytes), text: '' })),
+          doubles.map((bytes) => ({ bytes, text: '' })),
           packed.map((text) => ({ bytes: undefined, text })),
         ),
         async ({ bytes, text }) => {

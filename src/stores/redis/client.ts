@@ -7,7 +7,6 @@ export interface RedisClient {
   readonly status?: string;
   readonly options?: { keyPrefix?: string; readOnly?: boolean };
   evalsha(sha: string, keyCount: number, ...args: string[]): Promise<unknown>;
-  eval(script: string, keyCount: number, ...args: string[]): Promise<unknown>;
   subscribe(...channels: string[]): Promise<unknown>;
   unsubscribe(...channels: string[]): Promise<unknown>;
   time(): Promise<readonly (number | string)[]>;
@@ -16,11 +15,17 @@ export interface RedisClient {
   disconnect(): void;
 }
 
+/** Methods that it has as well, though its types do not tell; they reply bytes. */
+export interface ByteClient extends RedisClient {
+  evalshaBuffer(sha: string, keyCount: number, ...args: string[]): Promise<unknown>;
+  evalBuffer(script: string, keyCount: number, ...args: string[]): Promise<unknown>;
+}
+
 /** What `store: { redis }` takes: a url, options of ioredis, or a connection of your own, which stays yours to close. */
 export type RedisTarget = string | RedisOptions | Redis | Cluster;
 
-export function isClient(target: unknown): target is RedisClient {
-  return typeof target === 'object' && target !== null && typeof (target as RedisClient).evalsha === 'function';
+export function isClient(target: unknown): target is ByteClient {
+  return typeof target === 'object' && target !== null && typeof (target as ByteClient).evalshaBuffer === 'function';
 }
 
 /** ms after which a silent connection is given up. */

@@ -4,21 +4,37 @@
  */
 export const EXECUTE_LUA = `
 -- Carries requests out on buckets, one after the other, at one instant.
--- KEYS     the buckets' keys
+-- KEYS     the buckets' keys, in the order in which the requests name them; of a replacement also the new one
 -- ARGV[1]  numbers, as a JSON array:
 --   now in ms (-1: the server's time), least TTL in ms, latest server time in ms (-1: any)
 --   number of policies; of each: block in ms, number of limits; of each limit:
 --     kind (0 bucket, 1 window), capacity, weight, refill, period, slot
---   then requests to the end; of each: verb, number of takes; of each take:
---     policy, key (both from 1), amount, maxWait in ms (-1: any)
---   and how many more words, and these: cancel: actAt per take; block: duration;
---     replace: policy, key, strategy, for each new limit the old one that it takes over from (0: none)
--- Reply    the rows of all requests behind each other, integers (see decision.ts); of a request whose buckets cannot be
---          read one text instead, which tells why; and if it came too late only -1 and the server's time: nothing was done
+--   then runs of requests that differ in nothing but their keys; of each: verb, number of requests, number of takes;
+--     of each take: policy (from 1), amount, maxWait in ms (-1: any)
+--     and how many more words, and these: cancel: actAt per take; block: duration;
+--     replace: policy, strategy, for each new limit the old one that it takes over from (0: none)
+-- Reply    the rows of all requests behind each other as doubles in one string (see answer.ts); the row of a request
+--          whose buckets cannot be read is one -2, and one more string tells why; if all came too late there is only -1
+--          and the server's time: nothing was done
 local TAKE, ESTIMATE, CHARGE, TAKE_UP_TO, PUT, CANCEL, RESET, BLOCK, UNBLOCK, REPLACE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MOST_EXACT, EXACT_WINDOW = 1000, 9007199254740991, 256, 128
 local INFINITY, NEVER = math.huge, -1
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
+local KEYS, call, packs, unpacks = KEYS, redis.call, struct.pack, struct.unpack
+
+local function whole(value)
+  return type(value) == 'number' and value % 1 == 0 and value >= 0 and value <= MAX_SAFE_INTEGER
+end
+
+-- Numbers as doubles: quick to write, and quick to read in Node. Many at a time, as Lua's stack has an end.
+local function pack(numbers, size)
+  local parts = {}
+  for i = 1, size, 200 do
+    local last = min(i + 199, size)
+    parts[#parts + 1] = packs('<' .. string.rep('d', last - i + 1), unpack(numbers, i, last))
+  end
+  return table.concat(parts)
+end
 
 local words = cjson.decode(ARGV[1])
 local place = 0
@@ -28,19 +44,27 @@ local function word()
 end
 
 local now, leastTtl, latest = word(), word(), word()
-local serverTime = redis.call('TIME')
+local serverTime = call('TIME')
 local serverNow = serverTime[1] * 1000 + floor(serverTime[2] / 1000)
-if latest >= 0 and serverNow > latest then return { -1, serverNow } end
+if latest >= 0 and serverNow > latest then return { pack({ -1, serverNow }, 2) } end
 if now < 0 then now = serverNow end
 
 local policies = {}
 for p = 1, word() do
-  local policy = { block = word(), windowed = false }
+  local policy = { block = word(), quick = true }
   for i = 1, word() do
     local window = word() == 1
-    policy[i] = { window = window, capacity = word(), weight = word(), refill = word(), period = word(), slot = word() }
+    local limit = { window = window, capacity = word(), weight = word(), refill = word(), period = word(), slot = word() }
+    policy[i] = limit
     policy.windowed = policy.windowed or window
+    policy.quick = policy.quick and not window and limit.refill > 0
+    -- The period that it is now, and how long ago it began.
+    limit.tick = floor(now / limit.period)
+    limit.past = now - limit.tick * limit.period
   end
+  policy.quick = policy.quick and #policy <= 3
+  policy.size = 8 * (3 + #policy)
+  policy.format = '<ddd' .. string.rep('d', #policy)
   policies[p] = policy
 end
 
@@ -91,6 +115,102 @@ local function bucketCancel(limit, debt, units, now, actAt, lineEnd)
   local behind = max(beyond, boundaries(limit, actAt, lineEnd) * limit.refill)
   return max(0, debt - max(0, units - max(0, behind)))
 end
+
+-- The requests that are still to be carried out: this run of them, how many are left of it, and the next one's key.
+
+local opened, rows, size, problems = {}, {}, 0, {}
+local run, left, nextKey = { verb = 0 }, 0, 1
+
+-- Whether there is a request left; then \`run\` is what it asks for.
+local function more()
+  if left > 0 then return true end
+  if place == #words then return false end
+  run = { verb = word(), more = {} }
+  left = word()
+  for i = 1, word() do run[i] = { policy = policies[word()], amount = word(), maxWait = word() } end
+  for i = 1, word() do run.more[i] = word() end
+  return true
+end
+
+-- The same as decide for what nearly every request is: a take from one policy of at most three buckets that refill, which
+-- nothing else has opened, at once or not at all. False where it is not that simple; then nothing has been done. A table
+-- or a call of a function costs more than what is calculated here, so debtAt, timeFor and bucketMore are written out.
+local debts = {}
+local function quickTake(policy, key, amount, maxWait)
+  if opened[key] then return false end
+  local stored = call('GET', key)
+  local at, blockedUntil, lineEnd = now, 0, 0
+  debts[1], debts[2], debts[3] = 0, 0, 0
+  if stored then
+    if #stored ~= policy.size then return false end
+    at, blockedUntil, lineEnd, debts[1], debts[2], debts[3] = unpacks(policy.format, stored)
+    if at % 1 ~= 0 or at < 0 or at > now or blockedUntil ~= 0 then return false end
+    if lineEnd % 1 ~= 0 or lineEnd < 0 or lineEnd > now then return false end
+  end
+  local longest = 0
+  for i = 1, #policy do
+    local limit, debt = policy[i], debts[i]
+    if debt ~= 0 then
+      if debt % 1 ~= 0 or debt < 0 or debt > MAX_SAFE_INTEGER then return false end
+      local period = limit.period
+      local gained = (limit.tick - (at - at % period) / period) * limit.refill
+      debt = gained < debt and debt - gained or 0
+    end
+    debts[i] = debt
+    local units = amount * limit.weight
+    if debt + units > limit.capacity then longest = max(longest, bucketWait(limit, debt, units, now)) end
+  end
+  local allowed = longest == 0
+  if not allowed and (maxWait ~= 0 or policy.block > 0) then return false end
+  local n, ttl = size + 5, 0
+  rows[n - 4], rows[n - 3], rows[n - 2], rows[n - 1] = allowed and 1 or 0, 0, allowed and amount or 0, now
+  rows[n] = longest == INFINITY and NEVER or longest
+  for i = 1, #policy do
+    local limit, debt, wait = policy[i], debts[i], 0
+    local weight, capacity, refill, period = limit.weight, limit.capacity, limit.refill, limit.period
+    if allowed then
+      debt = debt + amount * weight
+      debts[i] = debt
+    else
+      wait = bucketWait(limit, debt, amount * weight, now)
+    end
+    local reset, more = 0, 0
+    if debt > 0 then
+      local token = AMOUNT_PER_TOKEN * weight
+      local units = token - (capacity - debt) % token
+      if units > debt then units = debt end
+      reset = ceil(debt / refill) * period - limit.past
+      more = ceil(units / refill) * period - limit.past
+      if reset > LONGEST_TOLD then reset = LONGEST_TOLD end
+      if more > LONGEST_TOLD then more = LONGEST_TOLD end
+      if reset > ttl then ttl = reset end
+    end
+    rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = capacity - debt, wait == INFINITY and NEVER or wait, reset, more
+    n = n + 4
+  end
+  if allowed then
+    local value = packs(policy.format, now, 0, 0, debts[1], debts[2], debts[3])
+    call('SET', key, value, 'PX', ttl < leastTtl and leastTtl or ttl)
+  end
+  size = n
+  return true
+end
+
+-- Carries requests out until one comes that is not for quickTake.
+local function quickTakes()
+  while more() do
+    local take = run[1]
+    if run.verb ~= TAKE or #run > 1 or not take.policy.quick or take.amount == 0 then return end
+    while left > 0 do
+      if not quickTake(take.policy, KEYS[nextKey], take.amount, take.maxWait) then return end
+      nextKey, left = nextKey + 1, left - 1
+    end
+  end
+end
+
+-- Where a key holds something else, all that follows goes the long way, which tells of it.
+pcall(quickTakes)
+if not more() then return { pack(rows, size) } end
 
 -- sliding-window.ts; a log is { sum = …, times = {…}, amounts = {…} }, without a head
 
@@ -295,38 +415,45 @@ local function lifetime(policy, state, now)
   return state.at - now + reset
 end
 
--- Where states are kept: a key holds at, blockedUntil, lineEnd and for each limit its debt or { time, amount, … }.
+-- Where states are kept: as doubles, or with a window as MessagePack: at, blockedUntil, lineEnd and for each limit its
+-- debt or { time, amount, … }.
 
-local opened, emptied = {}, {}
+local emptied = {}
 local reading
 
-local function whole(value)
-  if type(value) == 'number' and value % 1 == 0 and value >= 0 and value <= MAX_SAFE_INTEGER then return value end
+local function must(value)
+  if whole(value) then return value end
   error('its value is not a bucket', 0)
+end
+
+local function unpackState(policy, stored)
+  if policy.windowed then return cmsgpack.unpack(stored) end
+  if #stored ~= policy.size then return {} end
+  return { unpacks(policy.format, stored) }
 end
 
 local function open(policy, key)
   local state = opened[key]
   if not state then
-    state = { at = 0, policy = policy, key = KEYS[key] }
-    reading = state.key
-    local stored = redis.call('GET', state.key)
+    state = { at = 0, policy = policy, key = key }
+    reading = key
+    local stored = call('GET', key)
     forget(policy, state)
     if stored then
-      local packed = cmsgpack.unpack(stored)
-      state.stored, state.at = stored, whole(packed[1])
-      state.blockedUntil, state.lineEnd = whole(packed[2]), whole(packed[3])
+      local packed = unpackState(policy, stored)
+      state.stored, state.at = stored, must(packed[1])
+      state.blockedUntil, state.lineEnd = must(packed[2]), must(packed[3])
       for i, limit in ipairs(policy) do
         local part = packed[i + 3]
         if limit.window then
           local log = state[i]
           for k = 1, #part, 2 do
-            log.times[#log.times + 1] = whole(part[k])
-            log.amounts[#log.amounts + 1] = whole(part[k + 1])
-            log.sum = whole(log.sum + part[k + 1])
+            log.times[#log.times + 1] = must(part[k])
+            log.amounts[#log.amounts + 1] = must(part[k + 1])
+            log.sum = must(log.sum + part[k + 1])
           end
         else
-          state[i] = whole(part)
+          state[i] = must(part)
         end
       end
     end
@@ -356,11 +483,11 @@ local function save(state)
       packed[i + 3] = state[i]
     end
   end
-  local value = cmsgpack.pack(packed)
+  local value = policy.windowed and cmsgpack.pack(packed) or pack(packed, #packed)
   if ttl == INFINITY then
-    redis.call('SET', state.key, value)
+    call('SET', state.key, value)
   else
-    redis.call('SET', state.key, value, 'PX', max(ttl, leastTtl))
+    call('SET', state.key, value, 'PX', max(ttl, leastTtl))
   end
 end
 
@@ -396,8 +523,6 @@ local function replace(from, source, to, target, strategy, matches)
 end
 
 -- execute.ts
-
-local rows, size = {}, 0
 
 local function refuses(state, wait, maxWait)
   return state.blockedUntil > 0 or (maxWait >= 0 and wait > maxWait) or wait == INFINITY
@@ -477,7 +602,7 @@ local function decide(takes)
   end
 end
 
-local function execute(verb, takes, more)
+local function execute(verb, takes, words)
   if verb == TAKE then return decide(takes) end
   if verb == ESTIMATE then
     for _, t in ipairs(takes) do t.state = copy(t.state) end
@@ -494,17 +619,17 @@ local function execute(verb, takes, more)
   elseif verb == PUT then
     for _, t in ipairs(takes) do give(t.policy, t.state, t.amount) end
   elseif verb == CANCEL then
-    for i, t in ipairs(takes) do cancel(t.policy, t.state, t.amount, more[i]) end
+    for i, t in ipairs(takes) do cancel(t.policy, t.state, t.amount, words[i]) end
   elseif verb == BLOCK then
-    state.blockedUntil = state.at + more[1]
+    state.blockedUntil = state.at + words[1]
     state.changed = true
   elseif verb == UNBLOCK then
     state.changed = state.changed or state.blockedUntil > 0
     state.blockedUntil = 0
   elseif verb == REPLACE then
     local to, target, matches = takes.target.policy, takes.target.state, {}
-    for i = 1, #to do matches[i] = more[3 + i] end
-    replace(policy, state, to, target, more[3], matches)
+    for i = 1, #to do matches[i] = words[2 + i] end
+    replace(policy, state, to, target, words[2], matches)
     forget(policy, state)
     state.changed = true
   elseif verb == RESET then
@@ -515,117 +640,42 @@ local function execute(verb, takes, more)
   for _, t in ipairs(takes) do
     push(0)
     describe(t.policy, t.state, true, 0)
-    if verb ~= CHARGE and verb ~= TAKE_UP_TO and verb ~= BLOCK then redis.call('PUBLISH', t.state.key, '') end
+    if verb ~= CHARGE and verb ~= TAKE_UP_TO and verb ~= BLOCK then call('PUBLISH', t.state.key, '') end
   end
-end
-
--- A bucket as it is stored, if all of its numbers are there, it is not blocked and not ahead of now; or a full one.
-local function quickOpen(policy, key)
-  local count = #policy + 3
-  local stored = redis.pcall('GET', key)
-  if not stored then
-    local packed = { now }
-    for i = 2, count do packed[i] = 0 end
-    return packed
-  end
-  if type(stored) ~= 'string' then return nil end
-  local readable, packed = pcall(cmsgpack.unpack, stored)
-  if not readable or type(packed) ~= 'table' or #packed ~= count then return nil end
-  for i = 1, count do
-    local value = packed[i]
-    if type(value) ~= 'number' or value % 1 ~= 0 or value < 0 or value > MAX_SAFE_INTEGER then return nil end
-  end
-  if packed[1] > now or packed[2] > 0 then return nil end
-  return packed
-end
-
--- The same as decide for what nearly every request is: a take from one policy of buckets that nothing else has opened,
--- at once or not at all. False where it is not that simple; then nothing has been done.
-local function quickTake(policy, place, amount, maxWait)
-  if policy.windowed or amount == 0 or opened[place] then return false end
-  local key = KEYS[place]
-  local packed = quickOpen(policy, key)
-  if not packed then return false end
-  local longest, at = 0, packed[1]
-  for i = 1, #policy do
-    local limit = policy[i]
-    local debt = debtAt(limit, packed[i + 3], at, now)
-    packed[i + 3] = debt
-    local wait = bucketWait(limit, debt, amount * limit.weight, now)
-    if wait > longest then longest = wait end
-  end
-  local allowed = longest == 0
-  if not allowed and (maxWait ~= 0 or policy.block > 0) then return false end
-  local n = size
-  rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = allowed and 1 or 0, 0, allowed and amount or 0, now
-  rows[n + 5] = longest == INFINITY and NEVER or longest
-  n = n + 5
-  local ttl = 0
-  for i = 1, #policy do
-    local limit = policy[i]
-    local debt, units, wait = packed[i + 3], amount * limit.weight, 0
-    if allowed then
-      debt = debt + units
-      packed[i + 3] = debt
-    else
-      wait = bucketWait(limit, debt, units, now)
-    end
-    local reset = timeFor(limit, debt, now)
-    if reset > ttl then ttl = reset end
-    rows[n + 1], rows[n + 2] = limit.capacity - debt, wait == INFINITY and NEVER or wait
-    if reset == INFINITY then
-      rows[n + 3], rows[n + 4] = NEVER, NEVER
-    else
-      rows[n + 3], rows[n + 4] = reset, bucketMore(limit, debt, now)
-    end
-    n = n + 4
-  end
-  size = n
-  if allowed then
-    packed[1] = now
-    if packed[3] <= now then packed[3] = 0 end
-    if ttl == INFINITY then
-      redis.call('SET', key, cmsgpack.pack(packed))
-    else
-      redis.call('SET', key, cmsgpack.pack(packed), 'PX', max(ttl, leastTtl))
-    end
-  end
-  return true
 end
 
 local function openAll(takes)
   for _, t in ipairs(takes) do t.state = open(t.policy, t.key) end
 end
 
-local function run(verb, count)
-  local takes, more = {}, {}
-  for i = 1, count do takes[i] = { policy = policies[word()], key = word(), amount = word(), maxWait = word() } end
-  for i = 1, word() do more[i] = word() end
-  if verb == REPLACE then takes.target = { policy = policies[more[1]], key = more[2] } end
+-- Carries the next request out.
+local function step()
+  local takes = {}
+  for i, t in ipairs(run) do
+    takes[i] = { policy = t.policy, amount = t.amount, maxWait = t.maxWait, key = KEYS[nextKey] }
+    nextKey = nextKey + 1
+  end
+  if run.verb == REPLACE then
+    takes.target = { policy = policies[run.more[1]], key = KEYS[nextKey] }
+    nextKey = nextKey + 1
+  end
+  left = left - 1
   -- A key that holds something else spoils its own request only: nothing has been changed by then.
   local readable, problem = pcall(openAll, takes)
   if readable and takes.target then readable, problem = pcall(openAll, { takes.target }) end
-  if readable then
-    execute(verb, takes, more)
-  else
-    push(reading .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem)))
-  end
+  if readable then return execute(run.verb, takes, run.more) end
+  push(-2)
+  problems[#problems + 1] = reading .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem))
 end
 
-local length = #words
-while place < length do
-  local verb, count = word(), word()
-  local quick = verb == TAKE and count == 1
-  if quick and quickTake(policies[words[place + 1]], words[place + 2], words[place + 3], words[place + 4]) then
-    place = place + 5
-  else
-    run(verb, count)
-  end
-end
+repeat
+  step()
+  pcall(quickTakes)
+until not more()
 for _, state in pairs(opened) do
   if state.changed then save(state) end
 end
 -- Last, because a full Redis still deletes: so it does all of a request or nothing.
-for _, key in ipairs(emptied) do redis.call('DEL', key) end
-return rows
+for _, key in ipairs(emptied) do call('DEL', key) end
+return { pack(rows, size), unpack(problems) }
 `;

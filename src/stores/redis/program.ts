@@ -19,21 +19,41 @@ const STRATEGIES = ['reset', 'as-is', 'proportionally', 'additive'];
 /** Collects requests for one run of the Lua script: its KEYS and its one argument. */
 export class Program {
   readonly keys: string[] = [];
-  private readonly places = new Map<string, number>();
-  private readonly policies = new Map<string, number>();
+  private readonly policies = new Map<Policy, number>();
   private definitions = '';
-  private requests = '';
+  private runs = '';
+  /** The run of requests at the end, that differ in nothing but their keys. */
+  private last: StoreRequest | undefined;
+  private count = 0;
 
   constructor(private readonly keyOf: (policy: Policy, key: string) => string) {}
 
   add(request: StoreRequest): void {
-    const { verb, takes } = request;
-    let words = `,${VERBS.indexOf(verb) + 1},${takes.length}`;
-    for (const { policy, key, amount, maxWait } of takes) {
-      words += `,${this.policy(policy)},${this.key(policy, key)},${amount},${maxWait === Infinity ? -1 : maxWait}`;
+    const { takes, to } = request;
+    for (const { policy, key } of takes) this.keys.push(this.keyOf(policy, key));
+    if (to) this.keys.push(this.keyOf(to, takes[0].key));
+    if (!this.last || !sameButKeys(this.last, request)) this.endRun();
+    this.last = request;
+    this.count++;
+  }
+
+  /** The argument. `now` is -1 for the server's own time, `latest` is -1 for any. */
+  argument(now: number, leastTtl: number, latest: number): string {
+    this.endRun();
+    return `[${now},${leastTtl},${latest},${this.policies.size}${this.definitions}${this.runs}]`;
+  }
+
+  private endRun(): void {
+    if (!this.last) return;
+    const { verb, takes } = this.last;
+    let words = `,${VERBS.indexOf(verb) + 1},${this.count},${takes.length}`;
+    for (const { policy, amount, maxWait } of takes) {
+      words += `,${this.policy(policy)},${amount},${maxWait === Infinity ? -1 : maxWait}`;
     }
-    const more = this.more(request);
-    this.requests += `${words},${more.length}${more.map((word) => `,${word}`).join('')}`;
+    const more = this.more(this.last);
+    this.runs += `${words},${more.length}${more.map((word) => `,${word}`).join('')}`;
+    this.last = undefined;
+    this.count = 0;
   }
 
   /** What a verb needs besides its takes. */
@@ -42,35 +62,34 @@ export class Program {
     if (verb === 'block') return [duration];
     if (verb !== 'replace' || !to || !strategy) return [];
     const matches = matchLimits(takes[0].policy, to).map((index) => index + 1);
-    return [this.policy(to), this.key(to, takes[0].key), STRATEGIES.indexOf(strategy), ...matches];
-  }
-
-  /** The argument. `now` is -1 for the server's own time, `latest` is -1 for any. */
-  argument(now: number, leastTtl: number, latest: number): string {
-    return `[${now},${leastTtl},${latest},${this.policies.size}${this.definitions}${this.requests}]`;
-  }
-
-  private key(policy: Policy, key: string): number {
-    const name = this.keyOf(policy, key);
-    let place = this.places.get(name);
-    if (place === undefined) {
-      place = this.keys.push(name);
-      this.places.set(name, place);
-    }
-    return place;
+    return [this.policy(to), STRATEGIES.indexOf(strategy), ...matches];
   }
 
   private policy(policy: Policy): number {
-    // The time of a block is no part of the id, but of what the script must know.
-    const name = `${policy.id} ${policy.block}`;
-    let place = this.policies.get(name);
+    let place = this.policies.get(policy);
     if (place === undefined) {
       place = this.policies.size + 1;
-      this.policies.set(name, place);
+      this.policies.set(policy, place);
       this.definitions += definition(policy);
     }
     return place;
   }
+}
+
+/** Whether two requests are the same but for their keys. */
+function sameButKeys(one: StoreRequest, other: StoreRequest): boolean {
+  return (
+    one.verb === other.verb &&
+    one.actAt === other.actAt &&
+    one.duration === other.duration &&
+    one.to === other.to &&
+    one.strategy === other.strategy &&
+    one.takes.length === other.takes.length &&
+    one.takes.every(({ policy, amount, maxWait }, i) => {
+      const take = other.takes[i];
+      return take.policy === policy && take.amount === amount && take.maxWait === maxWait;
+    })
+  );
 }
 
 const definitions = new WeakMap<Policy, string>();

@@ -9,7 +9,15 @@ import type { StoreRequest, Take } from '../../core/request.js';
 import { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import { runApart } from './apart.js';
-import { isClient, knock, listenerOf, openClient, type RedisClient, type RedisTarget } from './client.js';
+import {
+  type ByteClient,
+  isClient,
+  knock,
+  listenerOf,
+  openClient,
+  type RedisClient,
+  type RedisTarget,
+} from './client.js';
 import { EXECUTE_LUA } from './execute.lua.js';
 import { redisKey, tagOf } from './key.js';
 import { Program } from './program.js';
@@ -58,7 +66,7 @@ const MOST_IN_BATCH = 32;
 export class RedisStore extends RateLimitStore {
   readonly clock: Clock;
   readonly denyCache: boolean;
-  private readonly client: RedisClient;
+  private readonly client: ByteClient;
   private readonly prefix: string;
   private readonly hashKeys: boolean;
   private readonly batch: boolean;
@@ -96,7 +104,7 @@ export class RedisStore extends RateLimitStore {
   static async connect(target: RedisTarget, options: RedisConnectOptions = {}): Promise<RedisStore> {
     const { mustConnect = false, ...rest } = options;
     const own = !isClient(target);
-    const client = own ? await openClient(target as string | RedisOptions) : target;
+    const client = isClient(target) ? target : await openClient(target as string | RedisOptions);
     const store = new RedisStore({ ...rest, client });
     store.owned = own;
     try {
@@ -113,9 +121,14 @@ export class RedisStore extends RateLimitStore {
     if (this.client.isCluster && takes.some(({ key }) => key !== takes[0].key)) return this.runApart(request);
     return new Promise((resolve, reject) => {
       const pending = { request, since: steadyNow(), resolve: told(takes, resolve), reject };
-      if (!this.batch) void this.send([pending]);
+      if (!this.batch) {
+        void this.send([pending]);
+        return;
+      }
+      const size = this.queue.push(pending);
       // After all that has arrived in this turn of the event loop, and before anything else.
-      else if (this.queue.push(pending) === 1) setImmediate(this.flush);
+      if (size === 1) setImmediate(this.flush);
+      else if (size === MOST_IN_BATCH) this.flush();
     });
   }
 
@@ -181,19 +194,11 @@ export class RedisStore extends RateLimitStore {
 
   private readonly flush = (): void => {
     const { queue } = this;
+    if (queue.length === 0) return;
     this.queue = [];
-    if (this.client.isCluster) {
-      for (const group of groupByKey(queue)) this.sendAll(group);
-    } else {
-      this.sendAll(queue);
-    }
+    if (!this.client.isCluster) void this.send(queue);
+    else for (const group of groupByKey(queue)) void this.send(group);
   };
-
-  private sendAll(pending: Pending[]): void {
-    for (let start = 0; start < pending.length; start += MOST_IN_BATCH) {
-      void this.send(pending.slice(start, start + MOST_IN_BATCH));
-    }
-  }
 
   /** One run of the script for all of `pending`. Never rejects: each of them is told. */
   private async send(pending: readonly Pending[], again = false): Promise<void> {
@@ -226,11 +231,11 @@ export class RedisStore extends RateLimitStore {
     const latest = timeout === Infinity ? -1 : this.serverTime.of(pending[0].since + timeout);
     const argument = program.argument(clock ? clock.now() : -1, clock ? LEAST_TTL_OF_INJECTED_CLOCK : 0, latest);
     try {
-      return await this.client.evalsha(SHA, keys.length, ...keys, argument);
+      return await this.client.evalshaBuffer(SHA, keys.length, ...keys, argument);
     } catch (error) {
       // Scripts are lost with a restart, a fail-over or SCRIPT FLUSH; EVAL brings this one back.
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
-      return this.client.eval(EXECUTE_LUA, keys.length, ...keys, argument);
+      return this.client.evalBuffer(EXECUTE_LUA, keys.length, ...keys, argument);
     }
   }
 }

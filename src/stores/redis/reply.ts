@@ -5,8 +5,9 @@ import { RateLimitStoreError } from '../rate-limit.store.js';
 
 /** Full, a replica, its disk or its replicas gone. */
 const CANNOT_WRITE = /\b(OOM|READONLY|MISCONF|NOREPLICAS)\b/;
-/** The reply to a request that came too late. */
+/** In place of `allowed`: the request came too late; its bucket cannot be read. */
 const LATE = -1;
+const UNREADABLE = -2;
 
 /** What the script says of one request. */
 export type Row = readonly number[];
@@ -20,50 +21,63 @@ export interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
+/** The numbers that the script has packed, one after the other. */
+class Numbers {
+  private readonly view: DataView;
+  private offset = 0;
+
+  constructor(private readonly reply: unknown) {
+    const [packed] = Array.isArray(reply) ? reply : [];
+    if (!(packed instanceof Uint8Array) || packed.length % 8 !== 0) throw garbage(reply);
+    this.view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  }
+
+  get left(): number {
+    return (this.view.byteLength - this.offset) / 8;
+  }
+
+  next(least = 0): number {
+    const number = this.left > 0 ? this.view.getFloat64(this.offset, true) : Number.NaN;
+    if (!Number.isSafeInteger(number) || number < least) throw garbage(this.reply);
+    this.offset += 8;
+    return number;
+  }
+}
+
 /** The server's time, if the reply says that it came too late. */
 export function lateness(reply: unknown): number | undefined {
-  if (!Array.isArray(reply) || Number(reply[0]) !== LATE) return undefined;
-  if (!Number.isSafeInteger(Number(reply[1]))) throw garbage(reply);
-  return Number(reply[1]);
+  const numbers = new Numbers(reply);
+  return numbers.left === 2 && numbers.next(LATE) === LATE ? numbers.next() : undefined;
 }
 
 /** Cuts the reply and gives each caller his row, or the text that tells why there is none; returns the server's time. */
 export function deal(pending: readonly Pending[], reply: unknown): number | undefined {
-  const replies = Array.isArray(reply) ? reply : [];
-  const rows: (Row | string)[] = [];
-  let start = 0;
-  for (const { request } of pending) {
-    const end = start + rowLength(request.takes);
-    const first = replies[start];
-    const row = typeof first === 'string' && Number.isNaN(Number(first)) ? first : numbersOf(replies, start, end);
-    if (typeof row !== 'string' && !isRow(row, end - start)) throw garbage(reply);
-    rows.push(row);
-    start = typeof row === 'string' ? start + 1 : end;
-  }
-  if (start !== replies.length) throw garbage(reply);
+  const numbers = new Numbers(reply);
+  const texts = (reply as unknown[]).slice(1);
+  const rows = pending.map(({ request }) => rowOf(request, numbers, reply));
+  if (numbers.left > 0 || texts.length !== rows.filter((row) => row === undefined).length) throw garbage(reply);
   let serverNow: number | undefined;
+  let unreadable = 0;
   for (const [i, { resolve, reject }] of pending.entries()) {
     const row = rows[i];
-    if (typeof row === 'string') {
-      reject(new RateLimitStoreError(`The bucket cannot be read: ${row}`, 'bucket'));
-    } else {
+    if (row) {
       serverNow = row[3];
       resolve(row);
+    } else {
+      reject(new RateLimitStoreError(`The bucket cannot be read: ${texts[unreadable++]}`, 'bucket'));
     }
   }
   return serverNow;
 }
 
-function numbersOf(replies: readonly unknown[], start: number, end: number): number[] {
-  const numbers = replies.slice(start, end);
-  // Texts of digits, on a connection with `stringNumbers`.
-  return typeof numbers[0] === 'number' ? (numbers as number[]) : numbers.map(Number);
-}
-
-function isRow(row: readonly number[], length: number): boolean {
-  const [allowed, delay, taken, now] = row;
-  if (row.length !== length || !row.every(Number.isSafeInteger)) return false;
-  return (allowed === 0 || allowed === 1) && delay >= 0 && taken >= 0 && now >= 0;
+function rowOf({ takes }: StoreRequest, numbers: Numbers, reply: unknown): Row | undefined {
+  const allowed = numbers.next(UNREADABLE);
+  if (allowed === UNREADABLE) return undefined;
+  if (allowed !== 0 && allowed !== 1) throw garbage(reply);
+  const row = [allowed, numbers.next(), numbers.next(), numbers.next()];
+  // A balance may be a debt.
+  for (let i = rowLength(takes) - row.length; i > 0; i--) row.push(numbers.next(-Infinity));
+  return row;
 }
 
 function garbage(reply: unknown): RateLimitStoreError {
