@@ -1,0 +1,112 @@
+// What needs a package of its own, beside a plain application: gateways, messages, OpenAPI, metrics.
+import 'reflect-metadata';
+import { deepStrictEqual, ok } from 'node:assert';
+import { Controller, Get, Module, UseGuards } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ClientProxyFactory, MessagePattern, type TcpClientOptions, Transport } from '@nestjs/microservices';
+import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { RateLimit, RateLimitGuard, RateLimitModule, TimeUnit } from 'nest-rate-limit';
+import { RateLimitMetricsModule } from 'nest-rate-limit/opentelemetry';
+import { ApiRateLimit } from 'nest-rate-limit/swagger';
+import { lastValueFrom } from 'rxjs';
+import { io, type Socket } from 'socket.io-client';
+
+const TWO = { maxRequest: 2, unit: TimeUnit.MINUTES } as const;
+
+@WebSocketGateway()
+class AppGateway {
+  @RateLimit({ ...TWO, name: 'unbound' })
+  @SubscribeMessage('unbound')
+  unbound() {
+    return 'Hello';
+  }
+
+  @UseGuards(RateLimitGuard)
+  @RateLimit({ ...TWO, name: 'bound' })
+  @SubscribeMessage('bound')
+  bound() {
+    return 'Hello';
+  }
+}
+
+@Controller()
+class AppController {
+  @RateLimit(TWO)
+  @MessagePattern('limited')
+  message() {
+    return 'Hello';
+  }
+
+  @RateLimit(TWO)
+  @Get('limited')
+  limited() {}
+
+  @ApiRateLimit({ description: 'The printer is busy' })
+  @Get('own')
+  own() {}
+
+  @Get('free')
+  free() {}
+}
+
+@Module({
+  imports: [RateLimitModule.forRoot(), RateLimitMetricsModule],
+  controllers: [AppController],
+  providers: [AppGateway],
+})
+class AppModule {}
+
+/** What comes back for three messages: the answer, or what is refused. */
+async function three(send: () => Promise<unknown>): Promise<unknown[]> {
+  const answers: unknown[] = [];
+  for (let i = 0; i < 3; i++) answers.push(await send());
+  return answers;
+}
+
+function checkThree([first, second, third]: unknown[]) {
+  deepStrictEqual([first, second], ['Hello', 'Hello']);
+  const { status, message, retryAfter } = third as Record<string, unknown>;
+  deepStrictEqual([status, message], ['error', 'Too Many Requests']);
+  ok(typeof retryAfter === 'number' && retryAfter > 0 && retryAfter <= 60_000);
+}
+
+const say = (socket: Socket, event: string) =>
+  new Promise<unknown>((resolve) => {
+    socket.once('exception', resolve);
+    socket.emit(event, 'data', resolve);
+  });
+
+async function main(nest: number, port: number) {
+  const tcp: TcpClientOptions = { transport: Transport.TCP, options: { host: '127.0.0.1', port } };
+  const app = await NestFactory.create(AppModule, { logger: ['error', 'warn'] });
+  app.connectMicroservice(tcp, { inheritAppConfig: true });
+  await app.startAllMicroservices();
+  await app.listen(0, '127.0.0.1');
+
+  const socket = io(await app.getUrl());
+  checkThree(await three(() => say(socket, 'bound')));
+  const unbound = await three(() => say(socket, 'unbound'));
+  // The README: "Nest 12 runs the guard that the module binds on gateways too. Nest 10 and 11 do not".
+  if (nest >= 12) checkThree(unbound);
+  else deepStrictEqual(unbound, ['Hello', 'Hello', 'Hello']);
+  socket.close();
+
+  const service = ClientProxyFactory.create(tcp);
+  checkThree(await three(() => lastValueFrom(service.send('limited', {})).catch((error: unknown) => error)));
+  await service.close();
+
+  const { paths } = SwaggerModule.createDocument(app, new DocumentBuilder().build());
+  const refusal = (path: string) => paths[path].get?.responses?.['429'];
+  ok(refusal('/limited') && !refusal('/free'), 'OpenAPI');
+  deepStrictEqual((refusal('/own') as { description: string }).description, 'The printer is busy');
+  await app.close();
+}
+
+main(Number(process.argv[2]), Number(process.argv[3])).then(
+  () => console.log('done'),
+  (error: unknown) => {
+    console.error(error);
+    process.exit(1);
+  },
+);
