@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import * as common from '@nestjs/common';
@@ -22,16 +23,19 @@ import * as readersOwn from './support/readme-names.js';
 import { redisUrl } from './support/redis.js';
 import { type Exports, type SnippetModule, snippetsOf, typeErrors } from './support/snippets.js';
 
-const readme = readFileSync('README.md', 'utf8');
-const modules = modulesOf('README.md');
+/** The README, and what it leaves to pages of their own. */
+const pages = ['README.md', ...['buckets', 'observing', 'suspending'].map((name) => `docs/${name}.md`)];
+const text = pages.map((page) => readFileSync(page, 'utf8')).join('\n');
+const all = pages.flatMap(modulesOf);
+const modules = all.filter(({ page }) => page === 'README.md');
 
 const sections = new Map<string, SnippetModule[]>();
-for (const module of modules) sections.set(module.section, [...(sections.get(module.section) ?? []), module]);
+for (const module of all) sections.set(module.section, [...(sections.get(module.section) ?? []), module]);
 
 /** The snippet of that section; the last one, or the one of that index. */
 function snippet(section: string, index = -1): SnippetModule {
   const found = sections.get(section)?.at(index);
-  if (!found) throw new Error(`The README has no section ${section} with such a snippet`);
+  if (!found) throw new Error(`There is no section ${section} with such a snippet`);
   return found;
 }
 
@@ -76,6 +80,10 @@ describe('a snippet starts an app', () => {
 });
 
 describe('the README tells the truth:', () => {
+  it('the figures of the benchmarks are those of their page', () => {
+    execFileSync(process.execPath, ['scripts/speed.mjs', '--check'], { stdio: 'pipe' });
+  });
+
   it('ten lines, and both answers of HTTP', async () => {
     const { app: running } = (await run(snippet('Ten lines that work'))) as { app: INestApplication };
     app = running;
@@ -114,7 +122,7 @@ describe('the README tells the truth:', () => {
     Post()(SmsController.prototype, 'send', place);
     RateLimit({ capacity: 0, refill: 1 })(SmsController.prototype, 'send', place);
     Controller()(SmsController);
-    const message = /``(Invalid @RateLimit .*?)``/.exec(readme)?.[1];
+    const message = /``(Invalid @RateLimit .*?)``/.exec(text)?.[1];
     await expect(start({ SmsController })).rejects.toThrow(message);
   });
 
@@ -212,7 +220,7 @@ describe('the README tells the truth:', () => {
   });
 
   it('what is told on a channel', async () => {
-    const { refused } = (await run(snippet('Seeing what happens', 0))) as { refused: Map<string, number> };
+    const { refused } = (await run(snippet('On channels'))) as { refused: Map<string, number> };
     await start(await run(snippet('`@RateLimit`')));
     await statuses(7, () => post('/books'));
     expect([...refused]).toEqual([['BooksController.create', 2]]);
@@ -220,16 +228,16 @@ describe('the README tells the truth:', () => {
 
   it('all channels, and all instruments', async () => {
     const { DECISION, WAIT, STORE, FAILURE, HEALTH } = await import('../src/observe/channels.js');
-    expect(firstColumn('Seeing what happens', 'Channel')).toEqual([DECISION, WAIT, STORE, FAILURE, HEALTH]);
+    expect(firstColumn('On channels', 'Channel')).toEqual([DECISION, WAIT, STORE, FAILURE, HEALTH]);
     const made: string[] = [];
     const make = (name: string) => made.push(name);
     const meter = { createCounter: make, createUpDownCounter: make, createHistogram: make };
     opentelemetry.recordRateLimits(meter as unknown as Parameters<typeof opentelemetry.recordRateLimits>[0])();
-    expect(firstColumn('Seeing what happens', 'Instrument')).toEqual(made);
+    expect(firstColumn('As metrics', 'Instrument')).toEqual(made);
   });
 
   it('a health check of the store', async () => {
-    await start(await run(snippet('Seeing what happens')));
+    await start(await run(snippet('As a health check')));
     expect((await get('/health')).body).toMatchObject({ status: 'ok', info: { 'rate-limits': { status: 'up' } } });
     const store = app?.get(RateLimitStore) as RateLimitStore;
     store.health = () => ({ status: 'down' });
@@ -246,7 +254,7 @@ describe('the README tells the truth:', () => {
   });
 
   it('a guard that lets a request stand still', async () => {
-    const { TicketGuard } = (await run(snippet('A guard that lets a request stand still'))) as { TicketGuard: Type };
+    const { TicketGuard } = (await run(snippet('Letting a request stand still'))) as { TicketGuard: Type };
     @common.UseGuards(TicketGuard as Type<common.CanActivate>)
     @Controller('hall')
     class HallController {
@@ -289,22 +297,20 @@ describe('the README tells the truth:', () => {
   });
 
   it('all methods of a bucket, and all fields of a decision', async () => {
-    const section = 'Asking yourself: `BucketService`';
     const inner = ['constructor', 'run', 'take', 'takes'];
     const own = Object.getOwnPropertyNames(Bucket.prototype).filter((name) => !inner.includes(name));
-    expect(firstColumn(section, 'Method').map((method) => method.replace(/\(.*/, ''))).toEqual(
+    expect(firstColumn('Methods of a bucket', 'Method').map((method) => method.replace(/\(.*/, ''))).toEqual(
       expect.arrayContaining(own),
     );
     const bucket = new BucketService(new MemoryStore()).bucket({ capacity: 1, refill: 1 }, 'key');
     const decision = await bucket.decide();
-    for (const field of firstColumn(section, 'Field')) expect(decision).toHaveProperty(field);
+    for (const field of firstColumn('`Decision`', 'Field')) expect(decision).toHaveProperty(field);
   });
 });
 
 /** The first column of the table with that heading, without its quotes. */
 function firstColumn(section: string, heading: string): string[] {
-  const text = readme.split(/^##+ /m).find((part) => part.startsWith(`${section}\n`)) ?? '';
-  const lines = text.split('\n');
+  const lines = (text.split(/^#+ /m).find((part) => part.startsWith(`${section}\n`)) ?? '').split('\n');
   const start = lines.findIndex((line) => line.startsWith(`| ${heading} `));
   if (start < 0) throw new Error(`${section} has no table ${heading}`);
   const end = lines.findIndex((line, i) => i > start && !line.startsWith('|'));
