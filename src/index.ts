@@ -29,6 +29,8 @@ export { RateLimitGuard } from './rate-limit.guard.js';
 export { RateLimitModule } from './rate-limit.module.js';
 export type {
   FailureMode,
+  LimitedResolver,
+  OnLimited,
   Outcome,
   PolicyResolver,
   RateLimitInput,

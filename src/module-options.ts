@@ -3,8 +3,16 @@ import { type Duration, parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
 import type { MaybePromise } from './core/maybe-promise.js';
 import { checkNames, RateLimitOptionError, reject } from './core/option-error.js';
-import { FAILURE_MODES, type Instances, type PolicyUse, parseKey, parseSkip, parseUse } from './policy-use.js';
-import type { FailureMode, RateLimitOptions, Resolvable } from './rate-limit.options.js';
+import {
+  FAILURE_MODES,
+  type Instances,
+  type PolicyUse,
+  parseKey,
+  parseOnLimited,
+  parseSkip,
+  parseUse,
+} from './policy-use.js';
+import type { FailureMode, LimitedResolver, OnLimited, RateLimitOptions, Resolvable } from './rate-limit.options.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { isClient, type RedisTarget } from './stores/redis/client.js';
 import { REDIS_OPTIONS, type RedisConnectOptions } from './stores/redis/redis.store.js';
@@ -42,6 +50,8 @@ export interface RateLimitModuleOptions {
    * or a list of friends (`fromAddresses('10.0.0.0/8')`). A constant, a function or an injectable class.
    */
   skip?: Resolvable<boolean>;
+  /** What answers instead of a refusal, for all policies without an `onLimited` of their own. */
+  onLimited?: OnLimited;
   /** `false`: the guard is not bound to all handlers; bind `RateLimitGuard` with `@UseGuards`. Default `true`. */
   guard?: boolean;
   /** Header sets on answers; default `'draft-11'`, `false` for none. `Retry-After` stays. */
@@ -61,6 +71,7 @@ export interface ParsedModuleOptions {
   readonly default: RateLimitOptions | undefined;
   readonly key: (context: ExecutionContext) => MaybePromise<unknown>;
   readonly skip: ((context: ExecutionContext) => MaybePromise<unknown>) | undefined;
+  readonly onLimited: LimitedResolver['resolve'] | undefined;
   readonly guard: boolean;
   readonly headers: readonly HeaderSet[];
   readonly problemDetails: boolean;
@@ -76,6 +87,7 @@ const OPTIONS = [
   'default',
   'key',
   'skip',
+  'onLimited',
   'guard',
   'headers',
   'problemDetails',
@@ -119,12 +131,13 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
     default: options.default,
     key,
     skip,
+    onLimited: parseOnLimited(options.onLimited, instances),
     guard,
     headers: parseHeaders(options.headers),
     problemDetails,
     failure: parseFailure(options.failure),
     maxSuspended,
-    inputs: [...Object.values(policies), options.default, { key: options.key, skip: options.skip }],
+    inputs: [...Object.values(policies), options.default, options],
   };
 }
 

@@ -185,7 +185,7 @@ export function resolversOf(inputs: readonly unknown[]): Type[] {
   return inputs
     .flatMap((input) =>
       typeof input === 'object' && input !== null
-        ? ['key', 'cost', 'skip'].map((option) => (input as Record<string, unknown>)[option])
+        ? ['key', 'cost', 'skip', 'onLimited'].map((option) => (input as Record<string, unknown>)[option])
         : [input],
     )
     .filter(isResolver);

@@ -136,6 +136,6 @@ export class Plans implements OnModuleInit {
   }
 }
 
-function isClass(type: unknown): type is Type {
+export function isClass(type: unknown): type is Type {
   return typeof type === 'function' && typeof type.prototype === 'object' && type.prototype !== null;
 }

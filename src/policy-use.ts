@@ -1,4 +1,5 @@
 import { type ExecutionContext, Logger, type Type } from '@nestjs/common';
+import type { Decision } from './core/decision.js';
 import { parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
 import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
@@ -7,14 +8,14 @@ import { definePolicy, POLICY_OPTIONS, type Policy } from './core/policy.js';
 import type { Take } from './core/request.js';
 import { AMOUNT_PER_TOKEN, toAmount } from './core/tokens.js';
 import { boundKey } from './key.js';
-import type { FailureMode, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
+import type { FailureMode, LimitedResolver, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
 import { NO_CLIENT } from './transport/client-key.js';
 
 /** Tells the instance of an injectable class. */
 export type Instances = <T>(type: Type<Resolver<T>>) => Resolver<T>;
 
-/** Something told of a request. */
-type Tell<T> = (context: ExecutionContext) => MaybePromise<T>;
+/** Something told of a request; of a refused one by its decision, too. */
+type Tell<T> = (context: ExecutionContext, decision?: Decision) => MaybePromise<T>;
 
 /** A policy as one handler uses it: its options, parsed once. */
 export interface PolicyUse {
@@ -28,6 +29,7 @@ export interface PolicyUse {
   readonly dryRun: boolean;
   readonly settle: RateLimitOptions['settle'];
   readonly message: RateLimitOptions['message'];
+  readonly onLimited: LimitedResolver['resolve'] | undefined;
   readonly onStoreError: FailureMode | undefined;
 }
 
@@ -46,6 +48,7 @@ const USE_OPTIONS = [
   'settle',
   'dryRun',
   'message',
+  'onLimited',
   'onStoreError',
   'perHandler',
 ];
@@ -85,6 +88,7 @@ export function parseUse(
     dryRun,
     settle,
     message,
+    onLimited: parseOnLimited(options.onLimited, instances),
     onStoreError,
   };
 }
@@ -103,6 +107,13 @@ export function parseSkip(skip: unknown, instances: Instances): Tell<unknown> {
     reject('skip', 'true, false, a function or an injectable class', skip);
   }
   return teller('skip', skip as Resolvable<unknown>, instances);
+}
+
+/** What answers instead of a refusal: a function or an injectable class. */
+export function parseOnLimited(given: unknown, instances: Instances): LimitedResolver['resolve'] | undefined {
+  if (given === undefined) return undefined;
+  if (typeof given !== 'function') reject('onLimited', 'a function or an injectable class', given);
+  return teller('onLimited', given as Resolvable<unknown>, instances);
 }
 
 function parseCost(cost: unknown, policy: Policy): number {
@@ -130,10 +141,10 @@ export function teller<T>(option: string, value: Resolvable<T>, instances: Insta
     }
     return value as Tell<T>;
   }
-  let instance: Resolver<T> | undefined;
-  return (context) => {
+  let instance: { resolve: Tell<T> } | undefined;
+  return (context, decision) => {
     instance ??= instances(value as Type<Resolver<T>>);
-    return instance.resolve(context);
+    return instance.resolve(context, decision);
   };
 }
 

@@ -1,6 +1,4 @@
-import { UseInterceptors } from '@nestjs/common';
 import type { RateLimitInput } from './rate-limit.options.js';
-import { SettleInterceptor } from './settle.js';
 
 /** Metadata keys; global symbols, so that a second copy of this package understands them. */
 export const LIMITS = Symbol.for('nest-rate-limit:limits');
@@ -20,12 +18,9 @@ export const SKIP = Symbol.for('nest-rate-limit:skip');
  * those of its class.
  */
 export function RateLimit(limits: RateLimitInput): MethodDecorator & ClassDecorator {
-  return (target: object, property?: string | symbol, descriptor?: PropertyDescriptor) => {
+  return (target: object, _property?: string | symbol, descriptor?: PropertyDescriptor) => {
     const place = descriptor ? descriptor.value : target;
     const others: RateLimitInput[] = Reflect.getOwnMetadata(LIMITS, place) ?? [];
-    if (Array.isArray(limits) ? limits.some(settles) : settles(limits)) {
-      UseInterceptors(SettleInterceptor)(target as never, property as never, descriptor as never);
-    }
     // Decorators run from the bottom up; the list reads from the top down.
     Reflect.defineMetadata(LIMITS, [limits, ...others], place);
   };
@@ -36,10 +31,4 @@ export function SkipRateLimit(): MethodDecorator & ClassDecorator {
   return (target: object, _property?: string | symbol, descriptor?: PropertyDescriptor) => {
     Reflect.defineMetadata(SKIP, true, descriptor ? descriptor.value : target);
   };
-}
-
-/** Whether it has, or may turn out to have, a `settle`. */
-function settles(input: unknown): boolean {
-  if (typeof input === 'string' || typeof input === 'function') return true;
-  return typeof input === 'object' && input !== null && (input as { settle?: unknown }).settle !== undefined;
 }

@@ -9,7 +9,8 @@ import { tellDecision, tellWait } from './observe/messages.js';
 import { RefusalLog } from './observe/refusal-log.js';
 import type { Plan } from './plan.js';
 import { PARSED_OPTIONS, Plans, WaitingLine } from './plans.js';
-import { type PlannedTake, plannedTake } from './policy-use.js';
+import { type PlannedTake, type PolicyUse, plannedTake } from './policy-use.js';
+import { answerInstead, canAnswerInstead } from './rate-limit.interceptor.js';
 import { settleLater } from './settle.js';
 import { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
 import { ClientGoneError } from './suspend/client.js';
@@ -129,12 +130,25 @@ export class RateLimitGuard extends SuspendableGuard {
       plan.policyHeader ?? policyHeader(takes.map(({ policy }) => policy)),
       this.adapterHost.httpAdapter,
     );
-    if (!answer.allowed) {
-      refusals.note(answer.policy);
-      return fail(transport.refusal(answer, messageOf(context, takes, answer)));
-    }
+    if (!answer.allowed) return this.refuse(context, takes, answer);
     if (answer.delay > 0) this.waitInLine(context, plan, takes, answer);
     else if (plan.settles) settleLater(context, takes, this.store, answer.source);
+  }
+
+  /** Refuses, unless the policy or the module has another answer. */
+  private refuse(
+    context: SuspendableRequestContext,
+    takes: readonly PlannedTake[],
+    answer: StoreAnswer,
+  ): void | Promise<void> {
+    refusals.note(answer.policy);
+    const use = takes.find(({ policy }) => policy.labels.includes(answer.policy))?.use;
+    const refuse = () => fail(transportOf(context).refusal(answer, messageOf(use, context, answer)));
+    const onLimited = use?.onLimited ?? this.options.onLimited;
+    if (!onLimited || !canAnswerInstead(context)) return refuse();
+    return chain(onLimited(context, answer), (value) =>
+      value === undefined ? refuse() : answerInstead(context, value),
+    );
   }
 
   private failWith(context: SuspendableRequestContext, takes: readonly PlannedTake[], error: unknown): Promise<never> {
@@ -202,11 +216,11 @@ function fail(error: MaybePromise<Error>): Promise<never> {
 
 /** What the refusing policy has to say, if anything. */
 function messageOf(
+  use: PolicyUse | undefined,
   context: SuspendableRequestContext,
-  takes: readonly PlannedTake[],
   decision: Decision,
 ): string | object | undefined {
-  const given = takes.find(({ policy }) => policy.labels.includes(decision.policy))?.use.message;
+  const given = use?.message;
   return typeof given === 'function' ? given(context, decision) : given;
 }
 

@@ -10,6 +10,7 @@ import {
 import { APP_FILTER, APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { BucketService, POLICIES } from './bucket.service.js';
 import { RateLimitOptionError } from './core/option-error.js';
+import { Enhancers } from './enhancers.js';
 import {
   addPolicies,
   type ParsedModuleOptions,
@@ -28,7 +29,7 @@ import { isClient, unsuitableSettings } from './stores/redis/client.js';
 import { RedisStore } from './stores/redis/redis.store.js';
 import { ResilientStore } from './stores/resilient.store.js';
 import { Documentation } from './swagger/documentation.js';
-import { NoFilter, ProblemFilter } from './transport/problem.filter.js';
+import { NoFilter, RefusalFilter } from './transport/refusal.filter.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<RateLimitModuleOptions>({ moduleName: 'RateLimit' })
@@ -43,6 +44,7 @@ const PROVIDERS: Provider[] = [
   WaitingLine,
   BucketService,
   RateLimitGuard,
+  Enhancers,
   Documentation,
   {
     provide: PARSED_OPTIONS,
@@ -70,7 +72,7 @@ const PROVIDERS: Provider[] = [
     provide: APP_FILTER,
     inject: [PARSED_OPTIONS, HttpAdapterHost],
     useFactory: ({ problemDetails }: ParsedModuleOptions, adapterHost: HttpAdapterHost) =>
-      problemDetails ? new ProblemFilter(adapterHost) : new NoFilter(),
+      problemDetails ? new RefusalFilter(adapterHost, true) : new NoFilter(),
   },
 ];
 
@@ -83,6 +85,7 @@ class FeaturePolicies {
     @Inject(FEATURE) policies: Record<string, RateLimitOptions>,
     @Inject(PARSED_OPTIONS) { named, key }: ParsedModuleOptions,
     instances: ResolverInstances,
+    enhancers: Enhancers,
     documentation: Documentation,
   ) {
     try {
@@ -91,6 +94,7 @@ class FeaturePolicies {
       throw RateLimitOptionError.at('RateLimitModule.forFeature', error);
     }
     // Again: handlers may name these.
+    enhancers.bind();
     documentation.write();
   }
 }
@@ -102,7 +106,16 @@ class FeaturePolicies {
 @Module({
   imports: [DiscoveryModule],
   providers: PROVIDERS,
-  exports: [RateLimitStore, BucketService, Plans, PARSED_OPTIONS, ResolverInstances, WaitingLine, Documentation],
+  exports: [
+    RateLimitStore,
+    BucketService,
+    Plans,
+    PARSED_OPTIONS,
+    ResolverInstances,
+    WaitingLine,
+    Enhancers,
+    Documentation,
+  ],
 })
 export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationShutdown {
   constructor(private readonly store: RateLimitStore) {

@@ -21,6 +21,14 @@ export interface Outcome {
   readonly durationMs: number;
 }
 
+/** Tells what a refused request gets instead; `undefined` refuses it. */
+export interface LimitedResolver {
+  resolve(context: ExecutionContext, decision: Decision): unknown;
+}
+
+/** The same as a function, or an injectable class (a provider of any module). */
+export type OnLimited = LimitedResolver['resolve'] | Type<LimitedResolver>;
+
 /** What happens to a request when the store cannot answer. */
 export type FailureMode = 'local' | 'open' | 'closed';
 
@@ -43,6 +51,11 @@ export interface RateLimitOptions extends LimitOptions {
   dryRun?: boolean;
   /** The refusal's `message`, or its whole body if it is an object. */
   message?: string | object | ((context: ExecutionContext, decision: Decision) => string | object);
+  /**
+   * Asked when a request is to be refused: what it returns (a value, a promise, an Observable) is answered as if the
+   * handler had returned it. After `undefined` the request is refused; what it throws is the answer.
+   */
+  onLimited?: OnLimited;
   /** Instead of the module's `failure.mode`. */
   onStoreError?: FailureMode;
   /** On a class: a bucket for each handler instead of one for all. */

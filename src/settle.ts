@@ -1,4 +1,4 @@
-import { type CallHandler, type ExecutionContext, HttpException, Logger, type NestInterceptor } from '@nestjs/common';
+import { type CallHandler, type ExecutionContext, HttpException, Logger } from '@nestjs/common';
 import { type Observable, tap } from 'rxjs';
 import type { DecisionSource } from './core/decision.js';
 import { chain, type MaybePromise } from './core/maybe-promise.js';
@@ -20,7 +20,6 @@ interface Pending {
   left?: boolean;
 }
 
-/** By request (HTTP) or by arguments (other transports), which guard and interceptor of one call have in common. */
 const pending = new WeakMap<object, Pending>();
 
 /** Settles the real cost of an admitted request when it has been answered, failed, or was left by its client. */
@@ -60,37 +59,36 @@ export function settleLater(
   });
 }
 
-/** Remembers what a handler came to; bound by `@RateLimit` to what may have a `settle`. */
-export class SettleInterceptor implements NestInterceptor {
-  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const known = pending.get(identityOf(context));
-    if (!known) return next.handle();
-    known.running = true;
-    // Over HTTP the response tells the end, unless its client has gone before the handler was done.
-    const done = (status: number) => {
-      known.running = false;
-      if (known.left || context.getType() !== 'http') known.end(status);
-    };
-    return next.handle().pipe(
-      tap({
-        next: (value) => {
-          known.value = value;
-        },
-        error: (error) => {
-          known.error = error;
-          done(statusOf(error));
-        },
-        complete: () => done(200),
-        unsubscribe: () => {
-          known.error ??= new ClientGoneError();
-          done(499);
-        },
-      }),
-    );
-  }
+/** Remembers what a handler comes to, if there is something to be settled by it. */
+export function remembered(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+  const known = pending.get(identityOf(context));
+  if (!known) return next.handle();
+  known.running = true;
+  // Over HTTP the response tells the end, unless its client has gone before the handler was done.
+  const done = (status: number) => {
+    known.running = false;
+    if (known.left || context.getType() !== 'http') known.end(status);
+  };
+  return next.handle().pipe(
+    tap({
+      next: (value) => {
+        known.value = value;
+      },
+      error: (error) => {
+        known.error = error;
+        done(statusOf(error));
+      },
+      complete: () => done(200),
+      unsubscribe: () => {
+        known.error ??= new ClientGoneError();
+        done(499);
+      },
+    }),
+  );
 }
 
-function identityOf(context: ExecutionContext): object {
+/** What guard and interceptor of one call have in common: the request (HTTP) or the arguments (other transports). */
+export function identityOf(context: ExecutionContext): object {
   return context.getType() === 'http' ? requestOf<object>(context) : context.getArgs();
 }
 

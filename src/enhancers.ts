@@ -1,0 +1,57 @@
+import { Inject, Injectable, type Type } from '@nestjs/common';
+import { ApplicationConfig, DiscoveryService, HttpAdapterHost, MetadataScanner } from '@nestjs/core';
+import type { ParsedModuleOptions } from './module-options.js';
+import { appliedTo } from './plan.js';
+import { isClass, PARSED_OPTIONS } from './plans.js';
+import { bindInterceptor } from './rate-limit.interceptor.js';
+import type { RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
+import { bindToGateway, RefusalFilter } from './transport/refusal.filter.js';
+
+/**
+ * Binds what else Nest runs: an interceptor to the handlers that need one, and to no other, because it would cost each
+ * of their requests; and a filter for refusals that the user's own code throws, behind all of the user's filters. It is
+ * done when the application is made: all decorators and options are known by then, and Nest looks for them later.
+ */
+@Injectable()
+export class Enhancers {
+  constructor(
+    private readonly discovery: DiscoveryService,
+    private readonly scanner: MetadataScanner,
+    @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
+    adapterHost: HttpAdapterHost,
+    config: ApplicationConfig,
+  ) {
+    // Of global filters Nest asks the last first, and adds the user's after this one.
+    config.addGlobalFilter(new RefusalFilter(adapterHost));
+    this.bind();
+  }
+
+  /** Binds to all that is known; once more where policies were added. */
+  bind(): void {
+    const wrappers = [...this.discovery.getControllers(), ...this.discovery.getProviders()];
+    for (const type of new Set(wrappers.map(({ metatype }) => metatype))) {
+      if (!isClass(type)) continue;
+      bindToGateway(type);
+      for (const name of this.scanner.getAllMethodNames(type.prototype)) {
+        const handler = type.prototype[name];
+        if (this.mayNeedInterceptor(type, handler)) bindInterceptor(type.prototype, name, handler);
+      }
+    }
+  }
+
+  /** Whether costs may have to be settled there, or refusals be answered by something else. */
+  private mayNeedInterceptor(type: Type, handler: () => unknown): boolean {
+    // All handlers are decorated, whatever they handle.
+    if (Reflect.getMetadataKeys(handler).length === 0) return false;
+    const applied = appliedTo(type, handler, this.options.default);
+    if (!applied) return false;
+    return this.options.onLimited !== undefined || applied.inputs.some((input) => this.mayNeed(input));
+  }
+
+  private mayNeed(input: RateLimitInput): boolean {
+    // What a resolver will tell is not known yet.
+    if (typeof input === 'function') return true;
+    const policy = typeof input === 'string' ? this.options.named.get(input) : (input as RateLimitOptions | null);
+    return policy?.settle !== undefined || policy?.onLimited !== undefined;
+  }
+}
