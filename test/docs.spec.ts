@@ -28,26 +28,26 @@ it('code of other libraries is TypeScript', () => {
 });
 
 describe('a snippet runs, and its comments are right:', () => {
-  const ends: (() => unknown)[] = [];
+  const done = new Map<string, Exports>();
   afterEach(async () => {
     unsubscribeAll();
-    for (const end of ends.splice(0)) await end();
+    for (const value of [...done.values()].flatMap((exports) => Object.values(exports))) await close(value);
+    done.clear();
   });
 
   it.each(modules)('$page, line $line', async (module) => {
-    const exports = await run(module);
-    ends.push(...endsOf(exports));
-    if (!isOfApp(exports)) return;
-    const { app } = await startApp(exports, [TicketOffice]);
-    ends.push(() => app.close());
+    const exports = await run(module, done);
+    if (isOfApp(exports)) done.set('started', await startApp(exports, [TicketOffice]));
   });
 });
 
-/** Apps and connections that a snippet opened, to be closed. */
-function endsOf(exports: Exports): (() => unknown)[] {
-  return Object.values(exports).flatMap((value) => {
-    const { close, disconnect } = Object(value) as { close?: unknown; disconnect?: unknown };
-    const end = typeof disconnect === 'function' ? disconnect : close;
-    return typeof end === 'function' ? [() => end.call(value)] : [];
-  });
+/** Closes an app or a connection that a snippet opened, unless it did so itself. */
+async function close(value: unknown): Promise<void> {
+  const { close, disconnect = close } = Object(value) as { close?: unknown; disconnect?: unknown };
+  if (typeof disconnect !== 'function') return;
+  try {
+    await disconnect.call(value);
+  } catch {
+    // It was closed before.
+  }
 }

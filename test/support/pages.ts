@@ -6,7 +6,7 @@ import { MemoryStore, RateLimitModule, RateLimitStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import * as readersOwn from './readme-names.js';
 import { redisUrl } from './redis.js';
-import { type Exports, exportsOf, runModule, type SnippetModule, snippetsOf, toModules } from './snippets.js';
+import { type Exports, exportsOf, importOf, runModule, type SnippetModule, snippetsOf, toModules } from './snippets.js';
 
 /*
  * Runs the TypeScript of a page as its reader would.
@@ -19,7 +19,10 @@ const ofNest = `Body CanActivate Controller ExecutionContext ForbiddenException 
 const names = new Map([
   ...ofNest.split(/\s+/).map((name): [string, string] => [name, '@nestjs/common']),
   ...exportsOf('src/index.ts').map((name): [string, string] => [name, 'nest-rate-limit']),
-  ...[...Object.keys(readersOwn), 'Document'].map((name): [string, string] => [name, './test/support/readme-names.ts']),
+  ...[...Object.keys(readersOwn), 'Document'].map((name): [string, string] => [
+    name,
+    importOf('test/support/readme-names.ts'),
+  ]),
 ]);
 
 /** What is to be run of a page. */
@@ -28,25 +31,27 @@ export function modulesOf(page: string): SnippetModule[] {
   return toModules(snippets, names);
 }
 
-/** Runs a snippet, and those before it that it needs. Its app listens on a free port, and Redis is that of the tests. */
-export async function run(module: SnippetModule): Promise<Exports> {
-  const before = new Map<string, Exports>();
-  for (const other of module.needs) before.set(`./${other.file.slice(5, -3)}.js`, await run(other));
+/**
+ * Runs a snippet, and once each of those before it that it needs. Its app listens on a free port, and Redis is that of
+ * the tests.
+ */
+export async function run(module: SnippetModule, done = new Map<string, Exports>()): Promise<Exports> {
+  for (const other of module.needs) if (!done.has(importOf(other.file))) await run(other, done);
   const load = async (name: string): Promise<object> => {
-    if (name.startsWith('./')) return before.get(name) ?? readersOwn;
+    if (name.startsWith('./')) return done.get(name) ?? readersOwn;
     return stubs.get(name) ?? (await import(name));
   };
-  return runModule(module, load, module.source.replaceAll('redis://localhost:6379', redisUrl()));
+  const source = module.source
+    .replaceAll('redis://localhost:6379', redisUrl())
+    .replaceAll('.listen(3000)', ".listen(0, '127.0.0.1')");
+  const exports = await runModule(module, load, source);
+  done.set(importOf(module.file), exports);
+  return exports;
 }
 
-/** `NestFactory` as it is, but for the port. */
+/** `NestFactory` as it is, but quiet. */
 export const NestFactory = {
-  async create(type: Type): Promise<INestApplication> {
-    const app = await core.NestFactory.create(type, { logger: false });
-    const { listen } = app;
-    app.listen = () => listen.call(app, 0, '127.0.0.1', () => {});
-    return app;
-  },
+  create: (type: Type): Promise<INestApplication> => core.NestFactory.create(type, { logger: false }),
 };
 
 const stops: (() => void)[] = [];

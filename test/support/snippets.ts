@@ -56,25 +56,31 @@ export function toModules(snippets: readonly Snippet[], names: ReadonlyMap<strin
   const modules: SnippetModule[] = [];
   for (const snippet of snippets) {
     const file = `test/${snippet.page.replace(/\W/g, '-')}-${snippet.line}.ts`;
-    const isWhole = /^(@Controller|(export )?(abstract )?class |import |const |new |await )/m.test(snippet.code);
+    const isWhole =
+      /^(@Controller|(export )?(abstract )?class |(async )?function |interface |type |import |const |new |await )/m.test(
+        snippet.code,
+      );
     const code = isWhole ? snippet.code : `@Controller()\nclass Snippet {\n${snippet.code}\n}`;
     const declared = declaredIn(code);
     const before = modules.filter(({ section, underTitle }) => underTitle || section === snippet.section);
     const known = new Map(names);
-    for (const other of before) for (const name of other.declared) known.set(name, `./${other.file}`);
+    for (const other of before) for (const name of other.declared) known.set(name, importOf(other.file));
     const isOwn = (name: string) => declared.includes(name) || imported(code).has(name);
     const imports = [...known].filter(([name]) => new RegExp(`\\b${name}\\b`).test(code) && !isOwn(name));
     const source = [
-      ...imports.map(
-        ([name, from]) => `import { ${name} } from '${from.replace('./test/', './').replace(/\.ts$/, '.js')}';`,
-      ),
+      ...imports.map(([name, from]) => `import { ${name} } from '${from}';`),
       code,
       `export { ${declared.join(', ')} };`,
     ].join('\n');
-    const needs = before.filter((other) => imports.some(([, from]) => from === `./${other.file}`));
+    const needs = before.filter((other) => imports.some(([, from]) => from === importOf(other.file)));
     modules.push({ ...snippet, file, source, declared, needs });
   }
   return modules;
+}
+
+/** How a module of `test` imports another one. */
+export function importOf(file: string): string {
+  return file.replace(/^test\/(.*)\.ts$/, './$1.js');
 }
 
 function parse(code: string): ts.SourceFile {
@@ -97,13 +103,16 @@ function imported(code: string): Set<string> {
   return new Set(names);
 }
 
-const { options } = ts.parseJsonConfigFileContent(
+const { options: projectOptions } = ts.parseJsonConfigFileContent(
   ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config,
   ts.sys,
   root,
 );
 
-/** What the compiler has to say about modules, by the project's own settings. */
+/** The project's own settings; but an import that was added may be needless, where a comment names what it brings. */
+const options = { ...projectOptions, noUnusedLocals: false };
+
+/** What the compiler has to say about modules. */
 export function typeErrors(modules: readonly SnippetModule[]): string[] {
   const sources = new Map(modules.map(({ file, source }) => [join(root, file), source]));
   const host = ts.createCompilerHost(options, true);
