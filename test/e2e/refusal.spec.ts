@@ -1,5 +1,14 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { Controller, Get, type INestApplication } from '@nestjs/common';
+import {
+  type ArgumentsHost,
+  Catch,
+  Controller,
+  Get,
+  HttpException,
+  type INestApplication,
+  type Provider,
+} from '@nestjs/common';
+import { APP_FILTER, BaseExceptionFilter } from '@nestjs/core';
 import { BucketService, RateLimit, RateLimitModule, type RateLimitModuleOptions } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
@@ -45,15 +54,28 @@ class Resource {
   async manual() {
     await this.buckets.bucket({ name: 'manual', ...ONE }, 'all').consume(1, { maxWait: 0 });
   }
+
+  @Get('never')
+  async never() {
+    await this.buckets.bucket({ name: 'never', ...ONE }, 'all').consume(2);
+  }
+}
+
+@Catch()
+class Teapot extends BaseExceptionFilter {
+  override catch(_error: unknown, host: ArgumentsHost) {
+    super.catch(new HttpException('tea', 418), host);
+  }
 }
 
 describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
   let app: INestApplication;
   afterEach(() => app.close());
-  const start = async (options: RateLimitModuleOptions = {}) => {
+  const start = async (options: RateLimitModuleOptions = {}, providers: Provider[] = []) => {
     app = await createApp(adapter, {
       imports: [RateLimitModule.forRoot({ ...clockedStore(store, new FakeClock()), ...options })],
       controllers: [Resource],
+      providers,
     });
   };
   const refused = async (path: string) => {
@@ -74,6 +96,20 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     const answer = await refused(`/${path}`);
     expect([answer.status, answer.body]).toEqual([429, body]);
     expect(answer.headers['content-type']).toMatch(/^application\/json/);
+    expect(answer.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
+  });
+
+  it('leaves out `Retry-After` where a handler has asked for more than there can ever be', async () => {
+    await start();
+    const { status, headers } = await request(app.getHttpServer()).get('/never');
+    expect(status).toBe(429);
+    expect(headers).not.toHaveProperty('retry-after');
+  });
+
+  it("lets a filter of the user's answer what a handler has thrown", async () => {
+    await start({}, [{ provide: APP_FILTER, useClass: Teapot }]);
+    const answer = await refused('/manual');
+    expect([answer.status, answer.headers['retry-after']]).toEqual([418, undefined]);
   });
 
   it.each([
@@ -93,7 +129,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
       status: 429,
       ...body,
     });
-    if (path !== 'manual') expect(answer.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
+    expect(answer.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
   });
 
   it('adds the members of a body of its own to problem details', async () => {
