@@ -1,6 +1,8 @@
-import { Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
+import { Injectable, Logger, type OnModuleDestroy, ServiceUnavailableException } from '@nestjs/common';
 import { type Bucket, BucketService } from 'nest-rate-limit';
 import { MailServer } from './mail-server.js';
+
+const MOST_WAITING = 20;
 
 /**
  * Sends mails one after the other, as fast as the mail server lets us. Its bucket is shared with the workers of all
@@ -25,6 +27,7 @@ export class OutboxWorker implements OnModuleDestroy {
   }
 
   add(to: string): void {
+    if (this.line.length >= MOST_WAITING) throw new ServiceUnavailableException('The outbox is full');
     this.line.push(to);
     if (!this.working) void this.work();
   }
@@ -35,7 +38,8 @@ export class OutboxWorker implements OnModuleDestroy {
     try {
       while (this.line.length > 0) {
         // `watch` takes nothing: another worker may have been faster, and then this one goes on waiting.
-        while (!(await this.bucket.tryConsume())) await this.bucket.watch(1, { signal });
+        do await this.bucket.watch(1, { signal });
+        while (!(await this.bucket.tryConsume()));
         if (await this.server.send(this.line[0])) this.line.shift();
         // For the workers of all processes.
         else await this.bucket.block('3s');

@@ -86,7 +86,7 @@ describe('the live page, buckets in memory', () => {
     await button('Burst of 30').click();
     await page.locator('#result', { hasText: '30 sent' }).waitFor();
     await until(async () => (await countOf('refused')) === 28);
-    expect(await textOf(page.locator('#result'))).toMatch(/^\/limited: 30 sent, 2\s×\s200, 28\s×\s429$/);
+    expect(await textOf(page.locator('#result'))).toMatch(/^GET \/limited: 30 sent, 2\s×\s200, 28\s×\s429$/);
     expect(await countOf('allowed')).toBe(2);
     expect(await levelOf(LIMITED)).toBeLessThan(1);
     expect(await page.locator('#log li').first().textContent()).toMatch(/^refused × 28HelloController.limited/);
@@ -105,11 +105,38 @@ describe('the live page, buckets in memory', () => {
 
   it('shows who waits, and in a flood what each second brings', async () => {
     await choose('GET /queue');
-    await button('Burst of 30').click();
-    await until(async () => (await countOf('waited')) >= 4);
+    await button('Burst of 5').click();
+    await until(async () => (await countOf('waited')) === 4);
     await choose('GET /api/ping');
     await button('Flood for 5 s').click();
     await page.locator('#log li', { hasText: 'its turn' }).first().waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('talks to the chat, and shows its refusals', async () => {
+    await choose('WebSocket /chat');
+    await button('Burst of 30').click();
+    await page.locator('#result', { hasText: '30 sent' }).waitFor();
+    await until(async () => /5\s×\ssaid, 25\s×\srefused$/.test(await textOf(page.locator('#result'))));
+    await until(async () => (await countOf('refused')) === 25);
+    expect(await retryAfter()).toBeLessThanOrEqual(1);
+    expect(complaints).toEqual([]);
+  });
+
+  it.each([
+    ['POST /graphql', 'BooksResolver', 9],
+    ['PUT /documents/7', 'DocumentsController', 15],
+    ['GET /quotes', 'free', 9],
+    ['GET /quotes with a premium key', 'premium', 999],
+    ['POST /sms', 'SmsController.send', 19],
+  ])('draws what %s leaves in the bucket %s', async (route, policy, left) => {
+    await choose(route);
+    await button('One request').click();
+    await page.locator('#log li', { hasText: `${left} of` }).waitFor();
+    expect(await textOf(page.locator('#log li').first())).toMatch(`allowed${policy}${left} of`);
+    expect(await page.locator('#buckets li.unknown', { has: page.getByRole('meter', { name: policy }) }).count()).toBe(
+      0,
+    );
     expect(complaints).toEqual([]);
   });
 
