@@ -1,5 +1,6 @@
 // Writes what the package makes public into docs/api, one page per door of `exports`, so that a change of it shows in
-// review. With --check it changes nothing, and ends with 1 if a page is not what it would write.
+// review. With --check it changes nothing, and ends with 1 if a page is not what it would write. Each name needs a
+// comment that says what it is.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Extractor, ExtractorConfig } from '@microsoft/api-extractor';
@@ -16,6 +17,7 @@ for (const [door, { import: found } = {}] of Object.entries(exports)) {
     configObject: {
       projectFolder: root,
       mainEntryPointFilePath: `${root}${found.types}`,
+      newlineKind: 'lf',
       compiler: { tsconfigFilePath: `${root}tsconfig.build.json` },
       apiReport: {
         enabled: true,
@@ -35,8 +37,13 @@ for (const [door, { import: found } = {}] of Object.entries(exports)) {
     packageJsonFullPath,
   });
   const { succeeded } = Extractor.invoke(extractorConfig, { localBuild, messageCallback: quiet });
-  if (succeeded) continue;
-  console.error(`docs/api/${name}.api.md is not what it was: run \`npm run api\`, and look at the difference`);
+  if (!succeeded) fail(`docs/api/${name}.api.md is not what it was: run \`npm run api\`, and look at the difference`);
+  const report = readFileSync(extractorConfig.reportTempFilePath, 'utf8');
+  for (const [, bare] of report.matchAll(/^\/\/ @public \(undocumented\)\n(export .*)$/gm)) fail(`No comment: ${bare}`);
+}
+
+function fail(message) {
+  console.error(message);
   process.exitCode = 1;
 }
 

@@ -203,7 +203,7 @@ describe('the README tells the truth:', () => {
   });
 
   it('asking yourself', async () => {
-    const exports = await run(snippet('Asking yourself: `BucketService`', 0));
+    const exports = await run(snippet('Asking yourself', 0));
     await start(exports);
     const mail = app?.get(exports.MailService as Type<{ send(to: string): Promise<string> }>);
     const answers: unknown[] = [];

@@ -10,6 +10,7 @@ import { GIVING_VERBS, RateLimitStore } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import { BucketTable, type DumpedBucket, type OpenBucket } from './bucket-table.js';
 
+/** What `MemoryStore` takes; all of it may be left out. */
 export interface MemoryStoreOptions {
   /** Default: the machine's clock. */
   clock?: Clock;

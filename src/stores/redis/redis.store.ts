@@ -24,6 +24,7 @@ import { Program } from './program.js';
 import { deal, lateness, type Pending, type Row, storeError } from './reply.js';
 import { ServerTime } from './server-time.js';
 
+/** What `RedisStore` takes: a connection, and how it is used. */
 export interface RedisStoreOptions {
   /** A connection of ioredis: a `Redis` or a `Cluster`. It is not closed by the store. */
   client: RedisClient;
