@@ -4,6 +4,7 @@ import {
   Inject,
   Logger,
   Module,
+  type OnApplicationBootstrap,
   type OnApplicationShutdown,
   type Provider,
 } from '@nestjs/common';
@@ -29,6 +30,8 @@ import { isClient, unsuitableSettings } from './stores/redis/client.js';
 import { RedisStore } from './stores/redis/redis.store.js';
 import { ResilientStore } from './stores/resilient.store.js';
 import { Documentation } from './swagger/documentation.js';
+import { clientKey } from './transport/client-key.js';
+import { warnOfTrust } from './transport/proxy-warning.js';
 import { NoFilter, RefusalFilter } from './transport/refusal.filter.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
@@ -117,8 +120,12 @@ class FeaturePolicies {
     Documentation,
   ],
 })
-export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationShutdown {
-  constructor(private readonly store: RateLimitStore) {
+export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationBootstrap, OnApplicationShutdown {
+  constructor(
+    private readonly store: RateLimitStore,
+    @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
+    private readonly adapterHost: HttpAdapterHost,
+  ) {
     super();
   }
 
@@ -138,6 +145,10 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
    */
   static forFeature(policies: Record<string, RateLimitOptions>): DynamicModule {
     return { module: FeaturePolicies, providers: [{ provide: FEATURE, useValue: policies }] };
+  }
+
+  onApplicationBootstrap(): void {
+    if (this.options.key === clientKey) warnOfTrust(this.adapterHost.httpAdapter?.getInstance());
   }
 
   async onApplicationShutdown(): Promise<void> {

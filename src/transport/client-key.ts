@@ -1,6 +1,7 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { ClientGoneError, isGone } from '../suspend/client.js';
 import { addressKey } from './address.js';
+import { lookForProxy } from './proxy-warning.js';
 import { transportOf } from './transports.js';
 
 /** Stands for a key where there is none: outside of HTTP a request may come from nowhere. */
@@ -12,17 +13,24 @@ const MOST_KNOWN = 10_000;
 /** No address is longer, but what a client claims behind a proxy that is trusted too much may be. */
 const LONGEST_KNOWN = 64;
 
+/** How many more requests are looked at for a proxy, in this process. Until then no address is known. */
+let looks = 1000;
+
 /**
  * The default key: the client's address, whatever the transport. Where there is none, `undefined` over HTTP, which is
  * an error, and `NO_CLIENT` elsewhere.
  */
 export function clientKey(context: ExecutionContext): string | symbol | undefined {
   const address = addressOf(context);
-  if (address === undefined) return withoutAddress(context);
+  if (address === undefined) return withoutAddress(context) ?? (context.getType() === 'http' ? undefined : NO_CLIENT);
   if (address.length > LONGEST_KNOWN) return addressKey(address);
   let key = known.get(address);
   if (key === undefined) {
     key = addressKey(address);
+    if (looks > 0) {
+      lookAtWay(context, address);
+      return key;
+    }
     if (known.size >= MOST_KNOWN) known.clear();
     known.set(address, key);
   }
@@ -34,9 +42,14 @@ export function addressOf(context: ExecutionContext): string | undefined {
   return transportOf(context).address(context);
 }
 
-function withoutAddress(context: ExecutionContext): symbol | undefined {
-  if (context.getType() === 'http') return undefined;
-  // A closed socket has no address any more, and what it has left behind must not pass for that.
-  if (isGone(context)) throw new ClientGoneError();
-  return NO_CLIENT;
+/** Looks at the way of the first requests whose address is a key: whether a proxy is not trusted, or too much. */
+export function lookAtWay(context: ExecutionContext, address: string): void {
+  if (looks === 0) return;
+  looks--;
+  lookForProxy(context, address);
+}
+
+/** Nothing. Of a closed socket an error: it has no address any more, and what it left behind must not pass for that. */
+export function withoutAddress(context: ExecutionContext): undefined {
+  if (context.getType() !== 'http' && isGone(context)) throw new ClientGoneError();
 }

@@ -4,14 +4,16 @@ import { reject } from '../core/option-error.js';
 import { graphqlRequestOf } from '../suspend/graphql.js';
 import { requestOf } from '../suspend/http.js';
 import { addressKey, bareAddress, DEFAULT_IPV6_SUBNET } from './address.js';
-import { addressOf } from './client-key.js';
+import { addressOf, lookAtWay, withoutAddress } from './client-key.js';
+import { LateUser } from './late-user.js';
 
 /** Tells whose bucket a request is counted in. `undefined` where it cannot: then the request is an error. */
 export type KeyOf = (context: ExecutionContext) => string | undefined;
 
 /**
  * By the client's address, as without a key; IPv6 by its network of so many bits (32 to 128, default 56), because a
- * client has a whole network of addresses.
+ * client has a whole network of addresses. Other than without a key, a request that comes from no address is an error:
+ * who gives a key wants it to count.
  */
 export function byIp({ ipv6Subnet = DEFAULT_IPV6_SUBNET }: { ipv6Subnet?: number } = {}): KeyOf {
   if (!Number.isInteger(ipv6Subnet) || ipv6Subnet < 32 || ipv6Subnet > 128) {
@@ -19,7 +21,9 @@ export function byIp({ ipv6Subnet = DEFAULT_IPV6_SUBNET }: { ipv6Subnet?: number
   }
   return (context) => {
     const address = addressOf(context);
-    return address === undefined ? undefined : addressKey(address, ipv6Subnet);
+    if (address === undefined) return withoutAddress(context);
+    lookAtWay(context, address);
+    return addressKey(address, ipv6Subnet);
   };
 }
 
@@ -38,13 +42,20 @@ export function byHeader(name: string, otherwise: KeyOf = () => undefined): KeyO
 
 /**
  * By what your authentication has left at `request.user`: its `id`, or what `path` leads to (`'account.id'`). It must
- * run before the rate limit: a guard for all handlers, or a middleware. Without a user the request is an error, or
+ * run before the rate limit: a middleware, or a guard that Nest runs before this one. Without a user the request is an error, or
  * counted by `otherwise`.
  */
-export function byUser(path = 'id', otherwise: KeyOf = () => undefined): KeyOf {
+export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
   if (typeof path !== 'string' || path === '') reject('path', 'names with dots between them', path);
   const names = ['user', ...path.split('.')];
-  return (context) => textOf(pathOf(requestLike(context), names)) ?? otherwise(context);
+  const userOf = (context: ExecutionContext) => textOf(pathOf(requestLike(context), names));
+  const late = new LateUser(userOf, otherwise === undefined);
+  return (context) => {
+    const user = userOf(context);
+    if (user !== undefined) return user;
+    late.look(context);
+    return otherwise?.(context);
+  };
 }
 
 /** By all of them together, such as the user and the address. Where one cannot tell, none can. */

@@ -7,6 +7,7 @@ import {
   ClientProxyFactory,
   EventPattern,
   MessagePattern,
+  Payload,
   Transport,
 } from '@nestjs/microservices';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
@@ -205,8 +206,8 @@ class Service {
 
   @RateLimit({ ...ONE, onLimited: () => 'cached' })
   @EventPattern('event')
-  event() {
-    runs.push('event');
+  event(@Payload() data: string) {
+    runs.push(data);
   }
 
   @MessagePattern('own')
@@ -242,7 +243,7 @@ describe('a microservice', () => {
   });
 
   it('does not run the handler of an event', async () => {
-    for (const pattern of ['event', 'event']) client.emit(pattern, {});
+    for (const pattern of ['event', 'event']) client.emit(pattern, 'event');
     // Messages of one connection are handled one after the other.
     await ask('text');
     expect(runs).toEqual(['event', 'text']);

@@ -1,0 +1,217 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import {
+  type CanActivate,
+  Controller,
+  type ExecutionContext,
+  Get,
+  type INestApplication,
+  Logger,
+  type ModuleMetadata,
+  UseGuards,
+} from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import {
+  byIp,
+  byUser,
+  MemoryStore,
+  RateLimit,
+  RateLimitGuard,
+  RateLimitModule,
+  type RateLimitModuleOptions,
+} from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import request from 'supertest';
+import { ADAPTERS, createApp } from '../support/create-app.js';
+import { until } from '../support/requests.js';
+
+const warnings: string[] = [];
+let app: INestApplication | undefined;
+beforeEach(() => {
+  warnings.length = 0;
+  jest.spyOn(Logger.prototype, 'warn').mockImplementation((text) => void warnings.push(text as string));
+});
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await app?.close();
+  app = undefined;
+});
+const limits = (options: RateLimitModuleOptions = {}) =>
+  RateLimitModule.forRoot({ store: new MemoryStore({ clock: new FakeClock() }), ...options });
+
+/** Says who sends a request. */
+class AuthGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    const sent = context.switchToHttp().getRequest<{ headers: { who?: string }; user?: object }>();
+    if (sent.headers.who) sent.user = { id: sent.headers.who };
+    return true;
+  }
+}
+
+describe.each(ADAPTERS)('byUser on %s', (adapter) => {
+  const start = async (metadata: ModuleMetadata, prepare?: (created: INestApplication) => void) => {
+    app = await createApp(adapter, metadata, prepare);
+    await app.listen(0, '127.0.0.1');
+  };
+  const statuses = async (...who: string[]) => {
+    const found: number[] = [];
+    for (const name of who) found.push((await request(app?.getHttpServer()).get('/').set('who', name)).status);
+    return found;
+  };
+  const TWO = { maxRequest: 2, unit: 'minute' } as const;
+
+  /** Anew for each test, because keys remember of what they have warned. */
+  const controller = (key = byUser(), guards: (typeof AuthGuard | typeof RateLimitGuard)[] = []) => {
+    @UseGuards(...guards)
+    @Controller()
+    class Notes {
+      @RateLimit({ ...TWO, key })
+      @Get()
+      list() {}
+    }
+    return Notes;
+  };
+  const each = ['ada', 'ada', 'ada', 'bob'];
+
+  it('counts by user where a guard of the application sets it', async () => {
+    const auth = { provide: APP_GUARD, useClass: AuthGuard };
+    await start({ imports: [limits()], controllers: [controller()], providers: [auth] });
+    expect(await statuses(...each)).toEqual([200, 200, 429, 200]);
+    expect(warnings).toEqual([]);
+  });
+
+  it('counts by user where both guards are bound in order', async () => {
+    const bound = controller(byUser(), [AuthGuard, RateLimitGuard]);
+    await start({ imports: [limits({ guard: false })], controllers: [bound] });
+    expect(await statuses(...each)).toEqual([200, 200, 429, 200]);
+  });
+
+  it('counts by user where both guards are those of the application, in order', async () => {
+    const providers = [AuthGuard, RateLimitGuard].map((useClass) => ({ provide: APP_GUARD, useClass }));
+    await start({ imports: [limits({ guard: false })], controllers: [controller()], providers });
+    expect(await statuses(...each)).toEqual([200, 200, 429, 200]);
+  });
+
+  it('warns once, and says how to mend it, where a guard of the controller comes too late', async () => {
+    await start({ imports: [limits()], controllers: [controller(byUser(), [AuthGuard])] });
+    expect(await statuses('ada', 'bob')).toEqual([500, 500]);
+    expect(warnings).toEqual([
+      'Notes.list: byUser() has found no user. Let the guard that sets `user` run before RateLimitGuard: ' +
+        'RateLimitModule.forRoot({ guard: false }), and @UseGuards(AuthGuard, RateLimitGuard), or both as APP_GUARD ' +
+        'in this order',
+    ]);
+  });
+
+  it.each(['controller', 'useGlobalGuards'])(
+    'warns once where all would be counted otherwise, because the guard comes too late: %s',
+    async (place) => {
+      const guards = place === 'controller' ? [AuthGuard] : [];
+      const metadata = { imports: [limits()], controllers: [controller(byUser('id', byIp()), guards)] };
+      await start(metadata, (created) => {
+        if (place === 'useGlobalGuards') created.useGlobalGuards(new AuthGuard());
+      });
+      expect(await statuses('ada')).toEqual([200]);
+      await until(() => warnings.length > 0);
+      expect(await statuses('bob', 'cyd')).toEqual([200, 429]);
+      expect(warnings).toEqual([
+        expect.stringMatching(
+          /^Notes\.list: byUser\(\) has found no user, but there was one when the request was over\./,
+        ),
+      ]);
+    },
+  );
+
+  it('says nothing of those who are nobody', async () => {
+    const auth = { provide: APP_GUARD, useClass: AuthGuard };
+    await start({ imports: [limits()], controllers: [controller(byUser('id', byIp()))], providers: [auth] });
+    expect(await statuses('', '', '', 'ada')).toEqual([200, 200, 429, 200]);
+    expect(warnings).toEqual([]);
+  });
+});
+
+@Controller()
+class Open {
+  @RateLimit({ maxRequest: 9 })
+  @Get()
+  get() {}
+
+  @RateLimit({ maxRequest: 9, name: 'by-ip', key: byIp() })
+  @Get('by-ip')
+  byIp() {}
+
+  @Get('free')
+  free() {}
+}
+
+describe.each(ADAPTERS)('the proxy of %s', (adapter) => {
+  const start = async (trust: unknown, options: RateLimitModuleOptions = {}) => {
+    const module = await Test.createTestingModule({ imports: [limits(options)], controllers: [Open] }).compile();
+    if (adapter === 'express') {
+      app = module.createNestApplication(new ExpressAdapter(), { logger: false });
+      if (trust !== undefined) app.getHttpAdapter().getInstance().set('trust proxy', trust);
+    } else {
+      const fastify = trust === undefined ? new FastifyAdapter() : new FastifyAdapter({ trustProxy: trust as boolean });
+      app = module.createNestApplication<NestFastifyApplication>(fastify, { logger: false });
+    }
+    await app.listen(0, '127.0.0.1');
+  };
+  const get = (headers: Record<string, string> = {}, path = '/') =>
+    request(app?.getHttpServer()).get(path).set(headers);
+  const FORWARDED = { 'X-Forwarded-For': '203.0.113.7, 203.0.113.8' };
+
+  it('warns at the start where everybody is trusted', async () => {
+    await start(true);
+    expect(warnings).toEqual([
+      adapter === 'express'
+        ? "`trust proxy` is true, so that every client can choose the address that it is counted by. Trust the number of your proxies, or their addresses: app.set('trust proxy', 1)"
+        : "`trustProxy` is true, so that every client can choose the address that it is counted by. Trust the addresses of your proxies: new FastifyAdapter({ trustProxy: '10.0.0.0/8' })",
+    ]);
+    await get(FORWARDED);
+    expect(warnings).toHaveLength(1);
+  });
+
+  it('says nothing of that where addresses are no keys, and warns when they are', async () => {
+    await start(true, { key: 'all' });
+    await get(FORWARDED);
+    expect(warnings).toEqual([]);
+    await get(FORWARDED, '/by-ip');
+    await get(FORWARDED, '/by-ip');
+    expect(warnings).toEqual([expect.stringMatching(/is true, so that every client can choose/)]);
+  });
+
+  it.each([[{ 'X-Forwarded-For': '203.0.113.7' }], [{ Forwarded: 'for=203.0.113.7' }]])(
+    'warns once where a request with %j comes from an address that is not trusted',
+    async (headers) => {
+      await start(undefined);
+      await get();
+      await get(headers, '/free');
+      expect(warnings).toEqual([]);
+      await get(headers);
+      await get(headers);
+      const setting =
+        adapter === 'express' ? "app.set('trust proxy', 1)" : "FastifyAdapter({ trustProxy: '10.0.0.0/8' })";
+      expect(warnings).toEqual([expect.stringContaining(setting)]);
+      expect(warnings[0]).toMatch(
+        /^A request came with `X-Forwarded-For` or `Forwarded`, but from an address that is not/,
+      );
+    },
+  );
+
+  it('warns where the setting is a number that trusts nobody', async () => {
+    await start(1);
+    await get(FORWARDED);
+    // Express counts proxies. This version of Fastify cannot, and trusts none.
+    expect(warnings).toHaveLength(adapter === 'express' ? 0 : 1);
+  });
+
+  it('says nothing where addresses are trusted, nor of a client on the same machine', async () => {
+    await start('loopback');
+    await get(FORWARDED);
+    await app?.close();
+    await start(undefined);
+    await get({ 'X-Forwarded-For': '127.0.0.1' });
+    expect(warnings).toEqual([]);
+  });
+});
