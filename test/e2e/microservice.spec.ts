@@ -14,6 +14,7 @@ import {
 import { Test } from '@nestjs/testing';
 import {
   BucketService,
+  byIp,
   MemoryStore,
   RateLimit,
   RateLimitGuard,
@@ -54,6 +55,12 @@ class Service {
   limited(@Payload() data: unknown) {
     runs.push(data);
     return data ?? 'nothing';
+  }
+
+  @RateLimit({ ...TWO, key: byIp() })
+  @MessagePattern(at('by-ip'))
+  byIp() {
+    runs.push('by-ip');
   }
 
   @UseGuards(RateLimitGuard)
@@ -182,6 +189,14 @@ describe('a microservice over Redis', () => {
       ['Policy Service.limited does not apply to requests whose client has no address: give it a `key`'],
     ]);
     warn.mockRestore();
+  });
+
+  it('answers with an error where the policy asks for an address', async () => {
+    await start('Redis');
+    expect(await ask(await client(), 'by-ip')).toEqual({
+      error: { status: 'error', message: 'Internal server error' },
+    });
+    expect(runs).toEqual([]);
   });
 });
 

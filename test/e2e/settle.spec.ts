@@ -111,6 +111,11 @@ class Resource {
     return { cost: 3 };
   }
 
+  @Get('undecorated')
+  undecorated() {
+    return { cost: 2 };
+  }
+
   @RateLimit({ ...FIVE, name: 'stream', settle: costOf })
   @Get('stream')
   stream() {
@@ -176,6 +181,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
           ...clockedStore(store, clock),
           key: 'all',
           policies: { 'of-the-module': { ...FIVE, settle: costOf } },
+          default: { ...FIVE, name: 'default', settle: costOf },
         }),
       ],
       controllers: [Resource],
@@ -252,11 +258,12 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   });
 
   it.each([
-    ['named', 4],
-    ['told', 3],
-  ])('is told the value where the policy is %s', async (path, cost) => {
+    ['named', 4, 'of-the-module'],
+    ['told', 3, 'of-the-module'],
+    ['undecorated', 2, 'default'],
+  ])('is told the value where the policy is %s', async (path, cost, name) => {
     expect(await status(`/${path}`)).toBe(200);
-    await settled('of-the-module', 5 - cost);
+    await settled(name, 5 - cost);
     expect(outcomes).toEqual([{ value: { cost }, status: 200, durationMs: 0 }]);
   });
 

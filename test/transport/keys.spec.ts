@@ -1,21 +1,27 @@
-import { describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { byAll, byHeader, byIp, byUser, fromAddresses } from 'nest-rate-limit';
 
 /** The context of an HTTP request. */
 function http(request: object): ExecutionContextHost {
-  const context = new ExecutionContextHost([request, {}]);
-  context.setType('http');
-  return context;
+  return of('http', request, {});
+}
+
+class Resource {
+  get() {}
 }
 
 function of(type: string, ...args: unknown[]): ExecutionContextHost {
-  const context = new ExecutionContextHost(args);
+  const context = new ExecutionContextHost(args, Resource, Resource.prototype.get);
   context.setType(type);
   return context;
 }
 
 const ADA = { ip: '2001:db8:1:234::1', headers: { 'x-api-key': 'k1' }, user: { id: 7, account: { id: 'a' } } };
+
+beforeEach(() => void jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {}));
+afterEach(() => void jest.restoreAllMocks());
 
 describe('byIp', () => {
   it.each([

@@ -5,6 +5,7 @@ import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-hos
 import { RpcException } from '@nestjs/microservices';
 import { WsException } from '@nestjs/websockets';
 import {
+  byIp,
   ClientGoneError,
   MemoryStore,
   RateLimit,
@@ -25,6 +26,9 @@ class Resource {
 
   @RateLimit({ ...ONE, key: 'all' })
   byKey() {}
+
+  @RateLimit({ ...ONE, key: byIp() })
+  byIp() {}
 }
 
 let app: INestApplication;
@@ -72,6 +76,14 @@ describe.each([
     expect(warn.mock.calls).toEqual([[expect.stringContaining('give it a `key`')]]);
   });
 
+  it('is an error by `byIp`, each time, and never in a bucket with others', async () => {
+    for (let i = 0; i < 3; i++) {
+      expect(() => guard.canActivate(contextOf(type, args, 'byIp'))).toThrow(
+        'The key of policy Resource.byIp must be a text of at least one character, got undefined',
+      );
+    }
+  });
+
   it('is refused by a key of its own', async () => {
     expect(guard.canActivate(contextOf(type, args, 'byKey'))).toBe(true);
     const refused = (async () => guard.canActivate(contextOf(type, args, 'byKey')))();
@@ -90,8 +102,8 @@ describe.each([
   ['graphql', [{}, {}, { extra: { socket: closed({ readyState: 2 }), request: {} } }, {}]],
   ['graphql', [{}, {}, { req: { socket: closed({ destroyed: true }) } }, {}]],
 ])('what a client of type %s has left behind', (type, args) => {
-  it('does not pass because it has no address any more', () => {
-    expect(() => guard.canActivate(contextOf(type, args, 'byAddress'))).toThrow(ClientGoneError);
+  it.each(['byAddress', 'byIp'] as const)('does not pass because it has no address any more: %s', (handler) => {
+    expect(() => guard.canActivate(contextOf(type, args, handler))).toThrow(ClientGoneError);
     expect(warn).not.toHaveBeenCalled();
   });
 });
