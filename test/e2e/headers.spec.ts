@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication } from '@nestjs/common';
 import { MemoryStore, RateLimit, RateLimitModule, type RateLimitModuleOptions } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { parseList } from 'structured-headers';
+import { parseItem, parseList } from 'structured-headers';
 import request from 'supertest';
 import { ADAPTERS, createApp } from '../support/create-app.js';
 
@@ -53,6 +53,11 @@ class Sms {
   @RateLimit({ maxRequest: 1, unit: 'minute', name: 'minute' })
   @Get('longest')
   longest() {}
+}
+
+function expectWhole(value: unknown, least: number): void {
+  expect(Number.isInteger(value)).toBe(true);
+  expect(value).toBeGreaterThanOrEqual(least);
 }
 
 describe.each(ADAPTERS)('on %s', (adapter) => {
@@ -199,6 +204,25 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       'x-ratelimit-reset': '60',
     });
   });
+
+  it.each(['bucket', 'window', 'both', 'several', 'short', 'never', 'fixed', 'quoted', 'longest'])(
+    'writes structured fields of whole numbers in every set: /%s',
+    async (path) => {
+      await start({ headers: ['draft-11', 'draft-6', 'legacy'] });
+      const least = { q: 1, w: 1, r: 0, t: 1 };
+      for (let call = 0; call < 4; call++) {
+        const { ratelimit, 'ratelimit-policy': policy, ...others } = await ours(`/${path}`);
+        for (const [name, parameters] of [...parseList(policy), ...parseList(ratelimit)]) {
+          expect(typeof name).toBe('string');
+          expect([...parameters.keys()].join()).toMatch(/^(q(,w)?|r(,t)?)$/);
+          for (const [key, value] of parameters) expectWhole(value, least[key as keyof typeof least]);
+        }
+        expect(Object.keys(others).length).toBeGreaterThanOrEqual(4);
+        for (const [name, value] of Object.entries(others))
+          expectWhole(parseItem(value)[0], name === 'retry-after' ? 1 : 0);
+      }
+    },
+  );
 
   it.each([false, []] as const)('tells nothing but Retry-After with headers: %j', async (headers) => {
     await start({ headers });
