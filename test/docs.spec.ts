@@ -1,8 +1,8 @@
 import { readdirSync } from 'node:fs';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
 import { isOfApp, modulesOf, run, startApp, unsubscribeAll } from './support/pages.js';
 import { TicketOffice } from './support/readme-names.js';
-import { type Exports, snippetsOf, syntaxErrors, typeErrors } from './support/snippets.js';
+import { type Exports, type SnippetModule, snippetsOf, syntaxErrors, typeErrors } from './support/snippets.js';
 
 const pages = readdirSync('docs')
   .filter((file) => file.endsWith('.md'))
@@ -27,19 +27,29 @@ it('code of other libraries is TypeScript', () => {
   expect(before.flatMap(syntaxErrors)).toEqual([]);
 });
 
+// One that is a suite of tests runs where `describe` may be called.
+const isSuite = ({ code }: SnippetModule) => /^describe/m.test(code);
+const ofSuites = new Map<string, Exports>();
+for (const suite of modules.filter(isSuite)) await run(suite, ofSuites);
+afterAll(() => closeAll(ofSuites));
+
 describe('a snippet runs, and its comments are right:', () => {
   const done = new Map<string, Exports>();
   afterEach(async () => {
     unsubscribeAll();
-    for (const value of [...done.values()].flatMap((exports) => Object.values(exports))) await close(value);
+    await closeAll(done);
     done.clear();
   });
 
-  it.each(modules)('$page, line $line', async (module) => {
+  it.each(modules.filter((module) => !isSuite(module)))('$page, line $line', async (module) => {
     const exports = await run(module, done);
     if (isOfApp(exports)) done.set('started', await startApp(exports, [TicketOffice]));
   });
 });
+
+async function closeAll(done: ReadonlyMap<string, Exports>): Promise<void> {
+  for (const value of [...done.values()].flatMap((exports) => Object.values(exports))) await close(value);
+}
 
 /** Closes an app or a connection that a snippet opened, unless it did so itself. */
 async function close(value: unknown): Promise<void> {
