@@ -18,7 +18,7 @@ import {
 import * as opentelemetry from 'nest-rate-limit/opentelemetry';
 import type { FakeClock } from 'nest-rate-limit/testing';
 import request, { type Response } from 'supertest';
-import { modulesOf, NestFactory, run, startApp, unsubscribeAll } from './support/pages.js';
+import { failing, modulesOf, NestFactory, run, startApp, unsubscribeAll } from './support/pages.js';
 import * as readersOwn from './support/readme-names.js';
 import { redisUrl } from './support/redis.js';
 import { type Exports, type SnippetModule, snippetsOf, typeErrors } from './support/snippets.js';
@@ -338,15 +338,4 @@ function expectAnswer(response: Response, printed: string): void {
     expect([name, response.headers[name.toLowerCase()]]).toEqual([name, value]);
   }
   expect(JSON.parse(response.text)).toEqual(JSON.parse(body));
-}
-
-/** A handler with the decorators of another, that always fails. */
-function failing(handler: () => void): () => void {
-  const failed = () => {
-    throw new common.UnauthorizedException();
-  };
-  for (const key of Reflect.getMetadataKeys(handler)) {
-    Reflect.defineMetadata(key, Reflect.getMetadata(key, handler), failed);
-  }
-  return Object.defineProperty(failed, 'name', { value: handler.name });
 }

@@ -1,5 +1,5 @@
 import * as diagnosticsChannel from 'node:diagnostics_channel';
-import { type INestApplication, Module, type Type } from '@nestjs/common';
+import { type INestApplication, Module, type Type, UnauthorizedException } from '@nestjs/common';
 import * as core from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { MemoryStore, RateLimitModule, RateLimitStore } from 'nest-rate-limit';
@@ -101,4 +101,15 @@ export async function startApp(
   const app = module.createNestApplication({ logger: false });
   await app.listen(0, '127.0.0.1');
   return { app, clock };
+}
+
+/** A handler with the decorators of another, that always fails. */
+export function failing(handler: () => void): () => void {
+  const failed = () => {
+    throw new UnauthorizedException();
+  };
+  for (const key of Reflect.getMetadataKeys(handler)) {
+    Reflect.defineMetadata(key, Reflect.getMetadata(key, handler), failed);
+  }
+  return Object.defineProperty(failed, 'name', { value: handler.name });
 }

@@ -1,0 +1,129 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { readFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Controller, Get, type INestApplication, type Type } from '@nestjs/common';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import { type DecisionMessage, RateLimit, RateLimitModule } from 'nest-rate-limit';
+import request from 'supertest';
+import type { AdapterName } from './support/create-app.js';
+import { failing, modulesOf, run, startApp } from './support/pages.js';
+
+/*
+ * The page about security tells in tables what comes of a setting, and which limit an attack meets. Here both are done.
+ */
+
+const page = readFileSync('docs/security.md', 'utf8');
+
+/** The cells of the table with that heading. */
+function rowsOf(heading: string): string[][] {
+  const lines = page.split('\n');
+  const start = lines.findIndex((line) => line.startsWith(`| ${heading} `));
+  const end = lines.findIndex((line, i) => i > start && !line.startsWith('|'));
+  return lines.slice(start + 2, end).map((line) => line.split('|').map((cell) => cell.trim()));
+}
+
+let app: INestApplication | undefined;
+let last: DecisionMessage;
+const listen = (message: unknown) => {
+  last = message as DecisionMessage;
+};
+beforeEach(() => subscribe('nest-rate-limit:decision', listen));
+afterEach(async () => {
+  unsubscribe('nest-rate-limit:decision', listen);
+  await app?.close();
+});
+
+describe('whose address', () => {
+  const NETWORKS = 'loopback, 10.0.0.0/8';
+  const OUTER = '10.0.0.9';
+  const settings: Record<string, { trust?: unknown; only?: AdapterName; before?: string }> = {
+    none: {},
+    'the addresses of your proxies': { trust: NETWORKS },
+    'Express: as many as there are proxies, `1`': { trust: 1, only: 'express' },
+    'Express: one too many, `2`': { trust: 2, only: 'express' },
+    'Express: one too few': { trust: 1, only: 'express', before: OUTER },
+    '`true`': { trust: true },
+    'Fastify: a number': { trust: 1, only: 'fastify' },
+  };
+  const addresses: Record<string, string> = { 'the proxy’s': '127.0.0.1', 'the outer proxy’s': OUTER };
+
+  @Controller()
+  class Resource {
+    @RateLimit({ maxRequest: 1000 })
+    @Get()
+    get() {}
+  }
+
+  async function start(adapter: AdapterName, trust: unknown): Promise<void> {
+    const imports = [RateLimitModule.forRoot()];
+    const module = await Test.createTestingModule({ imports, controllers: [Resource] }).compile();
+    if (adapter === 'express') {
+      app = module.createNestApplication(new ExpressAdapter(), { logger: false });
+      if (trust !== undefined) app.getHttpAdapter().getInstance().set('trust proxy', trust);
+      await app.init();
+    } else {
+      const options = trust === undefined ? {} : { trustProxy: trust as string };
+      app = module.createNestApplication<NestFastifyApplication>(new FastifyAdapter(options), { logger: false });
+      await app.init();
+      await app.getHttpAdapter().getInstance().ready();
+    }
+  }
+
+  it('has a row for each setting', () => {
+    expect(rowsOf('Setting').map(([, setting]) => setting)).toEqual(Object.keys(settings));
+  });
+
+  const rows = rowsOf('Setting').flatMap(([, setting, honest, forged]) => {
+    const { only } = settings[setting] ?? {};
+    return (only ? [only] : (['express', 'fastify'] as const)).map((adapter) => ({ setting, adapter, honest, forged }));
+  });
+  it.each(rows)('$setting, on $adapter', async ({ setting, adapter, honest, forged }) => {
+    const { trust, before } = settings[setting];
+    await start(adapter, trust);
+    const keyOf = async (header: string) => {
+      const forwarded = before ? `${header}, ${before}` : header;
+      await request(app?.getHttpServer()).get('/').set('X-Forwarded-For', forwarded);
+      return last.key;
+    };
+    const told = (cell: string) => addresses[cell.replace("'", '’')] ?? cell;
+    expect(await keyOf('203.0.113.7')).toBe(told(honest));
+    expect(await keyOf('6.6.6.6, 203.0.113.7')).toBe(told(forged));
+  });
+});
+
+describe('log-in', () => {
+  /** Who tries what, the n-th time; and how many come through before one is refused. */
+  const attacks: Record<string, { from: (n: number) => number; account: (n: number) => string; passed: number }> = {
+    'one address tries passwords of one account': { from: () => 1, account: () => 'ada', passed: 5 },
+    'many addresses try one account': { from: (n) => n, account: () => 'Ada ', passed: 100 },
+    'one address tries one password with many accounts': { from: () => 1, account: (n) => `user${n}`, passed: 200 },
+    'many addresses, one try each, with lists of passwords': {
+      from: (n) => n,
+      account: (n) => `user${n}`,
+      passed: Infinity,
+    },
+  };
+
+  it.each(rowsOf('Attack').map(([, attack, meets]) => ({ attack, meets })))('$attack', async ({ attack, meets }) => {
+    const [module] = modulesOf('docs/security.md').filter(({ section }) => section === 'Log-in');
+    const { LoginController } = (await run(module)) as { LoginController: Type<{ login(): void }> };
+    LoginController.prototype.login = failing(LoginController.prototype.login);
+    ({ app } = await startApp({ LoginController }));
+    app?.getHttpAdapter().getInstance().set('trust proxy', 'loopback');
+    const { from, account, passed } = attacks[attack];
+    const attempt = async (n: number) => {
+      const address = `198.51.${from(n) >> 8}.${from(n) & 255}`;
+      const sent = request(app?.getHttpServer()).post('/login').set('X-Forwarded-For', address);
+      return (await sent.send({ user: account(n) })).status;
+    };
+    for (let n = 0; n < Math.min(passed, 300); n++) expect(await attempt(n)).toBe(401);
+    if (passed === Infinity) {
+      expect(meets).toBe('none of them');
+    } else {
+      expect(await attempt(passed)).toBe(429);
+      expect(`\`${last.policy}\``).toBe(meets);
+    }
+  });
+});
