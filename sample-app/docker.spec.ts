@@ -37,13 +37,13 @@ it('keeps every package that the app imports, in the version that is tested', ()
   expect(Object.keys(dependencies)).toEqual(expect.arrayContaining([...packages]));
 });
 
-it('leads the proxy to the apps, and tells them that it is the only one', () => {
+it('leads the proxy to the apps, whose address they believe', () => {
   const services = all(compose, /^ {2}([\w-]+):/gm);
   const upstream = all(nginx, /server ([\w-]+):3000;/g);
   expect(upstream).toHaveLength(2);
   expect(services).toEqual(expect.arrayContaining(upstream));
   expect(dockerfile).toContain('EXPOSE 3000');
   expect(all(nginx, /listen (\d+);/g)).toEqual(all(compose, /ports: \["127\.0\.0\.1:8080:(\d+)"\]/g));
-  expect(compose).toContain('TRUST_PROXY: "1"');
+  expect(compose).toContain('TRUST_PROXY: uniquelocal');
   expect(nginx).toContain('X-Forwarded-For $remote_addr');
 });

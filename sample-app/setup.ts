@@ -4,8 +4,8 @@ import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 
 /** What the app needs beside its modules, before it listens. */
 export function setUp(app: NestExpressApplication): void {
-  // How many proxies stand in front: the client's address is what the outermost of them has seen. Never `true`.
-  app.set('trust proxy', Number(process.env.TRUST_PROXY ?? 0));
+  // The addresses of the proxies in front, or Express's names for them. Never `true`: then clients choose their own.
+  app.set('trust proxy', process.env.TRUST_PROXY || false);
   app.useWebSocketAdapter(new WsAdapter(app));
   const description = new DocumentBuilder().setTitle('The sample app of nest-rate-limit').build();
   SwaggerModule.setup('openapi', app, () => SwaggerModule.createDocument(app, description), {

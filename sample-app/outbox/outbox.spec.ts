@@ -50,6 +50,11 @@ it('goes on at once when somebody gives a token back', async () => {
   await left(0);
 });
 
+it('has a line of 20', () => {
+  add(...new Array<string>(20).fill('a@example.com'));
+  expect(() => worker.add('b@example.com')).toThrow('The outbox is full');
+});
+
 it('leaves its line when the app closes', async () => {
   add('a@example.com', 'b@example.com', 'c@example.com');
   await left(1);
