@@ -53,11 +53,11 @@ class Answer implements StoreAnswer {
   }
 }
 
-/** The answer of a policy with one limit, of which `units` are left. */
+/** The answer of a policy with one limit, of which `balance` tokens are left. */
 export function singleAnswer(
   policy: Policy,
   allowed: boolean,
-  units: number,
+  balance: number,
   retryAfter: number,
   resetAfter: number,
   moreAfter: number,
@@ -67,7 +67,6 @@ export function singleAnswer(
   actAt: readonly number[] | undefined = undefined,
 ): StoreAnswer {
   const limit = policy.limits[0];
-  const balance = units / (limit.weight * AMOUNT_PER_TOKEN);
   return new Answer(
     allowed,
     policy.name,
@@ -95,7 +94,8 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
     const retryAfter = timeOf(row[6]);
     const resetAfter = timeOf(row[7]);
     const moreAfter = timeOf(row[8]);
-    return singleAnswer(first, allowed, row[5], retryAfter, resetAfter, moreAfter, row[2], source, delay, actAt);
+    const balance = row[5] / (first.limits[0].weight * AMOUNT_PER_TOKEN);
+    return singleAnswer(first, allowed, balance, retryAfter, resetAfter, moreAfter, row[2], source, delay, actAt);
   }
   const limits: LimitState[] = [];
   let nearest = 0;

@@ -5,6 +5,7 @@ import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
 import { AdmissionLog, admit, expire, windowMore, windowReset, windowWait } from '../../core/sliding-window.js';
 import { bucketMore, bucketWait, debtAt, timeFor } from '../../core/token-bucket.js';
+import { AMOUNT_PER_TOKEN } from '../../core/tokens.js';
 import { DueHeap } from './due-heap.js';
 import { SlotMap } from './slot-map.js';
 
@@ -35,7 +36,7 @@ export class BucketTable {
   private readonly width: number;
   private cells: Float64Array;
   private readonly logs: (AdmissionLog | undefined)[][] = [];
-  /** Whether the policy is one token bucket and nothing else. */
+  /** Whether the policy is one greedy bucket and nothing else. */
   readonly simple: boolean;
   private readonly windowed: boolean;
   private readonly blocked = new Map<number, number>();
@@ -53,7 +54,8 @@ export class BucketTable {
     this.width = 1 + policy.limits.length;
     this.cells = new Float64Array(16 * this.width);
     this.windowed = policy.limits.some((limit) => limit.kind === 'window');
-    this.simple = policy.limits.length === 1 && !this.windowed;
+    const [{ kind, refill, period }] = policy.limits;
+    this.simple = policy.limits.length === 1 && kind === 'bucket' && refill > 0 && period === 1;
     this.scratch = newState(policy);
     this.seen = policy.limits.map(() => new AdmissionLog());
     this.debts = new Float64Array(policy.limits.length);
@@ -77,26 +79,32 @@ export class BucketTable {
     return state;
   }
 
-  /** The same as `quickTake` for a policy of one token bucket, which is most of them. */
+  /**
+   * The same as `quickTake` for a policy of one greedy bucket, which is most of them. What token-bucket.ts has functions
+   * for is written out here.
+   */
   takeOne({ key, amount, maxWait }: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
     const slot = this.slots.get(key);
     if (slot === undefined || this.blocked.size > 0) return undefined;
     const { policy, cells } = this;
-    const limit = policy.limits[0];
+    const { capacity, refill, weight } = policy.limits[0];
     const at = cells[2 * slot];
     if (at > now) return undefined;
-    const debt = debtAt(limit, cells[2 * slot + 1], at, now);
-    const after = debt + amount * limit.weight;
-    if (after <= limit.capacity) {
+    const owed = cells[2 * slot + 1] - (now - at) * refill;
+    const units = amount * weight;
+    const allowed = (owed > 0 ? owed : 0) + units <= capacity;
+    if (!allowed && (policy.block > 0 || maxWait > 0 || units > capacity || owed > capacity)) return undefined;
+    const debt = (owed > 0 ? owed : 0) + (allowed ? units : 0);
+    if (allowed) {
       cells[2 * slot] = now;
-      cells[2 * slot + 1] = after;
-      const more = bucketMore(limit, after, now);
-      return singleAnswer(policy, true, limit.capacity - after, 0, timeFor(limit, after, now), more, amount, source);
+      cells[2 * slot + 1] = debt;
     }
-    if (policy.block > 0 || maxWait > 0) return undefined;
-    const retry = bucketWait(limit, debt, amount * limit.weight, now);
-    const more = bucketMore(limit, debt, now);
-    return singleAnswer(policy, false, limit.capacity - debt, retry, timeFor(limit, debt, now), more, 0, source);
+    const token = AMOUNT_PER_TOKEN * weight;
+    const tokens = (capacity - debt) / token;
+    const toNext = (Math.floor(tokens) + 1) * token - (capacity - debt);
+    const more = Math.ceil((toNext < debt ? toNext : debt) / refill);
+    const retry = allowed ? 0 : Math.ceil((debt + units - capacity) / refill);
+    return singleAnswer(policy, allowed, tokens, retry, Math.ceil(debt / refill), more, allowed ? amount : 0, source);
   }
 
   /**

@@ -41,6 +41,8 @@ export class MemoryStore extends RateLimitStore {
 
   private readonly maxBuckets: number;
   private readonly tables = new Map<string, BucketTable>();
+  /** The one that was asked for last, and probably is next. */
+  private last: BucketTable | undefined;
   private readonly subscriptions = new Subscriptions();
   private readonly opened: OpenBucket[] = [];
   private readonly row = new Float64Array(64);
@@ -67,16 +69,16 @@ export class MemoryStore extends RateLimitStore {
   override run(request: StoreRequest, source: DecisionSource = 'store'): StoreAnswer {
     const { takes, verb, to } = request;
     const now = this.clock.now();
+    const quick = verb === 'take' && takes.length === 1;
+    if (quick) {
+      const table = this.tableOf(takes[0].policy);
+      const answer = table.simple && table.takeOne(takes[0], now, source);
+      if (answer) return answer;
+    }
     const small = takes.length === 1 && takes[0].policy.limits.length <= MOST_LIMITS;
     const row = small ? this.row : new Float64Array(rowLength(takes));
-    if (verb === 'take' && takes.length === 1) {
-      const table = this.tableOf(takes[0].policy);
-      if (table.simple) {
-        const answer = table.takeOne(takes[0], now, source);
-        if (answer) return answer;
-      } else if (small && table.quickTake(takes[0], now, row)) {
-        return toAnswer(takes, row, source);
-      }
+    if (quick && small && this.tableOf(takes[0].policy).quickTake(takes[0], now, row)) {
+      return toAnswer(takes, row, source);
     }
     const { opened } = this;
     let count = 0;
@@ -127,12 +129,14 @@ export class MemoryStore extends RateLimitStore {
   }
 
   private tableOf(policy: Policy): BucketTable {
+    if (this.last?.policy === policy) return this.last;
     let table = this.tables.get(policy.id);
     if (!table) {
       table = new BucketTable(policy);
       this.tables.set(policy.id, table);
       this.refill(table);
     }
+    this.last = table;
     return table;
   }
 
@@ -188,7 +192,9 @@ export class MemoryStore extends RateLimitStore {
     const now = this.clock.now();
     for (const [id, table] of this.tables) {
       this.count -= table.sweep(now, SWEEP_SLICE);
-      if (table.size === 0) this.tables.delete(id);
+      if (table.size > 0) continue;
+      this.tables.delete(id);
+      if (table === this.last) this.last = undefined;
     }
   }
 }
