@@ -17,6 +17,8 @@ const NEWEST = '24.21.0';
 const IOREDIS = { 5: '5.11.1', 6: '6.0.0' };
 const OWN_TSC = '../node_modules/typescript/bin/tsc'; // the one that this Nest is used with, see smoke/nest-*.json
 const TSC_7 = fileURLToPath(new URL('../node_modules/@typescript/native/bin/tsc', import.meta.url));
+const JEST = { name: 'Jest 30, ts-jest, supertest', args: ['../node_modules/jest/bin/jest.js'] };
+const VITEST = { name: 'Vitest 4, supertest', args: ['../node_modules/vitest/vitest.mjs', 'run', '--globals'] };
 
 const rows = [
   // With the compiler's options of Nest 10: `exports` of a package are not read.
@@ -26,11 +28,12 @@ const rows = [
   app(11, 'commonjs', OLDEST, 6),
   app(11, 'module', NEWEST, 5),
   features(11, 'module', OLDEST),
-  jest(11, OLDEST),
+  ownTest(11, 'commonjs', OLDEST, JEST),
   app(12, 'commonjs', NEWEST, 5),
   app(12, 'module', OLDEST, 6, { skipLibCheck: false }, TSC_7),
   features(12, 'commonjs', OLDEST),
-  jest(12, NEWEST, '--experimental-vm-modules'), // Nest 12 is ESM, which Jest can `require` like this from Node 24.9
+  ownTest(12, 'commonjs', NEWEST, JEST, '--experimental-vm-modules'), // so, and from Node 24.9, Jest can `require` ESM
+  ownTest(12, 'module', OLDEST, VITEST),
 ];
 
 function app(nest, type, node, ioredis, options = {}, tsc = OWN_TSC) {
@@ -55,15 +58,15 @@ function features(nest, type, node) {
   return { nest, type, node, with: 'socket.io, TCP, swagger, OpenTelemetry', what, run };
 }
 
-function jest(nest, node, ...flags) {
+function ownTest(nest, type, node, runner, ...flags) {
   const what = "an application's own test";
   const run = async (folder, program) => {
-    const cwd = project(folder, 'commonjs', 'limited.spec', { types: ['node', 'jest'], isolatedModules: true });
-    const config = { testRegex: '\\.spec\\.ts$', transform: { '\\.ts$': 'ts-jest' } };
-    writeFileSync(join(cwd, 'jest.config.json'), JSON.stringify(config));
-    await execute(program, [...flags, '../node_modules/jest/bin/jest.js'], cwd);
+    const cwd = project(folder, type, 'limited.spec', { types: ['node', 'jest'], isolatedModules: true });
+    const jest = { testRegex: '\\.spec\\.ts$', transform: { '\\.ts$': 'ts-jest' } };
+    writeFileSync(join(cwd, 'jest.config.json'), JSON.stringify(jest));
+    await execute(program, [...flags, ...runner.args], cwd);
   };
-  return { nest, type: 'commonjs', node, with: 'Jest 30, ts-jest, supertest', what, run };
+  return { nest, type, node, with: runner.name, what, run };
 }
 
 /** A folder beside the installed packages, with the sources of an application, to be compiled where they are. */

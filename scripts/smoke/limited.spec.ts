@@ -1,4 +1,4 @@
-// A test as a user of Jest writes it.
+// A test as a user of Jest or Vitest writes it.
 import { Controller, Get, type INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { MemoryStore, RateLimit, RateLimitModule, RateLimitStore, TimeUnit } from 'nest-rate-limit';
