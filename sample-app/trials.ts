@@ -117,7 +117,7 @@ export const trials: readonly Trial[] = [
   {
     title: 'A worker',
     file: 'outbox/outbox.worker.ts',
-    idea: 'Two mails are sent at once, and one more each second. When the mail server says that it is busy, all workers pause for 3 seconds.',
+    idea: 'Two mails are sent at once, and one more each second. When the mail server says that it is busy (it does at the first mail to `busy@example.com`), all workers pause for 3 seconds.',
     steps: [
       {
         path: '/outbox',
@@ -192,7 +192,7 @@ export const trials: readonly Trial[] = [
   {
     title: 'WebSockets',
     file: 'chat/chat.gateway.ts',
-    idea: 'Each connection may say 5 things at once, and one more each second. A refusal is a message, too.',
+    idea: 'Each connection may say 5 things at once, and one more each second. A refusal is a message, too. Without `seq`, the client sends what you type.',
     steps: [
       {
         lines: 7,
