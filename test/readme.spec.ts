@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import * as common from '@nestjs/common';
 import { Controller, Get, type INestApplication, Post, type Type } from '@nestjs/common';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
@@ -196,10 +196,43 @@ describe('the README tells the truth:', () => {
   });
 
   it('a limit by tier', async () => {
-    await start(await run(snippet('A limit by tier, or from a database')));
+    await start(await run(snippet('A limit by tier, or from a database', 0)));
     expect((await get('/maps', { 'x-api-key': 'paid-1' })).headers.ratelimit).toBe('"paid";r=99;t=1');
     expect((await get('/maps', { 'x-api-key': 'other' })).headers.ratelimit).toBe('"free";r=4;t=1');
     expect((await get('/maps')).status).toBe(500);
+  });
+
+  it('tiers that are remembered: asked for once by all who come, but anew after an error, a minute and too many', async () => {
+    const { KnownTiers } = await run(snippet('A limit by tier, or from a database'));
+    const tiers = new (KnownTiers as typeof readersOwn.Tiers)();
+    const asked = jest.spyOn(readersOwn.Tiers.prototype, 'of');
+    asked.mockRejectedValueOnce(new Error('no database'));
+    jest.useFakeTimers();
+    try {
+      const failed = await Promise.allSettled([tiers.of('paid'), tiers.of('paid')]);
+      expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+      expect(await Promise.all([tiers.of('paid'), tiers.of('paid')])).toEqual(['paid', 'paid']);
+      expect(asked).toHaveBeenCalledTimes(2);
+      await jest.advanceTimersByTimeAsync(59_999);
+      await tiers.of('paid');
+      expect(asked).toHaveBeenCalledTimes(2);
+      await jest.advanceTimersByTimeAsync(1);
+      await tiers.of('paid');
+      expect(asked).toHaveBeenCalledTimes(3);
+      for (let i = 0; i < 10_000; i++) await tiers.of(`${i}`);
+      await tiers.of('paid');
+      expect(asked).toHaveBeenCalledTimes(10_004);
+    } finally {
+      jest.useRealTimers();
+      asked.mockRestore();
+    }
+  });
+
+  it('something else than a refusal', async () => {
+    await start(await run(snippet('Something else than a refusal')));
+    const [first, second] = [await get('/report'), await get('/report')];
+    expect(first.text).toMatch(/^Report .{36}$/);
+    expect([second.status, second.text, second.headers['retry-after']]).toEqual([200, first.text, '60']);
   });
 
   it('asking yourself', async () => {

@@ -28,12 +28,10 @@ export function warnOfTrust(framework: unknown): void {
   const trusted = express ? expressTrust(framework) : fastifyTrust(framework);
   if (trusted !== true) return;
   const setting = express ? '`trust proxy`' : '`trustProxy`';
-  const better = express
-    ? "Trust the number of your proxies, or their addresses: app.set('trust proxy', 1)"
-    : "Trust the addresses of your proxies: new FastifyAdapter({ trustProxy: '10.0.0.0/8' })";
+  const better = express ? "app.set('trust proxy', '10.0.0.0/8')" : "new FastifyAdapter({ trustProxy: '10.0.0.0/8' })";
   warnOnce(
     framework as object,
-    `${setting} is true, so that every client can choose the address that it is counted by. ${better}`,
+    `${setting} is true, so that every client can choose the address that it is counted by. Trust the addresses of your proxies: ${better}`,
   );
 }
 
@@ -51,7 +49,7 @@ export function lookForProxy(context: ExecutionContext, address: string): void {
   if (forwarded.includes(address) || !socket.server) return;
   const setting = request?.raw
     ? "new FastifyAdapter({ trustProxy: '10.0.0.0/8' }), with its addresses, because a number may trust nobody"
-    : "app.set('trust proxy', 1), with the number of your proxies, or their addresses";
+    : "app.set('trust proxy', '10.0.0.0/8'), with its addresses";
   warnOnce(
     socket.server,
     'A request came with `X-Forwarded-For` or `Forwarded`, but from an address that is not trusted. If it is a proxy of ' +

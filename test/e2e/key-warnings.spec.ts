@@ -165,7 +165,7 @@ describe.each(ADAPTERS)('the proxy of %s', (adapter) => {
     await start(true);
     expect(warnings).toEqual([
       adapter === 'express'
-        ? "`trust proxy` is true, so that every client can choose the address that it is counted by. Trust the number of your proxies, or their addresses: app.set('trust proxy', 1)"
+        ? "`trust proxy` is true, so that every client can choose the address that it is counted by. Trust the addresses of your proxies: app.set('trust proxy', '10.0.0.0/8')"
         : "`trustProxy` is true, so that every client can choose the address that it is counted by. Trust the addresses of your proxies: new FastifyAdapter({ trustProxy: '10.0.0.0/8' })",
     ]);
     await get(FORWARDED);
@@ -191,7 +191,7 @@ describe.each(ADAPTERS)('the proxy of %s', (adapter) => {
       await get(headers);
       await get(headers);
       const setting =
-        adapter === 'express' ? "app.set('trust proxy', 1)" : "FastifyAdapter({ trustProxy: '10.0.0.0/8' })";
+        adapter === 'express' ? "app.set('trust proxy', '10.0.0.0/8')" : "FastifyAdapter({ trustProxy: '10.0.0.0/8' })";
       expect(warnings).toEqual([expect.stringContaining(setting)]);
       expect(warnings[0]).toMatch(
         /^A request came with `X-Forwarded-For` or `Forwarded`, but from an address that is not/,
