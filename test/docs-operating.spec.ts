@@ -1,0 +1,106 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { BucketService, type LimitOptions, RedisStore } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import { type RedisServer, startRedis } from './support/redis.js';
+
+/*
+ * The page about operating tells what buckets weigh in Redis, and what a full one does to them. Here it is measured.
+ */
+
+const page = readFileSync('docs/operating.md', 'utf8');
+
+let server: RedisServer;
+let redis: Redis;
+beforeAll(async () => {
+  server = await startRedis();
+  redis = new Redis(server.url);
+});
+afterAll(async () => {
+  redis.disconnect();
+  await server.stop();
+});
+beforeEach(() => redis.flushall());
+
+describe('a key weighs about what the table says', () => {
+  const THREE = [1, 60, 3600].map((duration) => ({ capacity: 10 * duration, refill: 10 * duration, duration }));
+  const states: Record<string, { policy: LimitOptions; takes?: number; everyMs?: number }> = {
+    'a token bucket': { policy: { capacity: 20, refill: 10, unit: 'minutes' } },
+    'three token buckets in one policy': { policy: { limits: THREE } },
+    'a window of 5, with one admission': { policy: { maxRequest: 5, unit: 'minutes' } },
+    'a window of 5, with all five': { policy: { maxRequest: 5, unit: 'minutes' }, takes: 5 },
+    'a window of 128, with all 128': { policy: { maxRequest: 128, unit: 'minutes' }, takes: 128 },
+    'a window of 1,000, with all 1,000 in 128 slots': {
+      policy: { maxRequest: 1000, unit: 'minutes' },
+      takes: 1000,
+      everyMs: 59,
+    },
+  };
+  const rows = [...page.matchAll(/^\| (\w.*?) +\| +([\d,]+) B \| +[\d.]+ kB \|$/gm)].map(([, state, bytes]) => ({
+    state,
+    bytes: Number(bytes.replace(',', '')),
+  }));
+
+  it('in every row', () => expect(rows.map(({ state }) => state)).toEqual(Object.keys(states)));
+
+  it.each(rows)('$state', async ({ state, bytes }) => {
+    const { policy, takes = 1, everyMs = 2 } = states[state];
+    const clock = new FakeClock();
+    const store = new RedisStore({ client: redis, clock });
+    const bucket = new BucketService(store).bucket({ name: 'SmsController.send', ...policy }, '203.0.113.7');
+    for (let i = 0; i < takes; i++) {
+      expect(await bucket.tryConsume()).toBe(true);
+      await clock.advance(everyMs);
+    }
+    const [key] = await redis.keys('*');
+    const weight = (await redis.memory('USAGE', key, 'SAMPLES', 0)) as number;
+    // Servers of other versions keep a key in other ways.
+    expect(weight).toBeGreaterThan(bytes * 0.6);
+    expect(weight).toBeLessThan(bytes * 1.4);
+  });
+});
+
+describe('a Redis that is full', () => {
+  const POLICY: LimitOptions = { name: 'policy', capacity: 20, refill: 10, unit: 'minutes' };
+  const FLOOD = 20_000;
+
+  /** How many of 100 blocked and of 100 empty buckets are left after a flood of new keys, and how much of it failed. */
+  async function flood(evictionPolicy: string) {
+    await redis.config('SET', 'maxmemory', '0');
+    await redis.config('SET', 'maxmemory-policy', evictionPolicy);
+    const buckets = new BucketService(new RedisStore({ client: redis }));
+    for (let i = 0; i < 100; i++) {
+      await buckets.bucket(POLICY, `old-blocked-${i}`).block('1h');
+      await buckets.bucket(POLICY, `old-empty-${i}`).decide(20);
+    }
+    const used = Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1]);
+    await redis.config('SET', 'maxmemory', `${used + 2_000_000}`);
+    let failed = 0;
+    for (let i = 0; i < FLOOD; i += 500) {
+      const keys = Array.from({ length: 500 }, (_, k) => `new-${i + k}`);
+      const answers = await Promise.allSettled(keys.map((key) => buckets.bucket(POLICY, key).decide()));
+      failed += answers.filter(({ status }) => status === 'rejected').length;
+    }
+    const left = (await redis.keys('*{old-*')).length;
+    await redis.config('SET', 'maxmemory', '0');
+    return { left, failed, kept: await redis.dbsize() };
+  }
+
+  it('forgets with volatile-ttl those of the flood only, and fails nobody', async () => {
+    const { left, failed, kept } = await flood('volatile-ttl');
+    expect([left, failed]).toEqual([200, 0]);
+    expect(kept).toBeLessThan(FLOOD);
+  });
+
+  it('forgets nothing with noeviction, and fails what it cannot keep', async () => {
+    const { left, failed, kept } = await flood('noeviction');
+    expect(left).toBe(200);
+    expect(failed).toBe(FLOOD + 200 - kept);
+    expect(failed).toBeGreaterThan(0);
+  });
+
+  it.each(['volatile-lru', 'allkeys-lru'])('forgets with %s who was blocked', async (evictionPolicy) => {
+    expect((await flood(evictionPolicy)).left).toBeLessThan(100);
+  });
+});
