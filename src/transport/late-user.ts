@@ -2,7 +2,7 @@ import { type ExecutionContext, Logger } from '@nestjs/common';
 import { connectionOf } from '../suspend/client.js';
 
 const MENDING =
-  'Let the guard that sets `user` run before RateLimitGuard: RateLimitModule.forRoot({ guard: false }), and ' +
+  'If a guard sets `user`, let it run before RateLimitGuard: RateLimitModule.forRoot({ guard: false }), and ' +
   '@UseGuards(AuthGuard, RateLimitGuard), or both as APP_GUARD in this order';
 
 const logger = new Logger('RateLimit');

@@ -98,7 +98,7 @@ describe.each(ADAPTERS)('byUser on %s', (adapter) => {
     await start({ imports: [limits()], controllers: [controller(byUser(), [AuthGuard])] });
     expect(await statuses('ada', 'bob')).toEqual([500, 500]);
     expect(warnings).toEqual([
-      'Notes.list: byUser() has found no user. Let the guard that sets `user` run before RateLimitGuard: ' +
+      'Notes.list: byUser() has found no user. If a guard sets `user`, let it run before RateLimitGuard: ' +
         'RateLimitModule.forRoot({ guard: false }), and @UseGuards(AuthGuard, RateLimitGuard), or both as APP_GUARD ' +
         'in this order',
     ]);

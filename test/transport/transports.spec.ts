@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { type ExecutionContext, type INestApplication, Logger, type Type } from '@nestjs/common';
+import { Controller, type ExecutionContext, Get, type INestApplication, Logger, type Type } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { RpcException } from '@nestjs/microservices';
 import { WsException } from '@nestjs/websockets';
@@ -119,6 +119,28 @@ it.each([
 ])('finds the client in the context of an execution: %j', (args) => {
   expect(guard.canActivate(contextOf('graphql', args, 'byAddress'))).toBe(true);
   expect(() => guard.canActivate(contextOf('graphql', args, 'byAddress'))).toThrow(RateLimitExceededException);
+});
+
+it.each([
+  ['of a class that is not in the application', 'http', []],
+  ['of an unknown transport, whose interceptors may not run', 'telegraf', [0]],
+])('refuses, and asks no `onLimited`, for a handler %s', async (_case, type, found) => {
+  @Controller()
+  class Answering {
+    @RateLimit({ ...ONE, key: 'all', onLimited: () => 'something else' })
+    @Get()
+    get() {}
+  }
+  await app.close();
+  app = await createApp('express', {
+    imports: [RateLimitModule.forRoot({ store: new MemoryStore({ clock: new FakeClock() }) })],
+    controllers: found.map(() => Answering),
+  });
+  const context = new ExecutionContextHost([{}, { set: () => {} }], Answering, Answering.prototype.get);
+  context.setType(type);
+  const ask = () => app.get(RateLimitGuard).canActivate(Object.create(context));
+  expect(ask()).toBe(true);
+  expect(ask).toThrow(RateLimitExceededException);
 });
 
 it('writes no headers into a response that has begun', () => {
