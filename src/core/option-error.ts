@@ -5,7 +5,10 @@
 export class RateLimitOptionError extends Error {
   override readonly name = 'RateLimitOptionError';
 
-  /** The same error with the place it was found at in front: `Invalid @RateLimit on Sms.send: …`. */
+  /**
+   * The same error with the place it was found at in front: `Invalid @RateLimit on Sms.send: …`.
+   * @internal
+   */
   static at(place: string, error: unknown): unknown {
     return error instanceof RateLimitOptionError
       ? new RateLimitOptionError(`Invalid ${place}: ${error.message}`)
