@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { Controller, type INestApplication } from '@nestjs/common';
+import { type ArgumentsHost, Catch, Controller, type INestApplication, UseFilters } from '@nestjs/common';
 import { Field, ObjectType, Query, ResolveField, Resolver, Subscription } from '@nestjs/graphql';
 import {
   type ClientOptions,
@@ -10,7 +10,7 @@ import {
   Payload,
   Transport,
 } from '@nestjs/microservices';
-import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { BaseWsExceptionFilter, SubscribeMessage, WebSocketGateway, WsException } from '@nestjs/websockets';
 import { BucketService, MemoryStore, RateLimit, RateLimitModule } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { lastValueFrom } from 'rxjs';
@@ -131,6 +131,13 @@ describe.each(SERVERS)('GraphQL: %s', (server) => {
   });
 });
 
+@Catch()
+class Own extends BaseWsExceptionFilter {
+  override catch(_error: unknown, host: ArgumentsHost) {
+    super.catch(new WsException('mine'), host);
+  }
+}
+
 @WebSocketGateway()
 class Gateway {
   constructor(private readonly buckets: BucketService) {}
@@ -156,10 +163,21 @@ class Gateway {
   }
 }
 
+@UseFilters(Own)
+@WebSocketGateway()
+class FilteredGateway {
+  constructor(private readonly buckets: BucketService) {}
+
+  @SubscribeMessage('filtered')
+  async filtered() {
+    await this.buckets.bucket(OWN, 'all').consume(2);
+  }
+}
+
 describe.each(SOCKETS)('a gateway on %s', (name) => {
   let client: SocketClient;
   beforeEach(async () => {
-    const metadata = { imports: [limits()], providers: [Gateway] };
+    const metadata = { imports: [limits()], providers: [Gateway, FilteredGateway] };
     app = await createApp('express', metadata, (created) => useSockets(created, name));
     await app.listen(0, '127.0.0.1');
     client = await connect(app, name);
@@ -184,6 +202,10 @@ describe.each(SOCKETS)('a gateway on %s', (name) => {
 
   it('answers a refusal that a handler throws as it does one of the guard', async () => {
     expect(await answer('own')).toEqual([['exception', refused]]);
+  });
+
+  it("lets the gateway's own filter answer it", async () => {
+    expect(await answer('filtered')).toMatchObject([['exception', { message: 'mine' }]]);
   });
 });
 
