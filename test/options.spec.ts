@@ -119,6 +119,11 @@ const OF_THE_DECORATOR: [unknown, string][] = [
   [{ ...bucket, perHandler: 1 }, '`perHandler` must be true or false, got 1'],
   [{ ...bucket, message: 7 }, '`message` must be a text, an object or a function, got 7'],
   [{ ...bucket, message: null }, '`message` must be a text, an object or a function, got null'],
+  [{ ...bucket, onLimited: 'cached' }, '`onLimited` must be a function or an injectable class, got "cached"'],
+  [
+    { ...bucket, onLimited: NoResolver },
+    '`onLimited` must be a function or a class with `resolve`, got function NoResolver',
+  ],
   [{ ...bucket, onStoreError: 'shut' }, '`onStoreError` must be one of local, open, closed, got "shut"'],
   [{ ...bucket, cost: NoResolver }, '`cost` must be a function or a class with `resolve`, got function NoResolver'],
   [{ ...bucket, skip: NoResolver }, '`skip` must be a function or a class with `resolve`, got function NoResolver'],
@@ -168,6 +173,7 @@ describe('a wrong option of a decorator stops the start', () => {
 });
 
 const OF_THE_MODULE: [unknown, string][] = [
+  [{ onLimited: null }, '`onLimited` must be a function or an injectable class, got null'],
   [{ store: undefined }, '`store` must be a RateLimitStore or { redis: … }, got undefined'],
   [{ store: null }, '`store` must be a RateLimitStore or { redis: … }, got null'],
   [{ store: 'redis://localhost' }, '`store` must be a RateLimitStore or { redis: … }, got "redis://localhost"'],
