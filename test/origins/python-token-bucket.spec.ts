@@ -232,6 +232,36 @@ describe('Patterns', () => {
     expect([quote(), quote(), quote()]).toEqual(['fresh', 'fresh', 'from the cache']);
   });
 
+  it('1, in an application: what is refused is served from the cache', async () => {
+    const cache = new Map([['quote', 'from the cache']]);
+
+    @Controller()
+    class Quotes {
+      @RateLimit({ capacity: 2, refill: 1, onLimited: (context) => cache.get(context.getHandler().name) })
+      @Get('quote')
+      quote() {
+        return 'fresh';
+      }
+
+      @RateLimit({ capacity: 1, refill: 1, onLimited: (context) => cache.get(context.getHandler().name) })
+      @Get('uncached')
+      uncached() {
+        return 'fresh';
+      }
+    }
+    await start(Quotes);
+    const get = async (path: string) => {
+      const { status, text } = await request(app.getHttpServer()).get(path);
+      return status === 200 ? text : status;
+    };
+    expect([await get('/quote'), await get('/quote'), await get('/quote')]).toEqual([
+      'fresh',
+      'fresh',
+      'from the cache',
+    ]);
+    expect([await get('/uncached'), await get('/uncached')]).toEqual(['fresh', 429]);
+  });
+
   it('2: blocking with a time-out, of which nothing is left that takes tokens later', async () => {
     const bucket = tokenBucket(1, 0.1);
     await bucket.wait();
