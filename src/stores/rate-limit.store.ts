@@ -13,8 +13,8 @@ export abstract class RateLimitStore {
   abstract readonly clock: Clock;
 
   /**
-   * Carries the request out. A store that need not wait answers directly: then the whole guard is synchronous. It
-   * rejects with `RateLimitStoreError` if it cannot answer.
+   * Carries the request out. A store that need not wait may answer directly, as `MemoryStore` does; each other one is
+   * given a deadline by the module, and so a promise. It rejects with `RateLimitStoreError` if it cannot answer.
    */
   abstract run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer>;
 
