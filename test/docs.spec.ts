@@ -41,10 +41,14 @@ describe('a snippet runs, and its comments are right:', () => {
     done.clear();
   });
 
-  it.each(modules.filter((module) => !isSuite(module)))('$page, line $line', async (module) => {
-    const exports = await run(module, done);
-    if (isOfApp(exports)) done.set('started', await startApp(exports, [TicketOffice]));
-  });
+  it.each(modules.filter((module) => !isSuite(module)))(
+    '$page, line $line',
+    async (module) => {
+      const exports = await run(module, done);
+      if (isOfApp(exports)) done.set('started', await startApp(exports, [TicketOffice]));
+    },
+    60_000,
+  );
 });
 
 async function closeAll(done: ReadonlyMap<string, Exports>): Promise<void> {

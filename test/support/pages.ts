@@ -44,8 +44,9 @@ export async function run(module: SnippetModule, done = new Map<string, Exports>
   const source = module.source
     .replaceAll('redis://localhost:6379', redisUrl())
     .replaceAll('.listen(3000)', ".listen(0, '127.0.0.1')");
-  const exports = await runModule(module, load, source);
-  done.set(importOf(module.file), exports);
+  const exports: Exports = {};
+  done.set(importOf(module.file), exports); // before it runs: what it opens must be closed if it fails, too
+  await runModule(module, load, exports, source);
   return exports;
 }
 

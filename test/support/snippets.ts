@@ -143,12 +143,13 @@ export function syntaxErrors({ page, line, code }: Snippet): string[] {
 
 export type Exports = Record<string, unknown>;
 
-/** Runs a module; `load` gives what it imports. What its comments claim is checked. */
+/** Runs a module; `load` gives what it imports, and `exports` gets what it declares. Its comments are checked. */
 export async function runModule(
   module: SnippetModule,
   load: (name: string) => Promise<object>,
-  source = module.source,
-): Promise<Exports> {
+  exports: Exports,
+  source: string,
+): Promise<void> {
   const { outputText } = ts.transpileModule(withClaims(source), {
     compilerOptions: {
       ...options,
@@ -168,13 +169,11 @@ export async function runModule(
   const AsyncFunction = (async () => {}).constructor as new (
     ...parts: string[]
   ) => (...args: unknown[]) => Promise<void>;
-  const exports: Exports = {};
   await new AsyncFunction('require', 'exports', 'claim', outputText)(
     (name: string) => loaded.get(name),
     exports,
     claim,
   );
-  return exports;
 }
 
 /**
