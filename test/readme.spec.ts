@@ -68,12 +68,8 @@ it('has snippets that fit the types', () => {
   expect(typeErrors(modules)).toEqual([]);
 }, 60_000);
 
-// The suite of the section "Your own store" is run as the README calls it.
-const [ownStore] = sections.get('Your own store')?.slice(-1) ?? [];
-await run(ownStore);
-
 describe('a snippet starts an app', () => {
-  const whole = modules.filter((module) => module !== ownStore && module.section !== 'Ten lines that work');
+  const whole = modules.filter(({ section }) => section !== 'Ten lines that work');
   it.each(whole)('in line $line: $section', async (module) => {
     await start(await run(module), [readersOwn.TicketOffice]);
   });
