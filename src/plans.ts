@@ -14,6 +14,7 @@ type Handler = ReturnType<ExecutionContext['getHandler']>;
 
 interface Entry {
   readonly type: Type;
+  readonly handler: Handler;
   readonly plan: Plan | undefined;
   /** The plan of the same function in another class: inherited handlers belong to each class separately. */
   readonly next: Entry | undefined;
@@ -63,6 +64,8 @@ export class ResolverInstances {
 @Injectable()
 export class Plans implements OnModuleInit {
   private readonly entries = new Map<Handler, Entry>();
+  /** Asked for more than once by each request. */
+  private last: Entry | undefined;
   private readonly names = new Map<Type, string>();
 
   constructor(
@@ -94,15 +97,23 @@ export class Plans implements OnModuleInit {
 
   /** The plan of a handler; `undefined` if it is not limited. */
   of(type: Type, handler: Handler): Plan | undefined {
-    let entry = this.entries.get(handler);
-    for (; entry; entry = entry.next) if (entry.type === type) return entry.plan;
+    const { last } = this;
+    if (last?.handler === handler && last.type === type) return last.plan;
+    this.last = this.entryOf(type, handler);
+    return this.last.plan;
+  }
+
+  private entryOf(type: Type, handler: Handler): Entry {
+    const first = this.entries.get(handler);
+    for (let entry = first; entry; entry = entry.next) if (entry.type === type) return entry;
     const plan = compilePlan(type, handler, {
       ...this.options,
       instances: this.instances.of,
       nameOf: (other) => this.names.get(other) ?? other.name,
     });
-    this.entries.set(handler, { type, plan, next: this.entries.get(handler) });
-    return plan;
+    const entry = { type, handler, plan, next: first };
+    this.entries.set(handler, entry);
+    return entry;
   }
 
   /** Classes of one name are told apart by their module's; where that is the same too, their policies need names. */

@@ -32,7 +32,7 @@ class Answer implements StoreAnswer {
     readonly balance: number,
     readonly taken: number,
     readonly actAt: readonly number[] | undefined,
-    private readonly moreAfter: number,
+    readonly moreAfter: number | undefined,
     private readonly several: readonly LimitState[] | undefined,
   ) {}
 
@@ -46,7 +46,7 @@ class Answer implements StoreAnswer {
           remaining: this.remaining,
           retryAfter: this.retryAfter,
           resetAfter: this.resetAfter,
-          moreAfter: this.moreAfter,
+          moreAfter: this.moreAfter ?? 0,
         },
       ]
     );
@@ -138,7 +138,7 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
     balance,
     row[2] / AMOUNT_PER_TOKEN,
     delay > 0 ? waits(takes, row).map((wait) => row[3] + wait) : undefined,
-    0,
+    undefined,
     limits,
   );
 }

@@ -52,6 +52,8 @@ export interface StoreAnswer extends Decision {
   readonly balance: number;
   /** Tokens that were taken from each bucket; 0 when refused. */
   readonly taken: number;
+  /** With one limit its `moreAfter`: then `limits` need not be made for the headers. */
+  readonly moreAfter?: number;
   /** Where `delay` is above 0: for each take the store's instant at which it acts, as `cancel` needs it. */
   readonly actAt: readonly number[] | undefined;
 }

@@ -8,6 +8,8 @@ export const DEFAULT_IPV6_SUBNET = 56;
  * Ports, brackets and zones go: `[2001:DB8::1]:443` is `2001:db8::/56`. What is no address stays as it is.
  */
 export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): string {
+  // An IPv4 address is its own key, and most requests have one.
+  if (!address.includes(':')) return address;
   const bare = bareAddress(address);
   const version = isIP(bare);
   if (version !== 6) return bare;

@@ -7,13 +7,13 @@ import { transportOf } from './transports.js';
 /** Stands for a key where there is none: outside of HTTP a request may come from nowhere. */
 export const NO_CLIENT = Symbol('no client');
 
-/** Addresses seen lately, as they came, and their keys. A bound, because strangers choose them. */
+/** IPv6 addresses seen lately, as they came, and their keys. A bound, because strangers choose them. */
 const known = new Map<string, string>();
 const MOST_KNOWN = 10_000;
 /** No address is longer, but what a client claims behind a proxy that is trusted too much may be. */
 const LONGEST_KNOWN = 64;
 
-/** How many more requests are looked at for a proxy, in this process. Until then no address is known. */
+/** How many more requests are looked at for a proxy, in this process. */
 let looks = 1000;
 
 /**
@@ -23,14 +23,11 @@ let looks = 1000;
 export function clientKey(context: ExecutionContext): string | symbol | undefined {
   const address = addressOf(context);
   if (address === undefined) return withoutAddress(context) ?? (context.getType() === 'http' ? undefined : NO_CLIENT);
-  if (address.length > LONGEST_KNOWN) return addressKey(address);
+  if (looks > 0) lookAtWay(context, address);
+  if (!address.includes(':') || address.length > LONGEST_KNOWN) return addressKey(address);
   let key = known.get(address);
   if (key === undefined) {
     key = addressKey(address);
-    if (looks > 0) {
-      lookAtWay(context, address);
-      return key;
-    }
     if (known.size >= MOST_KNOWN) known.clear();
     known.set(address, key);
   }

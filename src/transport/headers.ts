@@ -1,4 +1,4 @@
-import type { Decision, LimitState } from '../core/decision.js';
+import type { Decision } from '../core/decision.js';
 import type { Limit } from '../core/limit.js';
 import type { Policy } from '../core/policy.js';
 
@@ -19,9 +19,12 @@ export function policyHeader(policies: readonly Policy[]): string {
   return policies.flatMap((policy) => policy.limits.map((limit, i) => policyItem(policy.labels[i], limit))).join(', ');
 }
 
+/** A decision; of a single limit the store tells also when there is more. */
+type Told = Decision & { readonly moreAfter?: number };
+
 /** Writes the headers of a decision. `policies` is the value of `RateLimit-Policy`. */
 export function writeHeaders(
-  decision: Decision,
+  decision: Told,
   sets: readonly HeaderSet[],
   policies: string,
   writer: HeaderWriter,
@@ -46,14 +49,18 @@ export function retrySeconds(ms: number): number {
 }
 
 /** `RateLimit`: what is left of each limit, and in how many seconds there is more: `"SmsController.send";r=19;t=6`. */
-function limitHeader(decision: Decision): string {
-  const { limits } = decision;
-  let header = limitItem(limits[0]);
-  for (let i = 1; i < limits.length; i++) header += `, ${limitItem(limits[i])}`;
+function limitHeader(decision: Told): string {
+  const { policy, remaining, retryAfter, moreAfter } = decision;
+  if (moreAfter !== undefined) return limitItem(policy, remaining, retryAfter, moreAfter);
+  let header = '';
+  for (const limit of decision.limits) {
+    const item = limitItem(limit.name, limit.remaining, limit.retryAfter, limit.moreAfter);
+    header = header ? `${header}, ${item}` : item;
+  }
   return header;
 }
 
-function limitItem({ name, remaining, retryAfter, moreAfter }: LimitState): string {
+function limitItem(name: string, remaining: number, retryAfter: number, moreAfter: number): string {
   const more = retryAfter > 0 ? retryAfter : moreAfter;
   const item = `${quoted(name)};r=${Math.floor(remaining)}`;
   return more > 0 && more !== Infinity ? `${item};t=${retrySeconds(more)}` : item;
