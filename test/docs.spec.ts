@@ -1,8 +1,11 @@
 import { readdirSync } from 'node:fs';
-import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, describe, expect, it, jest } from '@jest/globals';
 import { isOfApp, modulesOf, run, startApp, unsubscribeAll } from './support/pages.js';
 import { TicketOffice } from './support/readme-names.js';
 import { type Exports, type SnippetModule, snippetsOf, syntaxErrors, typeErrors } from './support/snippets.js';
+
+// It compiles all pages, and starts a Postgres: a busy machine needs longer for that than for other tests.
+jest.setTimeout(60_000);
 
 const pages = readdirSync('docs')
   .filter((file) => file.endsWith('.md'))
@@ -18,7 +21,7 @@ it.each(pages)('%s says what each block is; `ts before` is the code of another l
 
 it('snippets fit the types', () => {
   expect(typeErrors(modules)).toEqual([]);
-}, 60_000);
+});
 
 // It cannot be compiled, as its library is not installed; but it can be read.
 it('code of other libraries is TypeScript', () => {
@@ -41,14 +44,10 @@ describe('a snippet runs, and its comments are right:', () => {
     done.clear();
   });
 
-  it.each(modules.filter((module) => !isSuite(module)))(
-    '$page, line $line',
-    async (module) => {
-      const exports = await run(module, done);
-      if (isOfApp(exports)) done.set('started', await startApp(exports, [TicketOffice]));
-    },
-    60_000,
-  );
+  it.each(modules.filter((module) => !isSuite(module)))('$page, line $line', async (module) => {
+    const exports = await run(module, done);
+    if (isOfApp(exports)) done.set('started', await startApp(exports, [TicketOffice]));
+  });
 });
 
 async function closeAll(done: ReadonlyMap<string, Exports>): Promise<void> {
