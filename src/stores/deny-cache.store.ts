@@ -2,6 +2,8 @@ import type { Clock } from '../core/clock.js';
 import type { LimitState, StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import type { StoreRequest, Take } from '../core/request.js';
+import { bucketWait } from '../core/token-bucket.js';
+import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
 import { RateLimitStore, type StoreHealth } from './rate-limit.store.js';
 
 interface Denial {
@@ -77,9 +79,12 @@ export class DenyCacheStore extends RateLimitStore {
     const denial = takes.length === 1 ? this.single.get(nameOf(takes[0])) : this.several.get(jointName(takes));
     if (!denial) return undefined;
     // After a step back of the clock nobody knows how much of it is over.
-    if (denial.askedAt <= now && now < denial.until) return covers(denial, takes, now) ? denial : undefined;
-    this.drop(denial);
-    return undefined;
+    if (denial.askedAt > now || now >= denial.until) {
+      this.drop(denial);
+      return undefined;
+    }
+    const refusal = refusalOf(denial, takes);
+    return refusal && takes.every(({ maxWait }) => maxWait < refusal.until - now) ? refusal : undefined;
   }
 
   private remember(takes: readonly Take[], answer: StoreAnswer, askedAt: number): void {
@@ -143,12 +148,29 @@ function jointName(takes: readonly Take[]): string {
   return JSON.stringify(takes.map(nameOf));
 }
 
+/** The refusal of a request, by what was refused then; `undefined` where the store must be asked. */
+function refusalOf(denial: Denial, takes: readonly Take[]): Denial | undefined {
+  const same = takes.every(({ amount }, i) => amount === denial.takes[i].amount);
+  return same ? denial : dearer(denial, takes);
+}
+
 /**
- * Whether what was refused then is refused now: the same amounts, with less patience than is needed. One for more would
- * be refused, too, but its promise is a later one, or never.
+ * More than was refused is refused, too, but its promise is a later one. It is known for one greedy bucket that is not
+ * blocked: there the answer tells the balance.
  */
-function covers(denial: Denial, takes: readonly Take[], now: number): boolean {
-  return takes.every(({ amount, maxWait }, i) => amount === denial.takes[i].amount && maxWait < denial.until - now);
+function dearer(denial: Denial, [{ policy, amount }]: readonly Take[]): Denial | undefined {
+  const [limit] = policy.limits;
+  if (policy.limits.length > 1 || denial.takes.length > 1 || limit.kind !== 'bucket' || limit.period > 1)
+    return undefined;
+  const [{ amount: refused }] = denial.takes;
+  const { answer, askedAt } = denial;
+  const debt = Math.round(limit.capacity - answer.balance * AMOUNT_PER_TOKEN * limit.weight);
+  if (bucketWait(limit, debt, refused * limit.weight, 0) !== answer.retryAfter) return undefined;
+  const retryAfter = bucketWait(limit, debt, amount * limit.weight, 0);
+  // Less may pass earlier. What never passes is asked for: its answer tells so.
+  if (amount < refused || retryAfter === Infinity) return undefined;
+  const limits = answer.limits.map((one): LimitState => ({ ...one, retryAfter }));
+  return { ...denial, answer: { ...answer, retryAfter, limits }, until: askedAt + retryAfter };
 }
 
 /** The same refusal, with the times that are left of it. */

@@ -97,12 +97,40 @@ describe('the cache of refusals', () => {
     },
   );
 
-  it('refuses what costs as much, and asks for another cost, whose promise is another', () => {
+  it('refuses what costs as much, or more with its own promise, and asks for what costs less', () => {
     run('take', take(BUCKET, 3));
     expect(run('take', take(BUCKET, 4)).answer.retryAfter).toBe(2000);
     expect(run('take', take(BUCKET, 4)).asked).toBe(0);
-    expect(run('take', take(BUCKET, 5))).toMatchObject({ asked: 1, answer: { retryAfter: 3000 } });
+    expect(run('take', take(BUCKET, 5))).toMatchObject({ asked: 0, answer: { retryAfter: 3000 } });
     expect(run('take', take(BUCKET, 3))).toMatchObject({ asked: 1, answer: { retryAfter: 1000 } });
+  });
+
+  it.each([
+    ['a window', { name: 'dearer-window', maxRequest: 5, duration: 10 }],
+    ['a bucket that is refilled by the period', { ...BUCKET, name: 'dearer-intervally', refillMode: 'intervally' }],
+    [
+      'two limits',
+      {
+        name: 'dearer-two',
+        limits: [
+          { capacity: 5, refill: 1 },
+          { capacity: 50, refill: 1 },
+        ],
+      },
+    ],
+  ] as [string, LimitOptions][])('asks for what costs more of %s, whose promise it does not know', (_, policy) => {
+    run('take', take(policy, 3));
+    expect(run('take', take(policy, 4)).answer.allowed).toBe(false);
+    expect(run('take', take(policy, 4)).asked).toBe(0);
+    expect(run('take', take(policy, 5)).asked).toBe(1);
+  });
+
+  it('asks for what costs more of a blocked bucket, whose balance it does not know', () => {
+    const policy = { ...BUCKET, name: 'dearer-blocked', block: '30s' as const };
+    run('take', take(policy, 3));
+    expect(run('take', take(policy, 4)).answer.retryAfter).toBe(30_000);
+    expect(run('take', take(policy, 4)).asked).toBe(0);
+    expect(run('take', take(policy, 5)).asked).toBe(1);
   });
 
   it('asks for what can never pass, so that never is not told as not yet', () => {
