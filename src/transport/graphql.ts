@@ -92,5 +92,7 @@ function merged(before: Decision, now: Decision): Decision {
   const limits = new Map([...before.limits, ...now.limits].map((limit) => [limit.name, limit]));
   const longer = before.retryAfter - now.retryAfter;
   const worse = longer > 0 || (longer === 0 && before.remaining < now.remaining) ? before : now;
-  return { ...worse, limits: [...limits.values()] };
+  // Without what a store's answer tells beside its list where it has one limit.
+  const all = { ...worse, limits: [...limits.values()], moreAfter: undefined };
+  return all;
 }
