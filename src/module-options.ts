@@ -2,7 +2,7 @@ import type { ExecutionContext } from '@nestjs/common';
 import { type Duration, parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
 import type { MaybePromise } from './core/maybe-promise.js';
-import { checkNames, RateLimitOptionError, reject } from './core/option-error.js';
+import { at, checkNames, RateLimitOptionError, reject } from './core/option-error.js';
 import {
   FAILURE_MODES,
   type Instances,
@@ -98,11 +98,7 @@ const OPTIONS = [
 
 /** Checks the module's options; a wrong one stops the start. */
 export function parseModuleOptions(options: RateLimitModuleOptions, instances: Instances): ParsedModuleOptions {
-  try {
-    return parse(options, instances);
-  } catch (error) {
-    throw RateLimitOptionError.at('RateLimitModule options', error);
-  }
+  return at('Invalid RateLimitModule options', () => parse(options, instances));
 }
 
 function parse(options: RateLimitModuleOptions, instances: Instances): ParsedModuleOptions {
@@ -157,16 +153,6 @@ export function addPolicies(
       if (named.has(name)) throw new RateLimitOptionError('the name must be given to one policy only');
       named.set(name, parseUse(policy, name, key, instances));
     });
-  }
-}
-
-/** Puts where it was found in front of an error's message. */
-function at(place: string, parse: () => void): void {
-  try {
-    parse();
-  } catch (error) {
-    if (error instanceof RateLimitOptionError) throw new RateLimitOptionError(`${place}: ${error.message}`);
-    throw error;
   }
 }
 

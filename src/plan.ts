@@ -1,6 +1,6 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
-import { RateLimitOptionError, show } from './core/option-error.js';
+import { at, RateLimitOptionError, show } from './core/option-error.js';
 import {
   type Instances,
   isResolver,
@@ -11,7 +11,7 @@ import {
   teller,
 } from './policy-use.js';
 import { LIMITS, SKIP } from './rate-limit.decorator.js';
-import type { RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
+import type { PolicyResolver, RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
 import { policyHeader } from './transport/headers.js';
 
 /** What a policy is given by at run time: a fixed use, or one that is told per request. */
@@ -151,32 +151,28 @@ function makePlan(
     const known = [...context.named.keys()].join(', ') || 'none';
     throw new RateLimitOptionError(`the policy must be one of those in \`policies\` (${known}), got ${show(policy)}`);
   };
-  const sources = inputs.map((input, index): Source => {
-    let tell: (request: ExecutionContext) => MaybePromise<unknown>;
-    try {
-      if (typeof input === 'string') return byName(input);
-      if (typeof input !== 'function') return parse(input, index);
-      tell = teller<unknown>('options', input, context.instances);
-    } catch (error) {
-      throw RateLimitOptionError.at(`@RateLimit on ${place}`, error);
-    }
+  const answer = `Invalid answer of the resolver of @RateLimit on ${place}`;
+  const resolved = (resolver: PolicyResolver, index: number): Source => {
+    const tell = teller<string | RateLimitOptions>('options', resolver, context.instances);
     const parsed = new WeakMap<RateLimitOptions, PolicyUse>();
     const use = (told: string | RateLimitOptions): PolicyUse => {
-      try {
-        if (typeof told === 'string') return byName(told);
-        if (typeof told !== 'object' || told === null) return parse(told, index);
-        let known = parsed.get(told);
-        if (!known) {
-          known = parse(told, index);
-          parsed.set(told, known);
-        }
-        return known;
-      } catch (error) {
-        throw RateLimitOptionError.at(`answer of the resolver of @RateLimit on ${place}`, error);
+      if (typeof told === 'string') return byName(told);
+      if (typeof told !== 'object' || told === null) return parse(told, index);
+      let known = parsed.get(told);
+      if (!known) {
+        known = parse(told, index);
+        parsed.set(told, known);
       }
+      return known;
     };
-    return (request) => chain(tell(request) as MaybePromise<string | RateLimitOptions>, use);
-  });
+    return (request) => chain(tell(request), (told) => at(answer, () => use(told)));
+  };
+  const sources = inputs.map((input, index) =>
+    at(`Invalid @RateLimit on ${place}`, (): Source => {
+      if (typeof input === 'string') return byName(input);
+      return typeof input === 'function' ? resolved(input, index) : parse(input, index);
+    }),
+  );
   return new Plan(sources);
 }
 

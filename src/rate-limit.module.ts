@@ -10,7 +10,7 @@ import {
 } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { BucketService, POLICIES } from './bucket.service.js';
-import { RateLimitOptionError } from './core/option-error.js';
+import { at } from './core/option-error.js';
 import { Enhancers } from './enhancers.js';
 import {
   addPolicies,
@@ -91,11 +91,7 @@ class FeaturePolicies {
     enhancers: Enhancers,
     documentation: Documentation,
   ) {
-    try {
-      addPolicies(policies, named, key, instances.of);
-    } catch (error) {
-      throw RateLimitOptionError.at('RateLimitModule.forFeature', error);
-    }
+    at('Invalid RateLimitModule.forFeature', () => addPolicies(policies, named, key, instances.of));
     // Again: handlers may name these.
     enhancers.bind();
     documentation.write();

@@ -1,5 +1,5 @@
 import { parsePeriod, type TimeUnit } from './duration.js';
-import { checkNames, RateLimitOptionError, reject } from './option-error.js';
+import { at, checkNames, RateLimitOptionError, reject } from './option-error.js';
 import { AMOUNT_PER_TOKEN, toAmount } from './tokens.js';
 
 /**
@@ -94,21 +94,13 @@ export function parseLimits(list: unknown): Limit[] {
   if (!Array.isArray(list) || list.length === 0) reject('limits', 'a list of at least one limit', list);
   const limits = list.flatMap((entry: NamedLimit, index) => {
     if (typeof entry !== 'object' || entry === null) reject(`limits[${index}]`, 'an object', entry);
-    try {
+    return at(`limits[${index}]`, () => {
       checkNames(entry, [...LIMIT_NUMBERS, 'name']);
       const parsed = parseNumbers(entry);
       if (entry.name === undefined) return parsed;
-      checkName(entry.name);
-      return parsed.map((limit) => ({
-        ...limit,
-        name: parsed.length === 1 ? (entry.name as string) : `${entry.name}-${limit.kind}`,
-      }));
-    } catch (error) {
-      if (error instanceof RateLimitOptionError) {
-        throw new RateLimitOptionError(`limits[${index}]: ${error.message}`);
-      }
-      throw error;
-    }
+      const name = checkName(entry.name);
+      return parsed.map((limit) => ({ ...limit, name: parsed.length === 1 ? name : `${name}-${limit.kind}` }));
+    });
   });
   return numberNames(limits);
 }

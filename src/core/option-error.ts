@@ -4,15 +4,15 @@
  */
 export class RateLimitOptionError extends Error {
   override readonly name = 'RateLimitOptionError';
+}
 
-  /**
-   * The same error with the place it was found at in front: `Invalid @RateLimit on Sms.send: …`.
-   * @internal
-   */
-  static at(place: string, error: unknown): unknown {
-    return error instanceof RateLimitOptionError
-      ? new RateLimitOptionError(`Invalid ${place}: ${error.message}`)
-      : error;
+/** Parses; what is found wrong is told with its place in front: `Invalid @RateLimit on Sms.send: …`. */
+export function at<T>(place: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof RateLimitOptionError) throw new RateLimitOptionError(`${place}: ${error.message}`);
+    throw error;
   }
 }
 
