@@ -11,7 +11,7 @@ export type { MaybePromise } from './core/maybe-promise.js';
 export { RateLimitOptionError } from './core/option-error.js';
 export type { LimitOptions, Policy } from './core/policy.js';
 export type { ReplaceStrategy } from './core/replace.js';
-export type { StoreRequest, Take, Verb } from './core/request.js';
+export type { FailureMode, StoreRequest, Take, Verb } from './core/request.js';
 export { AdmissionLog } from './core/sliding-window.js';
 export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module-options.js';
 export type {
@@ -28,7 +28,6 @@ export { RateLimitExceededException, RateLimitUnavailableException } from './rat
 export { RateLimitGuard } from './rate-limit.guard.js';
 export { RateLimitModule } from './rate-limit.module.js';
 export type {
-  FailureMode,
   LimitedResolver,
   OnLimited,
   Outcome,

@@ -3,6 +3,7 @@ import { type Duration, parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
 import type { MaybePromise } from './core/maybe-promise.js';
 import { at, checkNames, RateLimitOptionError, reject } from './core/option-error.js';
+import type { FailureMode } from './core/request.js';
 import {
   FAILURE_MODES,
   type Instances,
@@ -12,7 +13,7 @@ import {
   parseSkip,
   parseUse,
 } from './policy-use.js';
-import type { FailureMode, LimitedResolver, OnLimited, RateLimitOptions, Resolvable } from './rate-limit.options.js';
+import type { LimitedResolver, OnLimited, RateLimitOptions, Resolvable } from './rate-limit.options.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { isClient, type RedisTarget } from './stores/redis/client.js';
 import { REDIS_OPTIONS, type RedisConnectOptions } from './stores/redis/redis.store.js';

@@ -5,10 +5,10 @@ import { checkName } from './core/limit.js';
 import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { checkNames, RateLimitOptionError, reject, show } from './core/option-error.js';
 import { definePolicy, POLICY_OPTIONS, type Policy } from './core/policy.js';
-import type { Take } from './core/request.js';
+import type { FailureMode, Take } from './core/request.js';
 import { AMOUNT_PER_TOKEN, toAmount } from './core/tokens.js';
 import { boundKey } from './key.js';
-import type { FailureMode, LimitedResolver, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
+import type { LimitedResolver, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
 import { NO_CLIENT } from './transport/client-key.js';
 
 /** Tells the instance of an injectable class. */

@@ -3,6 +3,7 @@ import type { Decision } from './core/decision.js';
 import type { Duration } from './core/duration.js';
 import type { MaybePromise } from './core/maybe-promise.js';
 import type { LimitOptions } from './core/policy.js';
+import type { FailureMode } from './core/request.js';
 
 /** An injectable class that tells something of a request. */
 export interface Resolver<T> {
@@ -28,9 +29,6 @@ export interface LimitedResolver {
 
 /** The same as a function, or an injectable class (a provider of any module). */
 export type OnLimited = LimitedResolver['resolve'] | Type<LimitedResolver>;
-
-/** What happens to a request when the store cannot answer. */
-export type FailureMode = 'local' | 'open' | 'closed';
 
 /** What `@RateLimit` takes. */
 export interface RateLimitOptions extends LimitOptions {

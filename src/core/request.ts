@@ -2,6 +2,9 @@ import type { DecisionSource } from './decision.js';
 import type { Policy } from './policy.js';
 import type { ReplaceStrategy } from './replace.js';
 
+/** What happens to a request when the store cannot answer. */
+export type FailureMode = 'local' | 'open' | 'closed';
+
 /** One bucket of a request: so much, from the bucket of this policy for this key. */
 export interface Take {
   readonly policy: Policy;
@@ -11,7 +14,7 @@ export interface Take {
   /** Longest wait in line that is accepted, ms; 0 for now or never. */
   readonly maxWait: number;
   /** What to do for this take if the store cannot answer, instead of what the store was told. */
-  readonly onStoreError?: 'local' | 'open' | 'closed';
+  readonly onStoreError?: FailureMode;
 }
 
 /**

@@ -2,7 +2,7 @@ import { openRow, toAnswer } from '../core/answer.js';
 import { type Clock, every, steady, steadyNow, systemClock } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { dividePolicy, type Policy } from '../core/policy.js';
-import type { StoreRequest, Take } from '../core/request.js';
+import type { FailureMode, StoreRequest, Take } from '../core/request.js';
 import { healthChanges, storeCalls } from '../observe/channels.js';
 import { Breaker, PROBE_AFTER } from './breaker.js';
 import { Deadlines } from './deadlines.js';
@@ -10,7 +10,7 @@ import { MemoryStore } from './memory/memory.store.js';
 import { RateLimitStore, RateLimitStoreError, type StoreHealth } from './rate-limit.store.js';
 
 export interface ResilienceOptions {
-  readonly mode: 'local' | 'open' | 'closed';
+  readonly mode: FailureMode;
   /** ms within which a decision is given. */
   readonly timeout: number;
   /** Processes that share the limits: alone, each has its part of them. */

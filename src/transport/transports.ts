@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from '../rate-limit.exception.js';
+import { RateLimitUnavailableException } from '../rate-limit.exception.js';
 import { graphql } from './graphql.js';
 import { http } from './http.js';
 import { rpc } from './rpc.js';
@@ -9,8 +9,7 @@ import { ws } from './ws.js';
 /** Where requests come from that are unknown here: a library's queues, bots, jobs. */
 const other: Transport = {
   address: () => undefined,
-  refusal: (decision, message = DEFAULT_MESSAGE) =>
-    refusal(decision, typeof message === 'object' ? message : { statusCode: 429, message }),
+  refusal: http.refusal,
   unavailable: (_context, cause) => new RateLimitUnavailableException(cause),
 };
 
