@@ -50,6 +50,11 @@ export interface StoreRequest {
   readonly strategy?: ReplaceStrategy;
 }
 
+/** A name that no two buckets share: that of a policy is printable, so it ends where the line does. */
+export function bucketName({ policy, key }: Take): string {
+  return `${policy.id}\n${key}`;
+}
+
 /** One bucket twice in a request becomes one take of the sum with the lesser patience. */
 export function mergeTakes<T extends Take>(takes: readonly T[]): readonly T[] {
   const merged: T[] = [];

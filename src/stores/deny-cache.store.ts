@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.js';
 import type { LimitState, StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
-import type { StoreRequest, Take } from '../core/request.js';
+import { bucketName, type StoreRequest, type Take } from '../core/request.js';
 import { bucketWait } from '../core/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
 import { RateLimitStore, type StoreHealth } from './rate-limit.store.js';
@@ -76,7 +76,7 @@ export class DenyCacheStore extends RateLimitStore {
 
   private find(takes: readonly Take[], now: number): Denial | undefined {
     if (this.size === 0) return undefined;
-    const denial = takes.length === 1 ? this.single.get(nameOf(takes[0])) : this.several.get(jointName(takes));
+    const denial = takes.length === 1 ? this.single.get(bucketName(takes[0])) : this.several.get(jointName(takes));
     if (!denial) return undefined;
     // After a step back of the clock nobody knows how much of it is over.
     if (denial.askedAt > now || now >= denial.until) {
@@ -94,14 +94,14 @@ export class DenyCacheStore extends RateLimitStore {
     const denial = { takes, answer, askedAt, until: askedAt + answer.retryAfter };
     if (takes.length === 1) {
       makeRoom(this.single, (oldest) => this.drop(oldest));
-      this.single.set(nameOf(takes[0]), denial);
+      this.single.set(bucketName(takes[0]), denial);
       return;
     }
     makeRoom(this.several, (oldest) => this.drop(oldest));
     const name = jointName(takes);
     this.several.set(name, denial);
     for (const take of takes) {
-      const bucket = nameOf(take);
+      const bucket = bucketName(take);
       const names = this.joint.get(bucket);
       if (names) names.add(name);
       else this.joint.set(bucket, new Set([name]));
@@ -112,7 +112,7 @@ export class DenyCacheStore extends RateLimitStore {
   private forget(takes: readonly Take[]): void {
     if (this.size === 0) return;
     for (const take of takes) {
-      const bucket = nameOf(take);
+      const bucket = bucketName(take);
       this.single.delete(bucket);
       for (const name of this.joint.get(bucket) ?? []) this.drop(this.several.get(name) as Denial);
     }
@@ -120,13 +120,13 @@ export class DenyCacheStore extends RateLimitStore {
 
   private drop({ takes }: Denial): void {
     if (takes.length === 1) {
-      this.single.delete(nameOf(takes[0]));
+      this.single.delete(bucketName(takes[0]));
       return;
     }
     const name = jointName(takes);
     this.several.delete(name);
     for (const take of takes) {
-      const bucket = nameOf(take);
+      const bucket = bucketName(take);
       const names = this.joint.get(bucket);
       names?.delete(name);
       if (names?.size === 0) this.joint.delete(bucket);
@@ -140,12 +140,8 @@ function makeRoom(denials: Map<string, Denial>, drop: (oldest: Denial) => void):
   drop(oldest);
 }
 
-function nameOf({ policy, key }: Take): string {
-  return `${policy.id} ${key}`;
-}
-
 function jointName(takes: readonly Take[]): string {
-  return JSON.stringify(takes.map(nameOf));
+  return JSON.stringify(takes.map(bucketName));
 }
 
 /** The refusal of a request, by what was refused then; `undefined` where the store must be asked. */

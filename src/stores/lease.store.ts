@@ -1,7 +1,7 @@
 import { type Clock, every } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
-import type { StoreRequest, Take } from '../core/request.js';
+import { bucketName, type StoreRequest, type Take } from '../core/request.js';
 import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
 import { RateLimitStore, type StoreHealth } from './rate-limit.store.js';
 
@@ -75,7 +75,7 @@ export class LeaseStore extends RateLimitStore {
   }
 
   private leaseOf(take: Take): Lease {
-    const name = nameOf(take);
+    const name = bucketName(take);
     let lease = this.leases.get(name);
     if (!lease) {
       lease = { take, left: 0, usedAt: 0, answer: undefined, asking: undefined };
@@ -110,7 +110,7 @@ export class LeaseStore extends RateLimitStore {
   /** What needs to see the whole bucket: first this process gives back what it holds of it. */
   private async runWithAll(request: StoreRequest): Promise<StoreAnswer> {
     for (const take of request.takes) {
-      const lease = this.leases.get(nameOf(take));
+      const lease = this.leases.get(bucketName(take));
       if (lease) await this.giveBack(lease);
     }
     return this.store.run(request);
@@ -119,8 +119,8 @@ export class LeaseStore extends RateLimitStore {
   private async giveBack(lease: Lease): Promise<void> {
     await lease.asking?.catch(() => {});
     const { take, left } = lease;
-    if (this.leases.get(nameOf(take)) !== lease) return;
-    this.leases.delete(nameOf(take));
+    if (this.leases.get(bucketName(take)) !== lease) return;
+    this.leases.delete(bucketName(take));
     lease.left = 0;
     if (left > 0) await this.store.run({ verb: 'put', takes: [{ ...take, amount: left }] });
   }
@@ -139,10 +139,6 @@ const STAYS: ReadonlySet<string> = new Set(['put', 'charge', 'cancel']);
 function isLeased(takes: readonly Take[]): boolean {
   for (const { policy } of takes) if (policy.lease > 0) return true;
   return false;
-}
-
-function nameOf({ policy, key }: Take): string {
-  return `${policy.id} ${key}`;
 }
 
 /** Spends what is held here; the answer shows what is left here and was left there. */
