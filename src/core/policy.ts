@@ -17,7 +17,7 @@ export interface LimitOptions extends LimitNumbers {
   /** Scope of the bucket and name in headers; printable ASCII. Two policies of one name and the same numbers share. */
   name?: string;
   /** Any number of limits, instead of the numbers above. */
-  limits?: NamedLimit[];
+  limits?: readonly NamedLimit[];
   /** The first refusal of a key starts a time in which it is refused whatever its balance. Default: none. */
   block?: Duration;
   /**
