@@ -1,3 +1,4 @@
+import { DEFAULT_MESSAGE } from '../rate-limit.exception.js';
 import type { HeaderSet } from '../transport/headers.js';
 import type { ApiRateLimitOptions } from './api-rate-limit.js';
 
@@ -51,7 +52,7 @@ function whole(description: string, minimum: number): object {
 /** The body that Nest makes of the exception; of an object or a function nothing more is known. */
 function bodySchema(messages: readonly unknown[]): object {
   if (messages.some((message) => message !== undefined && typeof message !== 'string')) return { type: 'object' };
-  const [first = 'Too Many Requests'] = messages;
+  const [first = DEFAULT_MESSAGE] = messages;
   return {
     type: 'object',
     required: ['statusCode', 'message'],

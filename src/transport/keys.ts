@@ -36,19 +36,19 @@ export function byHeader(name: string, otherwise: KeyOf = () => undefined): KeyO
   const header = name.toLowerCase();
   return (context) => {
     const value = pathOf(requestLike(context), ['headers', header]);
-    return textOf(Array.isArray(value) ? value.join(', ') : value) ?? otherwise(context);
+    return idOf(Array.isArray(value) ? value.join(', ') : value) ?? otherwise(context);
   };
 }
 
 /**
  * By what your authentication has left at `request.user`: its `id`, or what `path` leads to (`'account.id'`). It must
- * run before the rate limit: a middleware, or a guard that Nest runs before this one. Without a user the request is an error, or
- * counted by `otherwise`.
+ * run before the rate limit: a middleware, or a guard that Nest runs before this one. Without a user the request is an
+ * error, or counted by `otherwise`.
  */
 export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
   if (typeof path !== 'string' || path === '') reject('path', 'names with dots between them', path);
   const names = ['user', ...path.split('.')];
-  const userOf = (context: ExecutionContext) => textOf(pathOf(requestLike(context), names));
+  const userOf = (context: ExecutionContext) => idOf(pathOf(requestLike(context), names));
   const late = new LateUser(userOf, otherwise === undefined);
   return (context) => {
     const user = userOf(context);
@@ -108,7 +108,7 @@ function pathOf(from: unknown, names: readonly string[]): unknown {
   return names.reduce<unknown>((value, name) => (value as Record<string, unknown> | null | undefined)?.[name], from);
 }
 
-function textOf(value: unknown): string | undefined {
+function idOf(value: unknown): string | undefined {
   if (typeof value === 'number' || typeof value === 'bigint') return String(value);
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
