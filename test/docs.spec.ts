@@ -7,9 +7,8 @@ import { type Exports, type SnippetModule, snippetsOf, syntaxErrors, typeErrors 
 // It compiles all pages, and starts a Postgres: a busy machine needs longer for that than for other tests.
 jest.setTimeout(60_000);
 
-const pages = readdirSync('docs')
-  .filter((file) => file.endsWith('.md'))
-  .map((file) => `docs/${file}`);
+const docs = readdirSync('docs').filter((file) => file.endsWith('.md'));
+const pages = ['README.md', ...docs.map((file) => `docs/${file}`)];
 const modules = pages.flatMap(modulesOf);
 
 // Another name for TypeScript would hide it from the compiler.

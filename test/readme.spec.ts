@@ -21,16 +21,16 @@ import request, { type Response } from 'supertest';
 import { failing, modulesOf, NestFactory, run, startApp, unsubscribeAll } from './support/pages.js';
 import * as readersOwn from './support/readme-names.js';
 import { redisUrl } from './support/redis.js';
-import { type Exports, type SnippetModule, snippetsOf, typeErrors } from './support/snippets.js';
+import { type Exports, type SnippetModule, snippetsOf } from './support/snippets.js';
 
 /** The README, and what it leaves to pages of their own. */
 const pages = ['README.md', ...['buckets', 'observing', 'suspending'].map((name) => `docs/${name}.md`)];
 const text = pages.map((page) => readFileSync(page, 'utf8')).join('\n');
-const all = pages.flatMap(modulesOf);
-const modules = all.filter(({ page }) => page === 'README.md');
 
 const sections = new Map<string, SnippetModule[]>();
-for (const module of all) sections.set(module.section, [...(sections.get(module.section) ?? []), module]);
+for (const module of pages.flatMap(modulesOf)) {
+  sections.set(module.section, [...(sections.get(module.section) ?? []), module]);
+}
 
 /** The snippet of that section; the last one, or the one of that index. */
 function snippet(section: string, index = -1): SnippetModule {
@@ -62,18 +62,6 @@ async function statuses(count: number, send: () => Promise<Response>): Promise<n
   for (let i = 0; i < count; i++) found.push((await send()).status);
   return found;
 }
-
-it('has snippets that fit the types', () => {
-  expect(modules.length).toBeGreaterThan(15);
-  expect(typeErrors(modules)).toEqual([]);
-}, 60_000);
-
-describe('a snippet starts an app', () => {
-  const whole = modules.filter(({ section }) => section !== 'Ten lines that work');
-  it.each(whole)('in line $line: $section', async (module) => {
-    await start(await run(module), [readersOwn.TicketOffice]);
-  });
-});
 
 describe('the README tells the truth:', () => {
   it('the figures of the benchmarks are those of their page', () => {
