@@ -98,4 +98,19 @@ describe.each([memory, redis])('cases that once went wrong, in the $name', (kind
     await bucket.ask('put', 1e12);
     expect((await bucket.take(1)).allowed).toBe(true);
   });
+
+  it.each([
+    ['one limit', { capacity: 1, refill: 1 }],
+    ['two', { limits: [{ capacity: 1, refill: 1 }, { maxRequest: 9 }] }],
+  ])(
+    'blocks by the policy that asks, also where one that does not block shares its bucket of %s',
+    async (_, limits) => {
+      const plain = subject(kind, { name: 'p', ...limits });
+      const strict = new Subject(plain.store, plain.clock, parsePolicy({ name: 'p', ...limits, block: '1m' }, 'p'));
+      await plain.take(1);
+      expect((await plain.take(1)).retryAfter).toBe(1000);
+      expect((await strict.take(1)).retryAfter).toBe(60_000);
+      expect((await plain.take(1)).retryAfter).toBe(60_000);
+    },
+  );
 });

@@ -21,7 +21,7 @@ export interface OpenBucket extends BucketState {
 }
 
 /**
- * The buckets of one policy. A bucket is a slot in a flat array of numbers (its clock and a debt per limit), found by
+ * The buckets of one policy, and of all of its name and numbers: they may block for different times. A bucket is a slot in a flat array of numbers (its clock and a debt per limit), found by
  * its key; windows keep their logs beside it, and the few that are blocked are listed apart.
  *
  * Buckets that are not blocked stand in a heap by the instant when they will be full, which is when they may be
@@ -83,10 +83,10 @@ export class BucketTable {
    * The same as `quickTake` for a policy of one greedy bucket, which is most of them. What token-bucket.ts has functions
    * for is written out here.
    */
-  takeOne({ key, amount, maxWait }: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
+  takeOne({ policy, key, amount, maxWait }: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
     const slot = this.slots.get(key);
     if (slot === undefined || this.blocked.size > 0) return undefined;
-    const { policy, cells } = this;
+    const { cells } = this;
     const { capacity, refill, weight } = policy.limits[0];
     const at = cells[2 * slot];
     if (at > now) return undefined;
@@ -111,10 +111,10 @@ export class BucketTable {
    * `execute` for what nearly every request is: a take from one kept bucket that is not blocked, at once or not at all.
    * The same law without the generality; writes the row, and returns `false` where it is not that simple.
    */
-  quickTake({ key, amount, maxWait }: Take, now: number, row: Row): boolean {
+  quickTake({ policy, key, amount, maxWait }: Take, now: number, row: Row): boolean {
     const slot = this.slots.get(key);
     if (slot === undefined || this.blocked.size > 0) return false;
-    const { limits, block } = this.policy;
+    const { limits, block } = policy;
     const { cells } = this;
     const start = slot * this.width;
     const at = cells[start];
