@@ -5,6 +5,7 @@ import { FakeClock } from 'nest-rate-limit/testing';
 import type { StoreAnswer } from '../../src/core/decision.js';
 import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
 import type { StoreRequest, Take } from '../../src/core/request.js';
+import { redisKey } from '../../src/stores/redis/key.js';
 import { redisUrl } from '../support/redis.js';
 
 const BUCKET = { name: 'bucket', capacity: 5, refill: 1 };
@@ -121,6 +122,17 @@ describe('decisions of one turn of the event loop', () => {
     const balances = settled.map((one) => (one.status === 'fulfilled' ? one.value.balance : undefined));
     expect(balances).toEqual([4, undefined, undefined, 3, 3]);
     expect(await client.lrange(key, 0, -1)).toEqual(['x']);
+  });
+
+  it('are told of each bucket that cannot be read, also if these are two and no others', async () => {
+    const store = open();
+    const spoilt = take(BUCKET, 'spoilt');
+    await client.set(redisKey(`batch-${process.pid}-${runs - 1}:`, 'spoilt', spoilt.policy), 'foreign');
+    const asked = [1, 2].map(() => store.run({ verb: 'take', takes: [spoilt] }));
+    for (const one of await Promise.allSettled(asked)) {
+      expect(one).toMatchObject({ status: 'rejected', reason: { scope: 'bucket' } });
+    }
+    expect(sent).toHaveLength(1);
   });
 
   it('leave one by one with `batch: false`', async () => {

@@ -47,7 +47,7 @@ class Numbers {
 /** The server's time, if the reply says that it came too late. */
 export function lateness(reply: unknown): number | undefined {
   const numbers = new Numbers(reply);
-  return numbers.left === 2 && numbers.next(LATE) === LATE ? numbers.next() : undefined;
+  return numbers.left === 2 && numbers.next(UNREADABLE) === LATE ? numbers.next() : undefined;
 }
 
 /** Cuts the reply and gives each caller his row, or the text that tells why there is none; returns the server's time. */
