@@ -1,0 +1,190 @@
+import { createHash } from 'node:crypto';
+import { afterAll, describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { Redis } from 'ioredis';
+import { MemoryStore, RedisStore } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import { type LimitOptions, type Policy, parsePolicy } from '../../src/core/policy.js';
+import { mergeTakes, type StoreRequest } from '../../src/core/request.js';
+import { toAmount } from '../../src/core/tokens.js';
+import { EXECUTE_LUA } from '../../src/stores/redis/execute.lua.js';
+import { redisKey } from '../../src/stores/redis/key.js';
+import { bucketLimits, fractions, law, pauses, windowLimits } from '../support/laws.js';
+import { redisUrl } from '../support/redis.js';
+
+/** The script with one place changed, which must be there. */
+function changed(place: string, by: string): string {
+  if (EXECUTE_LUA.split(place).length !== 2) throw new Error(`The script has not one: ${place}`);
+  return EXECUTE_LUA.replace(place, () => by);
+}
+
+const COUNTER = `lane-${process.pid}`;
+const COUNTING = changed('  size = n\n  return true', `  size = n\n  call('INCR', '${COUNTER}')\n  return true`);
+const WITHOUT_LANE = changed('policy.quick = policy.quick and #policy <= 3', 'policy.quick = false');
+
+/** Asked in one turn of the event loop, `pause` ms after the turn before. */
+interface Turn {
+  readonly pause: number;
+  readonly requests: readonly Asked[];
+}
+interface Asked {
+  readonly verb: StoreRequest['verb'] | 'everything';
+  readonly policy: number;
+  readonly to: number;
+  readonly key: string;
+  readonly n: number;
+  readonly maxWait: number;
+}
+
+const HUGE: LimitOptions[] = [
+  { capacity: 4_503_599_627_370, refill: 1 },
+  { capacity: 4_503_599_627_370, refill: 4_503_599_627_370 },
+].map((numbers) => ({ ...numbers, unit: 'milliseconds' }));
+
+const limits = fc.oneof(
+  { arbitrary: fc.array(bucketLimits, { minLength: 1, maxLength: 4 }), weight: 6 },
+  { arbitrary: fc.array(fc.oneof(bucketLimits, windowLimits), { minLength: 1, maxLength: 3 }), weight: 2 },
+  { arbitrary: fc.constantFrom(...HUGE.map((huge) => [huge])), weight: 1 },
+  { arbitrary: fc.constantFrom([{ capacity: 3, refill: 0 }]), weight: 1 },
+);
+
+const setting = fc.tuple(limits, limits).map(([one, other]): Policy[] => {
+  const policies: LimitOptions[] = [
+    { name: 'p', limits: one },
+    // The same buckets, but who is refused is blocked.
+    { name: 'p', limits: one, block: 25 },
+    { name: 'q', limits: other },
+  ];
+  return policies.map((options) => parsePolicy(options, 'test'));
+});
+
+const turns = (keys: readonly string[], pause: fc.Arbitrary<number>): fc.Arbitrary<Turn[]> =>
+  fc.array(
+    fc.record({
+      pause,
+      requests: fc.array(
+        fc.record({
+          verb: fc.oneof(
+            { arbitrary: fc.constant('take' as const), weight: 20 },
+            {
+              arbitrary: fc.constantFrom(
+                ...(['estimate', 'put', 'charge', 'takeUpTo', 'reset', 'block', 'unblock', 'replace'] as const),
+                'everything' as const,
+              ),
+              weight: 2,
+            },
+          ),
+          policy: fc.oneof({ arbitrary: fc.constant(0), weight: 4 }, fc.nat(2)),
+          to: fc.nat(2),
+          key: fc.constantFrom(...keys),
+          n: fc.oneof(
+            { arbitrary: fc.constant(1), weight: 10 },
+            { arbitrary: fractions, weight: 8 },
+            { arbitrary: fc.constantFrom(4_503_599_627_369.5, 4_503_599_627_370, 9_007_199_254_740), weight: 1 },
+          ),
+          maxWait: fc.oneof({ arbitrary: fc.constant(0), weight: 8 }, fc.constantFrom(3, 50, Infinity)),
+        }),
+        { minLength: 1, maxLength: 12 },
+      ),
+    }),
+    { minLength: 3, maxLength: 12 },
+  );
+
+function requestOf(policies: readonly Policy[], { verb, policy, to, key, n, maxWait }: Asked): StoreRequest {
+  const amount = toAmount(n) as number;
+  const take = { policy: policies[policy], key, amount, maxWait };
+  if (verb === 'everything') {
+    return { verb: 'take', takes: mergeTakes([take, { ...take, policy: policies[2] }, { ...take, key: 'b' }]) };
+  }
+  if (verb !== 'replace') return { verb, takes: [take], duration: 20 };
+  const strategy = 'as-is';
+  if (policies[to].id === take.policy.id) return { verb: 'reset', takes: [take] };
+  return { verb, takes: [take], to: policies[to], strategy };
+}
+
+describe('the short lane of the script', () => {
+  const client = new Redis(redisUrl());
+  afterAll(() => client.quit());
+  let count = 0;
+
+  /** A store whose script is `script`. */
+  function open(script: string, clock: FakeClock) {
+    const sha = createHash('sha1').update(script).digest('hex');
+    const real = client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
+    const other = {
+      on: () => {},
+      removeListener: () => {},
+      evalshaBuffer: (_sha: string, ...args: unknown[]) => real.evalshaBuffer(sha, ...args),
+      evalBuffer: (_script: string, ...args: unknown[]) => real.evalBuffer(script, ...args),
+    };
+    const prefix = `lane-${process.pid}-${++count}:`;
+    const store = new RedisStore({ client: other as never, clock, prefix });
+    const stored = async () => {
+      const keys = (await client.keys(`${prefix}*`)).sort();
+      const values = await Promise.all(keys.map((key) => client.getBuffer(key)));
+      return keys.map((key, i) => [key.slice(prefix.length), values[i]?.toString('hex')]);
+    };
+    return { store, stored, prefix };
+  }
+
+  const told = (one: PromiseSettledResult<unknown>) =>
+    one.status === 'rejected'
+      ? String(one.reason)
+      : { ...(one.value as object), limits: (one.value as { limits: object[] }).limits.map((each) => ({ ...each })) };
+  const taken = async () => Number((await client.getdel(COUNTER)) ?? 0);
+
+  it('answers as the store in memory, request by request', async () => {
+    let [takes, quick, refused] = [0, 0, 0];
+    await law(150, 0, fc.tuple(setting, turns(['a', 'b', 'bad'], pauses)), async ([policies, script]) => {
+      const clock = new FakeClock();
+      const memory = new MemoryStore({ clock });
+      memory.close();
+      const { store, prefix } = open(COUNTING, clock);
+      for (const policy of policies) await client.set(redisKey(prefix, 'bad', policy), 'foreign');
+      for (const [index, { pause, requests }] of script.entries()) {
+        clock.set(clock.now() + pause);
+        const all = requests.map((each) => requestOf(policies, each));
+        const answers = await Promise.allSettled(all.map((request) => store.run(request)));
+        for (const [i, request] of all.entries()) {
+          const where = `turn ${index}, request ${i}`;
+          if (request.takes.some(({ key }) => key === 'bad')) {
+            expect([where, told(answers[i])]).toEqual([where, expect.stringContaining('cannot be read')]);
+            continue;
+          }
+          const expected = memory.run(request);
+          takes++;
+          if (!expected.allowed) refused++;
+          expect([where, told(answers[i])]).toEqual([where, told({ status: 'fulfilled', value: expected })]);
+        }
+      }
+      quick += await taken();
+    });
+    expect(quick).toBeGreaterThan(takes / 4);
+    expect(refused).toBeGreaterThan(takes / 10);
+  });
+
+  it('answers and leaves what the rest of the script would, also when clocks step back', async () => {
+    let [asked, quick] = [0, 0];
+    const pause = fc.oneof(
+      { arbitrary: pauses, weight: 6 },
+      { arbitrary: fc.integer({ min: -300, max: -1 }), weight: 1 },
+    );
+    await law(150, 0, fc.tuple(setting, turns(['a', 'b'], pause)), async ([policies, script]) => {
+      const clock = new FakeClock();
+      const one = open(COUNTING, clock);
+      const other = open(WITHOUT_LANE, clock);
+      for (const [index, { pause, requests }] of script.entries()) {
+        clock.set(clock.now() + pause);
+        const all = requests.map((each) => requestOf(policies, each));
+        asked += all.length;
+        const [answers, expected] = await Promise.all(
+          [one, other].map(({ store }) => Promise.allSettled(all.map((request) => store.run(request)))),
+        );
+        expect([index, ...answers.map(told)]).toEqual([index, ...expected.map(told)]);
+        expect([index, await one.stored()]).toEqual([index, await other.stored()]);
+      }
+      quick += await taken();
+    });
+    expect(quick).toBeGreaterThan(asked / 4);
+  });
+});
