@@ -51,18 +51,18 @@ if now < 0 then now = serverNow end
 
 local policies = {}
 for p = 1, word() do
-  local policy = { block = word(), quick = true }
+  local policy = { block = word(), buckets = true }
   for i = 1, word() do
     local window = word() == 1
     local limit = { window = window, capacity = word(), weight = word(), refill = word(), period = word(), slot = word() }
     policy[i] = limit
-    policy.windowed = policy.windowed or window
-    policy.quick = policy.quick and not window and limit.refill > 0
+    policy.buckets = policy.buckets and not window and limit.refill > 0
     -- The period that it is now, and how long ago it began.
     limit.tick = floor(now / limit.period)
     limit.past = now - limit.tick * limit.period
   end
-  policy.quick = policy.quick and #policy <= 3
+  policy.buckets = policy.buckets and #policy <= 3
+  policy.window = #policy == 1 and policy[1].window
   policy.size = 8 * (3 + #policy)
   policy.format = '<ddd' .. string.rep('d', #policy)
   policies[p] = policy
@@ -132,20 +132,27 @@ local function more()
   return true
 end
 
--- The same as decide for what nearly every request is: a take from one policy of at most three buckets that refill, which
--- nothing else has opened, at once or not at all. False where it is not that simple; then nothing has been done. A table
--- or a call of a function costs more than what is calculated here, so debtAt, timeFor and bucketMore are written out.
+-- What follows is the same as decide for what nearly every request is: a take from one policy, of at most three buckets
+-- that refill or of one window, which nothing else has opened, at once or not at all. False where it is not that simple;
+-- then nothing has been done. A table or a call of a function costs more than what is calculated here, so the functions
+-- of token-bucket.ts and sliding-window.ts are written out.
+
+-- Whether a state was written by now, and nobody is blocked or waits.
+local function calm(at, blockedUntil, lineEnd)
+  return at % 1 == 0 and at >= 0 and at <= now and blockedUntil == 0 and lineEnd % 1 == 0 and lineEnd >= 0 and lineEnd <= now
+end
+
 local debts = {}
 local function quickTake(policy, key, amount, maxWait)
   if opened[key] then return false end
   local stored = call('GET', key)
-  local at, blockedUntil, lineEnd = now, 0, 0
+  local at = now
   debts[1], debts[2], debts[3] = 0, 0, 0
   if stored then
     if #stored ~= policy.size then return false end
+    local blockedUntil, lineEnd
     at, blockedUntil, lineEnd, debts[1], debts[2], debts[3] = unpacks(policy.format, stored)
-    if at % 1 ~= 0 or at < 0 or at > now or blockedUntil ~= 0 then return false end
-    if lineEnd % 1 ~= 0 or lineEnd < 0 or lineEnd > now then return false end
+    if not calm(at, blockedUntil, lineEnd) then return false end
   end
   local longest = 0
   for i = 1, #policy do
@@ -196,13 +203,66 @@ local function quickTake(policy, key, amount, maxWait)
   return true
 end
 
--- Carries requests out until one comes that is not for quickTake.
+-- Of a window only the ends are looked at, however many admissions there are.
+local function quickWindow(policy, key, amount, maxWait)
+  if opened[key] then return false end
+  local limit, stored = policy[1], call('GET', key)
+  local period, capacity, slot = limit.period, limit.capacity, limit.slot
+  local sum, count, place = 0, 0, 41
+  local oldest, newest, taken
+  if stored then
+    if #stored < 40 then return false end
+    local at, blockedUntil, lineEnd
+    at, blockedUntil, lineEnd, sum, count = unpacks('<ddddd', stored)
+    if not calm(at, blockedUntil, lineEnd) or #stored ~= 40 + 16 * count then return false end
+    while count > 0 do
+      oldest, taken = unpacks('<dd', stored, place)
+      if oldest + period > now then break end
+      sum, count, place = sum - taken, count - 1, place + 16
+    end
+    if count > 0 then newest, taken = unpacks('<dd', stored, #stored - 15) end
+    if not whole(sum) or count > 0 and not (whole(newest) and whole(taken)) then return false end
+  end
+  local over, wait = sum + amount - capacity, 0
+  local allowed = over <= 0
+  if allowed then
+    local time, entries = slot == 1 and now or ceil(now / slot) * slot, ''
+    if count > 0 then
+      if newest > time or count == MOST_EXACT then return false end
+      -- What came in the same slot is one entry.
+      entries = string.sub(stored, place, newest == time and -17 or -1)
+      if newest == time then count = count - 1 else taken = 0 end
+    else
+      oldest, taken = time, 0
+    end
+    sum, count, newest = sum + amount, count + 1, time
+    local value = packs('<ddddd', now, 0, 0, sum, count) .. entries .. packs('<dd', time, taken + amount)
+    call('SET', key, value, 'PX', max(time + period - now, leastTtl))
+  else
+    if maxWait ~= 0 or policy.block > 0 or amount > capacity then return false end
+    local gone
+    while over > 0 do
+      gone, taken = unpacks('<dd', stored, place)
+      over, place = over - taken, place + 16
+    end
+    wait = gone + period - now
+  end
+  local n = size
+  rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = allowed and 1 or 0, 0, allowed and amount or 0, now
+  rows[n + 5], rows[n + 6], rows[n + 7] = wait, capacity - sum, wait
+  rows[n + 8], rows[n + 9] = newest + period - now, oldest + period - now
+  size = n + 9
+  return true
+end
+
+-- Carries requests out until one comes that is not that simple.
 local function quickTakes()
   while more() do
     local take = run[1]
-    if run.verb ~= TAKE or #run > 1 or not take.policy.quick or take.amount == 0 then return end
+    local quick = take.policy.buckets and quickTake or take.policy.window and quickWindow
+    if run.verb ~= TAKE or #run > 1 or not quick or take.amount == 0 then return end
     while left > 0 do
-      if not quickTake(take.policy, KEYS[nextKey], take.amount, take.maxWait) then return end
+      if not quick(take.policy, KEYS[nextKey], take.amount, take.maxWait) then return end
       nextKey, left = nextKey + 1, left - 1
     end
   end
@@ -415,21 +475,26 @@ local function lifetime(policy, state, now)
   return state.at - now + reset
 end
 
--- Where states are kept: as doubles, or with a window as MessagePack: at, blockedUntil, lineEnd and for each limit its
--- debt or { time, amount, … }.
+-- Where states are kept: as doubles: at, blockedUntil, lineEnd and for each limit its debt, or of a window its sum, how
+-- many admissions there are, and time and amount of each.
 
+local NO_BUCKET = 'its value is not a bucket'
 local emptied = {}
 local reading
 
-local function must(value)
-  if whole(value) then return value end
-  error('its value is not a bucket', 0)
-end
-
-local function unpackState(policy, stored)
-  if policy.windowed then return cmsgpack.unpack(stored) end
-  if #stored ~= policy.size then return {} end
-  return { unpacks(policy.format, stored) }
+-- Reads what is stored, number by number.
+local function reader(stored)
+  local numbers, place = {}, 0
+  for start = 1, #stored, 8 * 200 do
+    local part = string.sub(stored, start, start + 8 * 200 - 1)
+    local read = { unpacks('<' .. string.rep('d', ceil(#part / 8)), part) }
+    for i = 1, #read - 1 do numbers[#numbers + 1] = read[i] end
+  end
+  return function()
+    place = place + 1
+    if whole(numbers[place]) then return numbers[place] end
+    error(NO_BUCKET, 0)
+  end
 end
 
 local function open(policy, key)
@@ -440,20 +505,20 @@ local function open(policy, key)
     local stored = call('GET', key)
     forget(policy, state)
     if stored then
-      local packed = unpackState(policy, stored)
-      state.stored, state.at = stored, must(packed[1])
-      state.blockedUntil, state.lineEnd = must(packed[2]), must(packed[3])
+      local read = reader(stored)
+      state.stored, state.at = stored, read()
+      state.blockedUntil, state.lineEnd = read(), read()
       for i, limit in ipairs(policy) do
-        local part = packed[i + 3]
         if limit.window then
           local log = state[i]
-          for k = 1, #part, 2 do
-            log.times[#log.times + 1] = must(part[k])
-            log.amounts[#log.amounts + 1] = must(part[k + 1])
-            log.sum = must(log.sum + part[k + 1])
+          local sum = read()
+          for k = 1, read() do
+            log.times[k], log.amounts[k] = read(), read()
+            log.sum = log.sum + log.amounts[k]
           end
+          if log.sum ~= sum then error(NO_BUCKET, 0) end
         else
-          state[i] = must(part)
+          state[i] = read()
         end
       end
     end
@@ -470,20 +535,21 @@ local function save(state)
     if state.stored then emptied[#emptied + 1] = state.key end
     return
   end
-  local packed = { state.at, state.blockedUntil, state.lineEnd }
+  local numbers = { state.at, state.blockedUntil, state.lineEnd }
   for i, limit in ipairs(policy) do
+    local log = state[i]
     if limit.window then
-      local part = {}
-      for k = 1, #state[i].times do
-        part[#part + 1] = state[i].times[k]
-        part[#part + 1] = state[i].amounts[k]
+      numbers[#numbers + 1] = log.sum
+      numbers[#numbers + 1] = #log.times
+      for k = 1, #log.times do
+        numbers[#numbers + 1] = log.times[k]
+        numbers[#numbers + 1] = log.amounts[k]
       end
-      packed[i + 3] = part
     else
-      packed[i + 3] = state[i]
+      numbers[#numbers + 1] = state[i]
     end
   end
-  local value = policy.windowed and cmsgpack.pack(packed) or pack(packed, #packed)
+  local value = pack(numbers, #numbers)
   if ttl == INFINITY then
     call('SET', state.key, value)
   else
