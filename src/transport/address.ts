@@ -9,7 +9,7 @@ export const DEFAULT_IPV6_SUBNET = 56;
  */
 export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): string {
   // An IPv4 address is its own key, and most requests have one.
-  if (!address.includes(':')) return address;
+  if (/^[\d.]+$/.test(address)) return address;
   const bare = bareAddress(address);
   const version = isIP(bare);
   if (version !== 6) return bare;
