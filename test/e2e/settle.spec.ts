@@ -1,4 +1,4 @@
-import { get } from 'node:http';
+import { type ClientRequest, get, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
@@ -174,6 +174,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   const clock = new FakeClock();
   let app: INestApplication;
   let port: number;
+  let closed = 0;
   beforeAll(async () => {
     app = await createApp(adapter, {
       imports: [
@@ -186,6 +187,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
       ],
       controllers: [Resource],
     });
+    app.getHttpServer().on('request', (_: unknown, response: ServerResponse) => response.once('close', () => closed++));
     await app.listen(0, '127.0.0.1');
     port = (app.getHttpServer().address() as AddressInfo).port;
   });
@@ -203,6 +205,12 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
       .available();
   const settled = (name: string, tokens: number) => until(async () => (await left(name)) === tokens);
   const call = (path: string) => get({ port, path, agent: false }).on('error', () => {});
+  /** Goes away; the server knows it then. */
+  const leave = (client: ClientRequest) => {
+    const before = closed;
+    client.destroy();
+    return until(() => closed > before);
+  };
 
   it('counts only failures, of the handler, of a later guard that throws and of one that says no', async () => {
     expect(await status('/failures')).toBe(200);
@@ -290,8 +298,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   it('does not let a client off that leaves while the handler goes on to succeed', async () => {
     const client = call('/slow');
     await until(() => runs.length === 1);
-    client.destroy();
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await leave(client);
     expect(outcomes).toEqual([]);
     release();
     await until(() => outcomes.length === 1);
@@ -304,8 +311,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   it('counts as a failure what fails after the client has left', async () => {
     const client = call('/slow?status=500');
     await until(() => runs.length === 1);
-    client.destroy();
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await leave(client);
     release();
     await settled('slow-successes', 5);
     expect(await left('slow-failures')).toBe(4);
@@ -315,10 +321,10 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   it('does not let a client off that leaves before a later guard passes', async () => {
     const client = call('/later-guard');
     await until(() => runs.length === 1);
-    client.destroy();
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await leave(client);
     release();
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(() => runs.length === 2);
+    await new Promise(setImmediate);
     expect(await left('later-guard')).toBe(4);
   });
 
@@ -329,7 +335,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     await until(async () => (await left('waiting', numbers)) === -1);
     client.destroy();
     await until(async () => (await left('waiting', numbers)) === 0);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise(setImmediate);
     expect(await left('waiting', numbers)).toBe(0);
     expect(runs).toEqual(['handler']);
     expect(outcomes).toHaveLength(1);

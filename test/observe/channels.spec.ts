@@ -1,5 +1,4 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication } from '@nestjs/common';
 import {
@@ -159,7 +158,7 @@ describe('the channels', () => {
     heard.stop();
     await statuses(app, '/line');
     const waiting = statuses(app, '/line');
-    await sleep(20);
+    await until(() => clock.sleeping > 0);
     heard = listen();
     await clock.advance(1000);
     expect(await waiting).toEqual([200]);

@@ -32,6 +32,7 @@ const storage = new AsyncLocalStorage<string>();
 let suspensions: Suspension[] = [];
 let outcomes: ResponseOutcome[] = [];
 let handled: (string | undefined)[] = [];
+let release = () => {};
 
 class Waiting extends SuspendableGuard {
   protected filter(context: SuspendableRequestContext): void {
@@ -83,7 +84,9 @@ class Resource {
   @Get('slow')
   async slow() {
     handled.push(storage.getStore());
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise<void>((resolve) => {
+      release = resolve;
+    });
     return 'handler';
   }
 
@@ -166,7 +169,8 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     client.destroy();
     await until(() => outcomes.length === 1);
     expect(outcomes).toEqual([{ error: expect.any(ClientGoneError) }]);
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    release();
+    await new Promise(setImmediate);
     expect(outcomes).toHaveLength(1);
   });
 

@@ -77,7 +77,7 @@ abstract class Filter extends SuspendableGuard {
       }
       case 'fail-late':
         context.suspend();
-        setTimeout(() => context.fail(new PlainError('late')), 50);
+        setImmediate(() => context.fail(new PlainError('late')));
         return;
       case 'throw':
         throw new PlainError('thrown');

@@ -123,7 +123,7 @@ describe('a suspendable interceptor', () => {
       context.suspend();
       setImmediate(() => context.fail(late));
     });
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await new Promise(setImmediate);
     expect(events).toEqual([late]);
   });
 
