@@ -1,11 +1,8 @@
 import { readdirSync } from 'node:fs';
-import { afterAll, afterEach, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
 import { isOfApp, modulesOf, run, startApp, unsubscribeAll } from './support/pages.js';
 import { TicketOffice } from './support/readme-names.js';
 import { type Exports, type SnippetModule, snippetsOf, syntaxErrors, typeErrors } from './support/snippets.js';
-
-// It compiles all pages, and starts a Postgres: a busy machine needs longer for that than for other tests.
-jest.setTimeout(60_000);
 
 const docs = readdirSync('docs').filter((file) => file.endsWith('.md'));
 const pages = ['README.md', ...docs.map((file) => `docs/${file}`)];

@@ -83,7 +83,6 @@ describe('an application', () => {
       );
       await until(() => timers().length <= before);
     },
-    30_000,
   );
 });
 

@@ -26,7 +26,7 @@ beforeAll(async () => {
   );
   cluster.on('error', () => {});
   await until(() => cluster.status === 'ready');
-}, 20_000);
+});
 afterAll(async () => {
   cluster?.disconnect();
   await group?.stop();

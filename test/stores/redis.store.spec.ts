@@ -246,5 +246,5 @@ describe('RedisStore', () => {
     } finally {
       rmSync(script, { force: true });
     }
-  }, 20_000);
+  });
 });

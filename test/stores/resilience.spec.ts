@@ -160,7 +160,7 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
     }
     await rig.break(keys);
     if (fault.scope === 'bucket') foreign = await values();
-  }, 15_000);
+  });
 
   /** What stands in the keys, whatever it is. */
   async function values(): Promise<unknown> {

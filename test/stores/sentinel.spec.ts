@@ -11,7 +11,7 @@ describe('a master that Sentinels watch', () => {
   let group: Awaited<ReturnType<typeof startSentinels>>;
   beforeAll(async () => {
     group = await startSentinels();
-  }, 20_000);
+  });
   afterAll(() => group?.stop());
 
   it('is found, and after its end its successor', async () => {
@@ -45,7 +45,7 @@ describe('a master that Sentinels watch', () => {
     expect(await bucket.available()).toBe(POOL.capacity - 2);
     expect(store.health()).toEqual({ status: 'up' });
     expect(log.lines.map((line) => line.slice(0, 5))).toEqual(['error', 'log: ']);
-  }, 15_000);
+  });
 });
 
 describe('Sentinels that are not there', () => {
