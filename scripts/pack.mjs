@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,8 +14,7 @@ export async function withPackage(use) {
       cwd: root,
       stdio: ['ignore', 'ignore', 'inherit'],
     });
-    const tarball = join(dir, readdirSync(dir)[0]);
-    return await use({ dir, tarball, size: statSync(tarball).size });
+    await use({ dir, tarball: join(dir, readdirSync(dir)[0]) });
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -126,7 +126,6 @@ async function installNode(version, { dir }) {
 }
 
 await withPackage(async (scratch) => {
-  console.log(`packed: ${(scratch.size / 1024).toFixed(1)} kB`);
   await setUpRedis();
   const once = (install) => {
     const installed = {};
