@@ -70,17 +70,14 @@ export function whenGone(context: ExecutionContext, listener: () => void): () =>
     listener();
     return () => {};
   }
-  const connection = connectionOf(context);
-  if (!connection) {
-    const socket = socketOf(context);
-    return socket ? whenClosed(socket, listener) : () => {};
-  }
-  connection.once('close', listener);
+  const connection = connectionOf(context) ?? socketOf(context);
+  if (!connection) return () => {};
+  const stop = whenClosed(connection, listener);
   const socket = queuedOn(connection);
-  const stop = socket && whenClosed(socket, listener);
+  const stopToo = socket && whenClosed(socket, listener);
   return () => {
-    connection.removeListener('close', listener);
-    stop?.();
+    stop();
+    stopToo?.();
   };
 }
 
@@ -89,21 +86,33 @@ function queuedOn({ socket, req }: Closing): Closing | undefined {
   return socket === null ? (req?.socket ?? undefined) : undefined;
 }
 
-/** Who waits for a connection to close: one listener for all, however many requests a client sends down it. */
-const listening = new WeakMap<Closing, Set<() => void>>();
+/** All sockets close but those of socket.io, which disconnect. */
+const ENDS = ['close', 'disconnect'];
 
-function whenClosed(socket: Closing, listener: () => void): () => void {
-  let listeners = listening.get(socket);
-  if (!listeners) {
+/**
+ * Who waits for a connection to close: one listener for all, however many requests a client sends down it, and however
+ * many fields a query of GraphQL has.
+ */
+const listening = new WeakMap<Closing, { readonly all: Set<() => void>; readonly tell: () => void }>();
+
+/** Calls `listener` when the connection closes; returns the way to stop. */
+export function whenClosed(connection: Closing, listener: () => void): () => void {
+  let waiting = listening.get(connection);
+  if (!waiting) {
     const all = new Set<() => void>();
-    listeners = all;
-    listening.set(socket, all);
     const tell = () => {
       for (const each of [...all]) each();
     };
-    // All sockets close but those of socket.io, which disconnect.
-    for (const event of ['close', 'disconnect']) socket.once(event, tell);
+    waiting = { all, tell };
+    listening.set(connection, waiting);
+    for (const event of ENDS) connection.once(event, tell);
   }
-  listeners.add(listener);
-  return () => listeners.delete(listener);
+  const { all, tell } = waiting;
+  all.add(listener);
+  return () => {
+    all.delete(listener);
+    if (all.size > 0 || listening.get(connection) !== waiting) return;
+    listening.delete(connection);
+    for (const event of ENDS) connection.removeListener(event, tell);
+  };
 }

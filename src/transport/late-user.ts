@@ -1,5 +1,5 @@
 import { type ExecutionContext, Logger } from '@nestjs/common';
-import { connectionOf } from '../suspend/client.js';
+import { connectionOf, whenClosed } from '../suspend/client.js';
 
 const MENDING =
   'If a guard sets `user`, let it run before RateLimitGuard: RateLimitModule.forRoot({ guard: false }), and ' +
@@ -21,7 +21,9 @@ export class LateUser {
     this.looks--;
     // The request fails before a later guard could run, so whether there is one cannot be seen.
     if (this.isError) return this.warn(context, 'byUser() has found no user');
-    connectionOf(context)?.once('close', () => {
+    const connection = connectionOf(context);
+    if (!connection) return;
+    whenClosed(connection, () => {
       const late = this.looks > 0 && this.userOf(context) !== undefined;
       if (late) this.warn(context, 'byUser() has found no user, but there was one when the request was over');
     });
