@@ -146,6 +146,8 @@ function jointName(takes: readonly Take[]): string {
 
 /** The refusal of a request, by what was refused then; `undefined` where the store must be asked. */
 function refusalOf(denial: Denial, takes: readonly Take[]): Denial | undefined {
+  // A refusal by this policy would block, and for longer than that of one of the same numbers.
+  if (takes.some(({ policy }, i) => policy.block > denial.takes[i].policy.block)) return undefined;
   const same = takes.every(({ amount }, i) => amount === denial.takes[i].amount);
   return same ? denial : dearer(denial, takes);
 }

@@ -133,6 +133,16 @@ describe('the cache of refusals', () => {
     expect(run('take', take(policy, 5)).asked).toBe(1);
   });
 
+  it('asks by a policy that blocks what one of the same numbers was refused, so that it does block', () => {
+    exhaust();
+    const strict = run('take', take({ ...BUCKET, block: '1m' }));
+    expect([strict.asked, strict.answer.retryAfter]).toEqual([1, 60_000]);
+    for (const policy of [BUCKET, { ...BUCKET, block: '1m' }, { ...BUCKET, block: '1s' }]) {
+      const { asked, answer } = run('take', take(policy));
+      expect([asked, answer.retryAfter]).toEqual([0, 60_000]);
+    }
+  });
+
   it('asks for what can never pass, so that never is not told as not yet', () => {
     exhaust();
     const { answer, asked } = run('take', take(BUCKET, 6));
