@@ -97,7 +97,9 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
     const balance = row[5] / (first.limits[0].weight * AMOUNT_PER_TOKEN);
     return singleAnswer(first, allowed, balance, retryAfter, resetAfter, moreAfter, row[2], source, delay, actAt);
   }
-  const limits: LimitState[] = [];
+  // Of its length from the start: an array that grows is given room for many.
+  const limits = new Array<LimitState>((rowLength(takes) - ROW_HEAD - takes.length) / ROW_LIMIT);
+  let count = 0;
   let nearest = 0;
   let longest = 0;
   let balance = Infinity;
@@ -111,18 +113,18 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
       const reset = timeOf(row[index + 2]);
       if (left < balance) {
         balance = left;
-        nearest = limits.length;
+        nearest = count;
       }
-      if (limits.length > 0 && retry > limits[longest].retryAfter) longest = limits.length;
+      if (count > 0 && retry > limits[longest].retryAfter) longest = count;
       if (reset > resetAfter) resetAfter = reset;
-      limits.push({
+      limits[count++] = {
         name: policy.labels[i],
         limit: policy.limits[i].size,
         remaining: left > 0 ? left : 0,
         retryAfter: retry,
         resetAfter: reset,
         moreAfter: timeOf(row[index + 3]),
-      });
+      };
     }
   }
   const { retryAfter } = limits[longest];
