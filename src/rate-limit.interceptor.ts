@@ -4,7 +4,7 @@ import { identityOf, remembered } from './settle.js';
 
 type Handler = ReturnType<ExecutionContext['getHandler']>;
 
-/** What `onLimited` has said, until the interceptor says it. */
+/** What `onLimited` has said. It stays, because an interceptor such as one with `retry` may ask more than once. */
 const answers = new WeakMap<object, { readonly value: unknown }>();
 
 /** Stands around a handler: answers instead of it, or remembers what it comes to. */
@@ -12,7 +12,6 @@ class RateLimitInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const answer = answers.get(identityOf(context));
     if (!answer) return remembered(context, next);
-    answers.delete(identityOf(context));
     return isObservable(answer.value) ? answer.value : of(answer.value);
   }
 }

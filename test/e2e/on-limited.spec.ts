@@ -26,7 +26,7 @@ import {
   type RateLimitModuleOptions,
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { map, type Observable, of } from 'rxjs';
+import { map, type Observable, of, retry } from 'rxjs';
 import request from 'supertest';
 import { COMBINATIONS, createApp } from '../support/create-app.js';
 import { clockedStore } from '../support/requests.js';
@@ -65,6 +65,20 @@ class Auth implements CanActivate {
 class Envelope implements NestInterceptor {
   intercept(_context: ExecutionContext, next: CallHandler): Observable<unknown> {
     return next.handle().pipe(map((data) => ({ data })));
+  }
+}
+
+/** Asks again what has failed. */
+class Retry implements NestInterceptor {
+  intercept(_context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return next.handle().pipe(
+      map((data) => {
+        runs.push('checked');
+        if (JSON.stringify(data).includes('cached')) throw new HttpException('stale', 503);
+        return data;
+      }),
+      retry(2),
+    );
   }
 }
 
@@ -153,6 +167,13 @@ class Resource {
   @Post('around')
   around() {
     return this.ran('around');
+  }
+
+  @UseInterceptors(Retry)
+  @RateLimit({ ...ONE, onLimited: cached })
+  @Get('retried')
+  retried() {
+    return this.ran('retried');
   }
 
   @RateLimit({ capacity: 5, refill: 1, cost: 4, unit: 'hour', name: 'settled', settle: 'failures', onLimited: cached })
@@ -276,6 +297,14 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect([status, body]).toEqual([201, { data: { cached: 'Resource.around' } }]);
     expect((await post('no')).status).toBe(403);
     expect(runs).toEqual(['auth', 'around', 'auth', 'auth']);
+  });
+
+  it('answers each time when an interceptor asks again, and never lets the handler run', async () => {
+    await start();
+    await get('/retried');
+    runs.length = 0;
+    expect((await get('/retried')).status).toBe(503);
+    expect(runs).toEqual(['checked', 'checked', 'checked']);
   });
 
   it('takes nothing, so that nothing is settled', async () => {
