@@ -134,10 +134,11 @@ describe('the cache of refusals', () => {
   });
 
   it('asks by a policy that blocks what one of the same numbers was refused, so that it does block', () => {
+    const blocking: LimitOptions = { ...BUCKET, block: '1m' };
     exhaust();
-    const strict = run('take', take({ ...BUCKET, block: '1m' }));
+    const strict = run('take', take(blocking));
     expect([strict.asked, strict.answer.retryAfter]).toEqual([1, 60_000]);
-    for (const policy of [BUCKET, { ...BUCKET, block: '1m' }, { ...BUCKET, block: '1s' }]) {
+    for (const policy of [BUCKET, blocking]) {
       const { asked, answer } = run('take', take(policy));
       expect([asked, answer.retryAfter]).toEqual([0, 60_000]);
     }
