@@ -30,7 +30,7 @@ const layers = [
   },
   {
     folder: 'suspend/',
-    to: /^(suspend\/|core\/(clock|duration|option-error|maybe-promise)\.ts$)/,
+    to: /^(suspend\/|core\/(clock|duration|maybe-promise)\.ts$)/,
     from: /./,
     rule: 'suspend/ imports nothing of the limiter but core/clock, core/duration and core/maybe-promise',
   },
