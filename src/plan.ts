@@ -71,7 +71,7 @@ export interface PlanContext {
 }
 
 type Single = Exclude<RateLimitInput, readonly unknown[]>;
-type Handler = ReturnType<ExecutionContext['getHandler']>;
+export type Handler = ReturnType<ExecutionContext['getHandler']>;
 
 /** What limits a handler, and whose decorators say so. */
 export interface Applied {

@@ -1,16 +1,13 @@
-import { type ExecutionContext, Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
-import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner } from '@nestjs/core';
 import { RateLimitOptionError } from './core/option-error.js';
 import type { ParsedModuleOptions } from './module-options.js';
-import { compilePlan, inputsOf, type Plan, resolversOf } from './plan.js';
-import type { Instances } from './policy-use.js';
+import { compilePlan, type Handler, inputsOf, type Plan, resolversOf } from './plan.js';
 import { LIMITS } from './rate-limit.decorator.js';
-import type { Resolver } from './rate-limit.options.js';
+import { ResolverInstances } from './resolver-instances.js';
 
 /** Injection token of the module's checked options. */
 export const PARSED_OPTIONS = Symbol.for('nest-rate-limit:options');
-
-type Handler = ReturnType<ExecutionContext['getHandler']>;
 
 interface Entry {
   readonly type: Type;
@@ -27,40 +24,7 @@ export class WaitingLine {
   waiting = 0;
 }
 
-/** Instances of injectable resolvers, found when the application starts. */
-@Injectable()
-export class ResolverInstances {
-  private readonly found = new Map<Type, Resolver<unknown>>();
-
-  constructor(private readonly moduleRef: ModuleRef) {}
-
-  async find(types: readonly Type[]): Promise<void> {
-    for (const type of types) {
-      if (!this.found.has(type)) this.found.set(type, await this.findOne(type));
-    }
-  }
-
-  readonly of: Instances = <T>(type: Type<Resolver<T>>) => {
-    const instance = this.found.get(type) ?? this.moduleRef.get(type, { strict: false });
-    return instance as Resolver<T>;
-  };
-
-  private async findOne(type: Type): Promise<Resolver<unknown>> {
-    try {
-      return this.moduleRef.get(type, { strict: false });
-    } catch {
-      try {
-        return await this.moduleRef.create(type);
-      } catch (error) {
-        throw new RateLimitOptionError(
-          `${type.name} must be a provider of a module, so that it can be asked: ${(error as Error).message}`,
-        );
-      }
-    }
-  }
-}
-
-/** The plan of each handler. All that can be found are compiled when the application starts, so that a wrong one stops it. */
+/** The plan of each handler. All that are found are compiled when the application starts, so that a wrong one stops it. */
 @Injectable()
 export class Plans implements OnModuleInit {
   private readonly entries = new Map<Handler, Entry>();

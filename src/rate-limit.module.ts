@@ -19,9 +19,10 @@ import {
   type RateLimitModuleOptions,
   type RedisOptionsOfModule,
 } from './module-options.js';
-import { PARSED_OPTIONS, Plans, ResolverInstances, WaitingLine } from './plans.js';
+import { PARSED_OPTIONS, Plans, WaitingLine } from './plans.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
+import { ResolverInstances } from './resolver-instances.js';
 import { DenyCacheStore } from './stores/deny-cache.store.js';
 import { LeaseStore } from './stores/lease.store.js';
 import { MemoryStore } from './stores/memory/memory.store.js';

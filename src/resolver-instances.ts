@@ -1,0 +1,38 @@
+import { Injectable, type Type } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
+import { RateLimitOptionError } from './core/option-error.js';
+import type { Instances } from './policy-use.js';
+import type { Resolver } from './rate-limit.options.js';
+
+/** Instances of injectable resolvers, found when the application starts. */
+@Injectable()
+export class ResolverInstances {
+  private readonly found = new Map<Type, Resolver<unknown>>();
+
+  constructor(private readonly moduleRef: ModuleRef) {}
+
+  async find(types: readonly Type[]): Promise<void> {
+    for (const type of types) {
+      if (!this.found.has(type)) this.found.set(type, await this.findOne(type));
+    }
+  }
+
+  readonly of: Instances = <T>(type: Type<Resolver<T>>) => {
+    const instance = this.found.get(type) ?? this.moduleRef.get(type, { strict: false });
+    return instance as Resolver<T>;
+  };
+
+  private async findOne(type: Type): Promise<Resolver<unknown>> {
+    try {
+      return this.moduleRef.get(type, { strict: false });
+    } catch {
+      try {
+        return await this.moduleRef.create(type);
+      } catch (error) {
+        throw new RateLimitOptionError(
+          `${type.name} must be a provider of a module, so that it can be asked: ${(error as Error).message}`,
+        );
+      }
+    }
+  }
+}
