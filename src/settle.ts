@@ -2,6 +2,7 @@ import { type CallHandler, type ExecutionContext, HttpException, Logger } from '
 import { type Observable, tap } from 'rxjs';
 import type { DecisionSource } from './core/decision.js';
 import { chain, type MaybePromise } from './core/maybe-promise.js';
+import { show } from './core/option-error.js';
 import { amountTold, type PlannedTake } from './policy-use.js';
 import type { Outcome } from './rate-limit.options.js';
 import type { RateLimitStore } from './stores/rate-limit.store.js';
@@ -112,7 +113,9 @@ async function settle(
     const verb = real < take.amount ? 'put' : 'charge';
     await store.run({ verb, source, takes: [{ ...take, amount: Math.abs(real - take.amount), maxWait: 0 }] });
   } catch (error) {
-    logger.warn(`The cost of a request could not be settled: ${(error as Error).message}`);
+    // Anything may be thrown, also nothing.
+    const told = error instanceof Error ? error.message : show(error);
+    logger.warn(`The cost of a request could not be settled: ${told}`);
   }
 }
 

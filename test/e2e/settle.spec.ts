@@ -1,7 +1,7 @@
 import { type ClientRequest, get, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import {
   type ArgumentsHost,
   type CanActivate,
@@ -12,6 +12,7 @@ import {
   Get,
   HttpException,
   type INestApplication,
+  Logger,
   Query,
   Res,
   StreamableFile,
@@ -98,6 +99,10 @@ class Resource {
     if (is === undefined) throw new HttpException('no', 418);
     return { cost: Number(is) };
   }
+
+  @RateLimit({ ...FIVE, name: 'rejecting', settle: () => Promise.reject() })
+  @Get('rejecting')
+  rejecting() {}
 
   @RateLimit('of-the-module')
   @Get('named')
@@ -263,6 +268,15 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(await status('/cost?is=x')).toBe(200);
     await until(() => outcomes.length === 2);
     expect(await left('cost')).toBe(1);
+  });
+
+  it('warns, and keeps what was taken, where the real cost is told by a rejection with nothing', async () => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    expect(await status('/rejecting')).toBe(200);
+    await until(() => warn.mock.calls.length > 0);
+    expect(warn).toHaveBeenCalledWith('The cost of a request could not be settled: undefined');
+    warn.mockRestore();
+    expect(await left('rejecting')).toBe(4);
   });
 
   it.each([
