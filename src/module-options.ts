@@ -57,8 +57,9 @@ export interface RateLimitModuleOptions {
   guard?: boolean;
   /** Header sets on answers; default `'draft-11'`, `false` for none. `Retry-After` stays. */
   headers?: HeaderSet | readonly HeaderSet[] | false;
-  /** `true`: refusals are `application/problem+json` (RFC 9457). */
+  /** `true`: refusals are `application/problem+json` (RFC 9457). Default `false`. */
   problemDetails?: boolean;
+  /** What happens when the store cannot answer. */
   failure?: FailureOptions;
   /** Most requests that may wait in line at once in this process; beyond, they are refused. Default 10,000. */
   maxSuspended?: number;
@@ -162,7 +163,7 @@ function checkStore(store: unknown): void {
   if (typeof store !== 'object' || store === null || !('redis' in store)) {
     reject('store', 'a RateLimitStore or { redis: … }', store);
   }
-  checkNames(store, ['redis', ...REDIS_OPTIONS]);
+  at('store', () => checkNames(store, ['redis', ...REDIS_OPTIONS]));
   const { redis } = store;
   const options = typeof redis === 'object' && redis !== null && !Array.isArray(redis);
   if (!options && !(typeof redis === 'string' && /^(rediss?:\/\/|\/)./.test(redis)) && !isClient(redis)) {
@@ -181,7 +182,7 @@ function parseHeaders(headers: RateLimitModuleOptions['headers'] = 'draft-11'): 
 
 function parseFailure(failure: FailureOptions = {}): ParsedModuleOptions['failure'] {
   if (typeof failure !== 'object' || failure === null) reject('failure', 'an object', failure);
-  checkNames(failure, ['mode', 'timeout', 'instances']);
+  at('failure', () => checkNames(failure, ['mode', 'timeout', 'instances']));
   const { mode = 'local', timeout = 50, instances = 1 } = failure;
   if (!FAILURE_MODES.includes(mode)) reject('failure.mode', `one of ${FAILURE_MODES.join(', ')}`, mode);
   if (!Number.isInteger(instances) || instances < 1) {

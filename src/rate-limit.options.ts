@@ -34,7 +34,7 @@ export type OnLimited = LimitedResolver['resolve'] | Type<LimitedResolver>;
 export interface RateLimitOptions extends LimitOptions {
   /** Whose bucket; default the module's `key`, by default the client's address. Never empty. */
   key?: Resolvable<string | null | undefined>;
-  /** Tokens that a request takes; default 1, at most three decimals. 0 skips the policy. */
+  /** Tokens that a request takes; default 1, at most three decimals, whole for a window. 0 skips the policy. */
   cost?: Resolvable<number>;
   /** `true` takes this policy out for the request. */
   skip?: Resolvable<boolean>;
@@ -47,7 +47,7 @@ export interface RateLimitOptions extends LimitOptions {
   settle?: 'failures' | 'successes' | ((context: ExecutionContext, outcome: Outcome) => MaybePromise<number>);
   /** Counts and is observed, but never refuses and shows the client nothing. */
   dryRun?: boolean;
-  /** The refusal's `message`, or its whole body if it is an object. */
+  /** The refusal's `message`, default `'Too Many Requests'`; its whole body if it is an object; or what tells either. */
   message?: string | object | ((context: ExecutionContext, decision: Decision) => string | object);
   /**
    * Asked when a request is to be refused: what it returns (a value, a promise, an Observable) is answered as if the

@@ -214,7 +214,7 @@ const OF_THE_MODULE: [unknown, string][] = [
   [{ failure: { timeout: 0 } }, '`failure.timeout` must be positive, got 0'],
   [{ failure: { instances: 0 } }, '`failure.instances` must be a positive whole number, got 0'],
   [{ failure: { instances: 1.5 } }, '`failure.instances` must be a positive whole number, got 1.5'],
-  [{ failure: { tries: 3 } }, 'unknown option `tries`, known are mode, timeout, instances'],
+  [{ failure: { tries: 3 } }, 'failure: unknown option `tries`, known are mode, timeout, instances'],
   [{ maxSuspended: -1 }, '`maxSuspended` must be a whole number from 0 up, got -1'],
   [{ maxSuspended: Infinity }, '`maxSuspended` must be a whole number from 0 up, got Infinity'],
 ];
@@ -228,7 +228,7 @@ it('lists the options of the module where one is unknown', async () => {
 
 it('lists the options of a store in Redis', async () => {
   const message = await failureOf(() => startWith({ store: { redis: 'redis://a', prefx: 'x' } }));
-  expect(message).toMatch(/^Invalid RateLimitModule options: unknown option `prefx`, known are redis, prefix, /);
+  expect(message).toMatch(/^Invalid RateLimitModule options: store: unknown option `prefx`, known are redis, prefix, /);
 });
 
 describe('a wrong option of the module stops the start', () => {
