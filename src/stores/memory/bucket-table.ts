@@ -10,6 +10,8 @@ import { DueHeap } from './due-heap.js';
 import { SlotMap } from './slot-map.js';
 
 const NO_SLOT = -1;
+/** ms for which a bucket is kept though it is full: most clients come again, and then it need not be made anew. */
+const LINGER = 10_000;
 
 /** Key, clock, end of its block, and for each limit its debt or its admissions as time, amount, time, amount, … */
 export type DumpedBucket = [key: string, at: number, blockedUntil: number, parts: (number | number[])[]];
@@ -263,7 +265,7 @@ export class BucketTable {
     return true;
   }
 
-  /** Looks at up to `most` buckets that may be full at `now` and forgets those that are; returns how many these were. */
+  /** Looks at up to `most` buckets that may be full and forgets those that have been for a while; returns how many. */
   sweep(now: number, most: number): number {
     let forgotten = 0;
     for (let looked = 0; looked < most && this.blockEnds.firstDue <= now; looked++) {
@@ -271,10 +273,11 @@ export class BucketTable {
       this.endBlock(first);
       this.heap.add(first, this.due(first));
     }
-    for (let looked = 0; looked < most && this.heap.firstDue <= now; looked++) {
+    const latest = now - LINGER;
+    for (let looked = 0; looked < most && this.heap.firstDue <= latest; looked++) {
       const { first } = this.heap;
       const due = this.due(first);
-      if (due <= now) forgotten += this.delete(first);
+      if (due <= latest) forgotten += this.delete(first);
       else this.heap.move(first, due);
     }
     return forgotten;
