@@ -22,7 +22,7 @@ export type {
   WaitEnd,
   WaitMessage,
 } from './observe/channels.js';
-export { RateLimitResolverError } from './policy-use.js';
+export { RateLimitResolverError } from './planned-take.js';
 export { RateLimit, SkipRateLimit } from './rate-limit.decorator.js';
 export { RateLimitExceededException, RateLimitUnavailableException } from './rate-limit.exception.js';
 export { RateLimitGuard } from './rate-limit.guard.js';

@@ -1,15 +1,8 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { at, RateLimitOptionError, show } from './core/option-error.js';
-import {
-  type Instances,
-  isResolver,
-  type PlannedTake,
-  type PolicyUse,
-  parseUse,
-  takeOf,
-  teller,
-} from './policy-use.js';
+import { type PlannedTake, takeOf } from './planned-take.js';
+import { type Instances, isResolver, type PolicyUse, parseUse, teller } from './policy-use.js';
 import { LIMITS, SKIP } from './rate-limit.decorator.js';
 import type { PolicyResolver, RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
 import { policyHeader } from './transport/headers.js';

@@ -1,15 +1,13 @@
-import { type ExecutionContext, Logger, type Type } from '@nestjs/common';
+import type { ExecutionContext, Type } from '@nestjs/common';
 import type { Decision } from './core/decision.js';
 import { parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
-import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
-import { checkNames, RateLimitOptionError, reject, show } from './core/option-error.js';
+import type { MaybePromise } from './core/maybe-promise.js';
+import { checkNames, reject } from './core/option-error.js';
 import { definePolicy, POLICY_OPTIONS, type Policy } from './core/policy.js';
-import type { FailureMode, Take } from './core/request.js';
+import type { FailureMode } from './core/request.js';
 import { AMOUNT_PER_TOKEN, toAmount } from './core/tokens.js';
-import { boundKey } from './key.js';
 import type { LimitedResolver, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
-import { NO_CLIENT } from './transport/client-key.js';
 
 /** Tells the instance of an injectable class. */
 export type Instances = <T>(type: Type<Resolver<T>>) => Resolver<T>;
@@ -31,11 +29,6 @@ export interface PolicyUse {
   readonly message: RateLimitOptions['message'];
   readonly onLimited: LimitedResolver['resolve'] | undefined;
   readonly onStoreError: FailureMode | undefined;
-}
-
-/** A take of a request that knows the use it comes from. */
-export interface PlannedTake extends Take {
-  readonly use: PolicyUse;
 }
 
 export const FAILURE_MODES: readonly FailureMode[] = ['local', 'open', 'closed'];
@@ -117,17 +110,18 @@ export function parseOnLimited(given: unknown, instances: Instances): LimitedRes
 }
 
 function parseCost(cost: unknown, policy: Policy): number {
+  const amount = costAmount(policy, cost, (rule) => reject('cost', rule, cost));
+  const small = policy.limits.find((limit) => amount * limit.weight > limit.capacity);
+  if (small) reject('cost', `at most ${small.size}, or no request could ever pass`, cost);
+  return amount;
+}
+
+/** The amount of a cost; `fail` is told the rule that it breaks. */
+export function costAmount(policy: Policy, cost: unknown, fail: (rule: string) => never): number {
   const amount = cost === 0 ? 0 : toAmount(cost);
-  if (amount === undefined) reject('cost', 'a number from 0 up of at most three decimals', cost);
-  for (const limit of policy.limits) {
-    if (amount * limit.weight > limit.capacity) {
-      throw new RateLimitOptionError(
-        `\`cost\` must be at most ${limit.size}, or no request could ever pass, got ${show(cost)}`,
-      );
-    }
-    if (limit.kind === 'window' && amount % AMOUNT_PER_TOKEN !== 0) {
-      reject('cost', 'a whole number for a sliding window, which counts requests', cost);
-    }
+  if (amount === undefined) return fail('a number from 0 up of at most three decimals');
+  if (amount % AMOUNT_PER_TOKEN !== 0 && policy.limits.some(({ kind }) => kind === 'window')) {
+    return fail('a whole number for a sliding window, which counts requests');
   }
   return amount;
 }
@@ -151,75 +145,4 @@ export function teller<T>(option: string, value: Resolvable<T>, instances: Insta
 /** Whether a function is an injectable class with `resolve`. */
 export function isResolver(value: unknown): value is Type<Resolver<unknown>> {
   return typeof value === 'function' && typeof value.prototype?.resolve === 'function';
-}
-
-/** What one request takes of a policy; `undefined` if it is skipped. */
-export function takeOf(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
-  if (!use.dryRun) return takeUnlessSkipped(use, context);
-  // The client sees nothing of a policy on trial, nor of what is wrong with it.
-  try {
-    const take = takeUnlessSkipped(use, context);
-    return isPromise(take) ? take.catch((error) => warnOnce(use, onTrial(use.policy, error))) : take;
-  } catch (error) {
-    return warnOnce(use, onTrial(use.policy, error));
-  }
-}
-
-const logger = new Logger('RateLimit');
-const warned = new WeakSet<PolicyUse>();
-
-function warnOnce(use: PolicyUse, warning: string): undefined {
-  if (!warned.has(use)) logger.warn(warning);
-  warned.add(use);
-}
-
-function onTrial({ name }: Policy, error: unknown): string {
-  return `Policy ${name}, which is on trial, could not be asked: ${error}`;
-}
-
-function withoutClient({ name }: Policy): string {
-  return `Policy ${name} does not apply to requests whose client has no address: give it a \`key\``;
-}
-
-function takeUnlessSkipped(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
-  if (!use.skip) return takeUnlessFree(use, context);
-  return chain(use.skip(context), (skip) => (skip ? undefined : takeUnlessFree(use, context)));
-}
-
-function takeUnlessFree(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
-  return chain(use.amount ?? chain(use.cost(context), (cost) => amountTold('cost', use.policy, cost)), (amount) =>
-    amount === 0 ? undefined : chain(use.key(context), (key) => plannedTake(use, key, amount)),
-  );
-}
-
-/** `undefined` where nothing tells whose bucket it would be: the policy does not apply there. */
-export function plannedTake(use: PolicyUse, key: unknown, amount: number): PlannedTake | undefined {
-  const { policy, maxWait, onStoreError } = use;
-  if (key === NO_CLIENT) return warnOnce(use, withoutClient(policy));
-  return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError, use };
-}
-
-/** A resolver gave what cannot be used; the request's error, not a refusal. */
-export class RateLimitResolverError extends Error {
-  override readonly name = 'RateLimitResolverError';
-}
-
-function checkKey(policy: Policy, key: unknown): string {
-  if (typeof key === 'string' && key !== '') return boundKey(key);
-  throw new RateLimitResolverError(
-    `The key of policy ${policy.name} must be a text of at least one character, got ${show(key)}`,
-  );
-}
-
-/** The amount of a cost that was told at run time. */
-export function amountTold(what: string, policy: Policy, cost: unknown): number {
-  const amount = cost === 0 ? 0 : toAmount(cost);
-  const fail = (rule: string) => {
-    throw new RateLimitResolverError(`The ${what} of policy ${policy.name} must be ${rule}, got ${show(cost)}`);
-  };
-  if (amount === undefined) return fail('a number from 0 up of at most three decimals');
-  if (amount % AMOUNT_PER_TOKEN !== 0 && policy.limits.some(({ kind }) => kind === 'window')) {
-    return fail('a whole number for a sliding window, which counts requests');
-  }
-  return amount;
 }

@@ -3,7 +3,7 @@ import { type Observable, tap } from 'rxjs';
 import type { DecisionSource } from './core/decision.js';
 import { chain, type MaybePromise } from './core/maybe-promise.js';
 import { show } from './core/option-error.js';
-import { amountTold, type PlannedTake } from './policy-use.js';
+import { amountTold, type PlannedTake } from './planned-take.js';
 import type { Outcome } from './rate-limit.options.js';
 import type { RateLimitStore } from './stores/rate-limit.store.js';
 import { ClientGoneError, connectionOf, isGone, whenGone } from './suspend/client.js';

@@ -1,0 +1,78 @@
+import { type ExecutionContext, Logger } from '@nestjs/common';
+import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
+import { show } from './core/option-error.js';
+import type { Policy } from './core/policy.js';
+import type { Take } from './core/request.js';
+import { boundKey } from './key.js';
+import { costAmount, type PolicyUse } from './policy-use.js';
+import { NO_CLIENT } from './transport/client-key.js';
+
+/** A take of a request that knows the use it comes from. */
+export interface PlannedTake extends Take {
+  readonly use: PolicyUse;
+}
+
+/** What one request takes of a policy; `undefined` if it is skipped. */
+export function takeOf(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
+  if (!use.dryRun) return takeUnlessSkipped(use, context);
+  // The client sees nothing of a policy on trial, nor of what is wrong with it.
+  try {
+    const take = takeUnlessSkipped(use, context);
+    return isPromise(take) ? take.catch((error) => warnOnce(use, onTrial(use.policy, error))) : take;
+  } catch (error) {
+    return warnOnce(use, onTrial(use.policy, error));
+  }
+}
+
+const logger = new Logger('RateLimit');
+const warned = new WeakSet<PolicyUse>();
+
+function warnOnce(use: PolicyUse, warning: string): undefined {
+  if (!warned.has(use)) logger.warn(warning);
+  warned.add(use);
+}
+
+function onTrial({ name }: Policy, error: unknown): string {
+  return `Policy ${name}, which is on trial, could not be asked: ${error}`;
+}
+
+function withoutClient({ name }: Policy): string {
+  return `Policy ${name} does not apply to requests whose client has no address: give it a \`key\``;
+}
+
+function takeUnlessSkipped(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
+  if (!use.skip) return takeUnlessFree(use, context);
+  return chain(use.skip(context), (skip) => (skip ? undefined : takeUnlessFree(use, context)));
+}
+
+function takeUnlessFree(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
+  return chain(use.amount ?? chain(use.cost(context), (cost) => amountTold('cost', use.policy, cost)), (amount) =>
+    amount === 0 ? undefined : chain(use.key(context), (key) => plannedTake(use, key, amount)),
+  );
+}
+
+/** `undefined` where nothing tells whose bucket it would be: the policy does not apply there. */
+export function plannedTake(use: PolicyUse, key: unknown, amount: number): PlannedTake | undefined {
+  const { policy, maxWait, onStoreError } = use;
+  if (key === NO_CLIENT) return warnOnce(use, withoutClient(policy));
+  return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError, use };
+}
+
+/** A resolver gave what cannot be used; the request's error, not a refusal. */
+export class RateLimitResolverError extends Error {
+  override readonly name = 'RateLimitResolverError';
+}
+
+function checkKey(policy: Policy, key: unknown): string {
+  if (typeof key === 'string' && key !== '') return boundKey(key);
+  throw new RateLimitResolverError(
+    `The key of policy ${policy.name} must be a text of at least one character, got ${show(key)}`,
+  );
+}
+
+/** The amount of a cost that was told at run time. */
+export function amountTold(what: string, policy: Policy, cost: unknown): number {
+  return costAmount(policy, cost, (rule) => {
+    throw new RateLimitResolverError(`The ${what} of policy ${policy.name} must be ${rule}, got ${show(cost)}`);
+  });
+}
