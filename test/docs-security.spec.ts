@@ -2,12 +2,9 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication, type Type } from '@nestjs/common';
-import { ExpressAdapter } from '@nestjs/platform-express';
-import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Test } from '@nestjs/testing';
 import { type DecisionMessage, RateLimit, RateLimitModule } from 'nest-rate-limit';
 import request from 'supertest';
-import type { AdapterName } from './support/create-app.js';
+import { ADAPTERS, type AdapterName, createApp } from './support/create-app.js';
 import { failing, modulesOf, run, startApp } from './support/pages.js';
 
 /*
@@ -56,32 +53,17 @@ describe('whose address', () => {
     get() {}
   }
 
-  async function start(adapter: AdapterName, trust: unknown): Promise<void> {
-    const imports = [RateLimitModule.forRoot()];
-    const module = await Test.createTestingModule({ imports, controllers: [Resource] }).compile();
-    if (adapter === 'express') {
-      app = module.createNestApplication(new ExpressAdapter(), { logger: false });
-      if (trust !== undefined) app.getHttpAdapter().getInstance().set('trust proxy', trust);
-      await app.init();
-    } else {
-      const options = trust === undefined ? {} : { trustProxy: trust as string };
-      app = module.createNestApplication<NestFastifyApplication>(new FastifyAdapter(options), { logger: false });
-      await app.init();
-      await app.getHttpAdapter().getInstance().ready();
-    }
-  }
-
   it('has a row for each setting', () => {
     expect(rowsOf('Setting').map(([, setting]) => setting)).toEqual(Object.keys(settings));
   });
 
   const rows = rowsOf('Setting').flatMap(([, setting, honest, forged]) => {
     const { only } = settings[setting] ?? {};
-    return (only ? [only] : (['express', 'fastify'] as const)).map((adapter) => ({ setting, adapter, honest, forged }));
+    return (only ? [only] : ADAPTERS).map((adapter) => ({ setting, adapter, honest, forged }));
   });
   it.each(rows)('$setting, on $adapter', async ({ setting, adapter, honest, forged }) => {
     const { trust, before } = settings[setting];
-    await start(adapter, trust);
+    app = await createApp(adapter, { imports: [RateLimitModule.forRoot()], controllers: [Resource] }, undefined, trust);
     const keyOf = async (header: string) => {
       const forwarded = before ? `${header}, ${before}` : header;
       await request(app?.getHttpServer()).get('/').set('X-Forwarded-For', forwarded);

@@ -1,8 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
 import { Controller, Get } from '@nestjs/common';
-import { ExpressAdapter } from '@nestjs/platform-express';
-import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Test } from '@nestjs/testing';
 import { BucketService, MemoryStore, RateLimit, RateLimitModule } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
@@ -35,16 +32,7 @@ describe.each(ADAPTERS)('the default key on %s', (adapter) => {
   });
 
   it('is what the framework takes from a trusted proxy: one per IPv4 address, one per IPv6 network', async () => {
-    const module = await Test.createTestingModule(metadata()).compile();
-    const app =
-      adapter === 'express'
-        ? module.createNestApplication(new ExpressAdapter(), { logger: false })
-        : module.createNestApplication<NestFastifyApplication>(new FastifyAdapter({ trustProxy: true }), {
-            logger: false,
-          });
-    if (adapter === 'express') app.getHttpAdapter().getInstance().set('trust proxy', true);
-    await app.init();
-    if (adapter === 'fastify') await app.getHttpAdapter().getInstance().ready();
+    const app = await createApp(adapter, metadata(), undefined, true);
     const get = async (address: string) =>
       (await request(app.getHttpServer()).get('/').set('X-Forwarded-For', address)).status;
     const left = (key: string) => app.get(BucketService).bucket(TWO, key).available();

@@ -10,9 +10,6 @@ import {
   UseGuards,
 } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
-import { ExpressAdapter } from '@nestjs/platform-express';
-import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Test } from '@nestjs/testing';
 import {
   byIp,
   byUser,
@@ -147,14 +144,7 @@ class Open {
 
 describe.each(ADAPTERS)('the proxy of %s', (adapter) => {
   const start = async (trust: unknown, options: RateLimitModuleOptions = {}) => {
-    const module = await Test.createTestingModule({ imports: [limits(options)], controllers: [Open] }).compile();
-    if (adapter === 'express') {
-      app = module.createNestApplication(new ExpressAdapter(), { logger: false });
-      if (trust !== undefined) app.getHttpAdapter().getInstance().set('trust proxy', trust);
-    } else {
-      const fastify = trust === undefined ? new FastifyAdapter() : new FastifyAdapter({ trustProxy: trust as boolean });
-      app = module.createNestApplication<NestFastifyApplication>(fastify, { logger: false });
-    }
+    app = await createApp(adapter, { imports: [limits(options)], controllers: [Open] }, undefined, trust);
     await app.listen(0, '127.0.0.1');
   };
   const get = (headers: Record<string, string> = {}, path = '/') =>

@@ -45,9 +45,7 @@ afterEach(() => app?.close());
 const get = (path: string) => request(app.getHttpServer()).get(path);
 
 async function start(options: RateLimitModuleOptions, metadata: ModuleMetadata): Promise<void> {
-  app = await createApp('express', { ...metadata, imports: [RateLimitModule.forRoot(options)] }, (unready) =>
-    (unready as unknown as { set(name: string, value: number): void }).set('trust proxy', 1),
-  );
+  app = await createApp('express', { ...metadata, imports: [RateLimitModule.forRoot(options)] }, undefined, 1);
 }
 
 describe('Suspending a request filter', () => {

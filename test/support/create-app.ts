@@ -23,19 +23,22 @@ export function storeOptions(store: StoreName): RateLimitModuleOptions {
   return { store: { redis: redisUrl(), prefix: `e2e-${process.pid}-${runs++}:` }, failure };
 }
 
-/** An application that has started, after `prepare`; the caller closes it. */
+/** An application that has started, after `prepare`, and trusts these proxies; the caller closes it. */
 export async function createApp(
   adapter: AdapterName,
   metadata: ModuleMetadata,
-  prepare?: (app: INestApplication) => void,
+  prepare: (app: INestApplication) => void = () => {},
+  trust?: unknown,
 ): Promise<INestApplication> {
   const module = await Test.createTestingModule(metadata).compile();
+  const fastify = trust === undefined ? {} : { trustProxy: trust as string };
   const app =
     adapter === 'express'
       ? module.createNestApplication(new ExpressAdapter(), { logger: false })
-      : module.createNestApplication<NestFastifyApplication>(new FastifyAdapter(), { logger: false });
-  prepare?.(app);
+      : module.createNestApplication<NestFastifyApplication>(new FastifyAdapter(fastify), { logger: false });
+  if (adapter === 'express' && trust !== undefined) app.getHttpAdapter().getInstance().set('trust proxy', trust);
+  prepare(app);
   await app.init();
-  if (adapter === 'fastify') await (app as NestFastifyApplication).getHttpAdapter().getInstance().ready();
+  if (adapter === 'fastify') await app.getHttpAdapter().getInstance().ready();
   return app;
 }
