@@ -1,8 +1,10 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication } from '@nestjs/common';
 import { RateLimit, RateLimitModule, TimeUnit } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
-import { COMBINATIONS, createApp, storeOptions } from '../support/create-app.js';
+import { COMBINATIONS, createApp } from '../support/create-app.js';
+import { clockedStore } from '../support/requests.js';
 
 @Controller()
 class Resource {
@@ -24,7 +26,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
 
   it('answers 200, 200, 429 with exact headers and body', async () => {
     app = await createApp(adapter, {
-      imports: [RateLimitModule.forRoot(storeOptions(store))],
+      imports: [RateLimitModule.forRoot(clockedStore(store, new FakeClock()))],
       controllers: [Resource],
     });
     const get = (path: string) => request(app.getHttpServer()).get(path);
