@@ -18,18 +18,26 @@ export function takeOf(use: PolicyUse, context: ExecutionContext): MaybePromise<
   // The client sees nothing of a policy on trial, nor of what is wrong with it.
   try {
     const take = takeUnlessSkipped(use, context);
-    return isPromise(take) ? take.catch((error) => warnOnce(use, onTrial(use.policy, error))) : take;
+    return isPromise(take) ? take.catch((error) => warnOnce(use.policy, onTrial(use.policy, error))) : take;
   } catch (error) {
-    return warnOnce(use, onTrial(use.policy, error));
+    return warnOnce(use.policy, onTrial(use.policy, error));
   }
 }
 
 const logger = new Logger('RateLimit');
-const warned = new WeakSet<PolicyUse>();
+/** Names of policies; a resolver may make its policy anew for each request, and names without end. */
+const warned = new Set<string>();
+const MOST_WARNED = 100;
 
-function warnOnce(use: PolicyUse, warning: string): undefined {
-  if (!warned.has(use)) logger.warn(warning);
-  warned.add(use);
+function warnOnce({ name }: Policy, warning: string): undefined {
+  if (warned.has(name) || warned.size === MOST_WARNED) return;
+  warned.add(name);
+  logger.warn(warning);
+}
+
+/** The next application in this process is warned anew. */
+export function forgetWarnings(): void {
+  warned.clear();
 }
 
 function onTrial({ name }: Policy, error: unknown): string {
@@ -54,7 +62,7 @@ function takeUnlessFree(use: PolicyUse, context: ExecutionContext): MaybePromise
 /** `undefined` where nothing tells whose bucket it would be: the policy does not apply there. */
 export function plannedTake(use: PolicyUse, key: unknown, amount: number): PlannedTake | undefined {
   const { policy, maxWait, onStoreError } = use;
-  if (key === NO_CLIENT) return warnOnce(use, withoutClient(policy));
+  if (key === NO_CLIENT) return warnOnce(policy, withoutClient(policy));
   return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError, use };
 }
 

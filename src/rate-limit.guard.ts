@@ -8,7 +8,7 @@ import { failures, type WaitEnd } from './observe/channels.js';
 import { tellDecision, tellWait } from './observe/messages.js';
 import { RefusalLog } from './observe/refusal-log.js';
 import type { Plan } from './plan.js';
-import { type PlannedTake, plannedTake } from './planned-take.js';
+import { forgetWarnings, type PlannedTake, plannedTake } from './planned-take.js';
 import { PARSED_OPTIONS, Plans, WaitingLine } from './plans.js';
 import type { PolicyUse } from './policy-use.js';
 import { answerInstead, canAnswerInstead } from './rate-limit.interceptor.js';
@@ -61,6 +61,7 @@ export class RateLimitGuard extends SuspendableGuard {
     await new Promise(setImmediate);
     await this.giveAllBack();
     refusals.close();
+    forgetWarnings();
   }
 
   protected override filter(context: SuspendableRequestContext): void | Promise<void> {

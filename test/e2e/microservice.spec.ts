@@ -57,6 +57,12 @@ class Service {
     return data ?? 'nothing';
   }
 
+  @RateLimit(() => ({ ...TWO }))
+  @MessagePattern(at('told'))
+  told(@Payload() data: unknown) {
+    return data;
+  }
+
   @RateLimit({ ...TWO, key: byIp() })
   @MessagePattern(at('by-ip'))
   byIp() {
@@ -180,16 +186,19 @@ describe('a microservice over TCP', () => {
 });
 
 describe('a microservice over Redis', () => {
-  it('lets pass by the default key, since nothing tells who asks, and says so once', async () => {
-    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
-    await start('Redis');
-    const one = await client();
-    for (let i = 0; i < 4; i++) expect(await ask(one, 'limited', i + 1)).toBe(i + 1);
-    expect(warn.mock.calls).toEqual([
-      ['Policy Service.limited does not apply to requests whose client has no address: give it a `key`'],
-    ]);
-    warn.mockRestore();
-  });
+  it.each(['limited', 'told'])(
+    'lets pass by the default key, since nobody tells who asks for %s, and says so once',
+    async (name) => {
+      const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+      await start('Redis');
+      const one = await client();
+      for (let i = 0; i < 4; i++) expect(await ask(one, name, i + 1)).toBe(i + 1);
+      expect(warn.mock.calls).toEqual([
+        [`Policy Service.${name} does not apply to requests whose client has no address: give it a \`key\``],
+      ]);
+      warn.mockRestore();
+    },
+  );
 
   it('answers with an error where the policy asks for an address', async () => {
     await start('Redis');
