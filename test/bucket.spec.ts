@@ -23,6 +23,28 @@ describe('Bucket', () => {
     await expect(bucket.decide()).rejects.toThrow(RateLimitStoreError);
   });
 
+  it.each([
+    ['one limit', { capacity: 5, refill: 1 }, ['bucket']],
+    ['two', { limits: [{ capacity: 5, refill: 1 }, { maxRequest: 9 }] }, ['bucket/bucket', 'bucket/window']],
+  ])('tells JSON a decision as it is documented, of %s', async (_, policy, names) => {
+    const store = new MemoryStore({ clock: new FakeClock() });
+    store.close();
+    const { limits, ...told } = JSON.parse(
+      JSON.stringify(await new BucketService(store).bucket(policy, 'key').decide()),
+    );
+    expect(told).toEqual({
+      allowed: true,
+      policy: names[0],
+      limit: 5,
+      remaining: 4,
+      retryAfter: 0,
+      resetAfter: 1000,
+      delay: 0,
+      source: 'store',
+    });
+    expect(limits.map(({ name }: { name: string }) => name)).toEqual(names);
+  });
+
   it('keeps its name when its numbers are replaced by some that go by another name elsewhere', async () => {
     const store = new MemoryStore({ clock: new FakeClock() });
     store.close();

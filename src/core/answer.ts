@@ -1,4 +1,4 @@
-import type { DecisionSource, LimitState, StoreAnswer } from './decision.js';
+import type { Decision, DecisionSource, LimitState, StoreAnswer } from './decision.js';
 import type { Policy } from './policy.js';
 import type { Take } from './request.js';
 import { AMOUNT_PER_TOKEN } from './tokens.js';
@@ -50,6 +50,12 @@ class Answer implements StoreAnswer {
         },
       ]
     );
+  }
+
+  /** The decision, for a log or a body: `limits` is no field of its own, and the rest of an answer is nobody's. */
+  toJSON(): Decision {
+    const { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source, limits } = this;
+    return { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source, limits };
   }
 }
 
