@@ -1,5 +1,4 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication, Logger } from '@nestjs/common';
 import {
@@ -14,6 +13,7 @@ import {
 import request from 'supertest';
 import { createApp } from '../support/create-app.js';
 import { connection, FAULTS, type Fault, type Rig } from '../support/faults.js';
+import { until } from '../support/requests.js';
 
 const MODES = ['local', 'open', 'closed'] as const;
 type Mode = (typeof MODES)[number];
@@ -61,15 +61,6 @@ async function measured<T>(ask: () => Promise<T>): Promise<{ value: T; ms: numbe
   } finally {
     clearInterval(ticker);
   }
-}
-
-async function until(holds: () => Promise<boolean>, ms: number): Promise<number> {
-  const start = performance.now();
-  while (!(await holds())) {
-    if (performance.now() - start > ms) throw new Error(`It never came to be: ${holds}`);
-    await sleep(10);
-  }
-  return performance.now() - start;
 }
 
 /** An application as users write it, in one failure mode. */
@@ -148,7 +139,7 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
     if (fault.data !== 'none') {
       for (const subject of subjects) {
         // On a busy machine the first answer may miss the deadline.
-        await until(() => subject.isAnswered(), 4000);
+        await until(() => subject.isAnswered(), 4000, 10);
         for (let i = 0; i < 3; i++) expect(await subject.take()).toMatchObject({ allowed: true, source: 'store' });
         await subject.get('/shop').expect(200);
         subject.first = 0;
@@ -222,7 +213,7 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
     if (fault.scope === 'bucket') expect(await values()).toEqual(foreign);
     await rig.mend();
     const recovery = Math.max(
-      ...(await Promise.all(subjects.map((subject) => until(() => subject.answersAgain(), RECOVERY)))),
+      ...(await Promise.all(subjects.map((subject) => until(() => subject.answersAgain(), RECOVERY, 10)))),
     );
     found.set(fault, { ms: slowest, recovery });
     for (const subject of subjects) {

@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import { freePort, type RedisServer, startRedis } from './redis.js';
+import { until } from './requests.js';
 
 const run = promisify(execFile);
 const FAST = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
@@ -36,11 +36,8 @@ export async function ask<T>(url: string, what: (client: Redis) => Promise<T>): 
   }
 }
 
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  for (const start = Date.now(); !(await holds().catch(() => false)); await sleep(25)) {
-    if (Date.now() - start > 10_000) throw new Error(`It never came to be: ${holds}`);
-  }
-}
+/** Waits until it holds of servers that may not answer yet. */
+const settled = (holds: () => Promise<boolean>) => until(() => holds().catch(() => false), 10_000, 25);
 
 /** A Cluster of three masters with a replica each, on the loopback interface. */
 export async function startCluster(): Promise<Group> {
@@ -52,7 +49,7 @@ export async function startCluster(): Promise<Group> {
     const addresses = servers.map(({ port }) => `127.0.0.1:${port}`);
     await run('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes']);
     for (const { url } of servers) {
-      await until(async () => {
+      await settled(async () => {
         const [info, replication] = await ask(url, (one) =>
           Promise.all([one.cluster('INFO'), one.info('replication')]),
         );
@@ -83,7 +80,7 @@ export async function startSentinels(): Promise<Group & { readonly sentinels: { 
     servers.push(...(await startAll(2, () => ['--replicaof', `127.0.0.1 ${master.port}`, ...FAST])));
     const online = (count: number) => async () =>
       (await ask(master.url, (one) => one.info('replication'))).split('state=online').length - 1 === count;
-    await until(online(2));
+    await settled(online(2));
     const sentinels = [];
     for (let i = 0; i < 3; i++) {
       const config = join(dir, `${i}.conf`);
@@ -100,7 +97,7 @@ export async function startSentinels(): Promise<Group & { readonly sentinels: { 
     }
     // Each must know the replicas and the other Sentinels, or it cannot vote.
     for (const { port } of sentinels) {
-      await until(async () => {
+      await settled(async () => {
         const url = `redis://127.0.0.1:${port}`;
         const known = (await ask(url, (one) => one.call('SENTINEL', 'MASTER', 'main'))) as string[];
         const fields = Array.isArray(known) ? known : Object.entries(known as object).flat();

@@ -19,10 +19,12 @@ export async function statuses(app: INestApplication, ...paths: string[]): Promi
   return found;
 }
 
-/** Waits until `holds`; fails after so long, by default four seconds. */
-export async function until(holds: () => boolean | Promise<boolean>, ms = 4000): Promise<void> {
-  for (const start = Date.now(); !(await holds()); ) {
-    if (Date.now() - start > ms) throw new Error(`It never came to be: ${holds}`);
-    await sleep(1);
+/** Waits until `holds`, looking each so many ms; tells how long it took. Fails after so long, by default four seconds. */
+export async function until(holds: () => boolean | Promise<boolean>, ms = 4000, every = 1): Promise<number> {
+  const start = performance.now();
+  while (!(await holds())) {
+    if (performance.now() - start > ms) throw new Error(`It never came to be: ${holds}`);
+    await sleep(every);
   }
+  return performance.now() - start;
 }
