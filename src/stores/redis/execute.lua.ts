@@ -13,11 +13,12 @@ export const EXECUTE_LUA = `
 --     of each take: policy (from 1), amount, maxWait in ms (-1: any)
 --     and how many more words, and these: cancel: actAt per take; block: duration;
 --     replace: policy, strategy, for each new limit the old one that it takes over from (0: none)
--- Reply    the rows of all requests behind each other as doubles in one string (see answer.ts); the row of a request
---          whose buckets cannot be read is one -2, and one more string tells why; if all came too late there is only -1
+-- Reply    the rows of all requests behind each other as doubles in one string (see answer.ts). The row of a request
+--          whose buckets cannot be read is one -2; then there is a list of that string and of those that tell why; if all came too late there is only -1
 --          and the server's time: nothing was done
 local TAKE, ESTIMATE, CHARGE, TAKE_UP_TO, PUT, CANCEL, RESET, BLOCK, UNBLOCK, REPLACE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MOST_EXACT, EXACT_WINDOW = 1000, 9007199254740991, 256, 128
+local LONGEST_TOLD = 4503599627370496
 local INFINITY, NEVER = math.huge, -1
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 local KEYS, call, packs, unpacks = KEYS, redis.call, struct.pack, struct.unpack
@@ -26,14 +27,11 @@ local function whole(value)
   return type(value) == 'number' and value % 1 == 0 and value >= 0 and value <= MAX_SAFE_INTEGER
 end
 
--- Numbers as doubles: quick to write, and quick to read in Node. Many at a time, as Lua's stack has an end.
-local function pack(numbers, size)
-  local parts = {}
-  for i = 1, size, 200 do
-    local last = min(i + 199, size)
-    parts[#parts + 1] = packs('<' .. string.rep('d', last - i + 1), unpack(numbers, i, last))
-  end
-  return table.concat(parts)
+-- Numbers as doubles: quick to write, and quick to read in Node. Many are packed in parts, as Lua's stack has an end.
+local pack
+function pack(numbers, from, to)
+  if to - from >= 400 then return pack(numbers, from, from + 399) .. pack(numbers, from + 400, to) end
+  return packs('<' .. string.rep('d', to - from + 1), unpack(numbers, from, to))
 end
 
 local words = cjson.decode(ARGV[1])
@@ -46,7 +44,7 @@ end
 local now, leastTtl, latest = word(), word(), word()
 local serverTime = call('TIME')
 local serverNow = serverTime[1] * 1000 + floor(serverTime[2] / 1000)
-if latest >= 0 and serverNow > latest then return { pack({ -1, serverNow }, 2) } end
+if latest >= 0 and serverNow > latest then return pack({ -1, serverNow }, 1, 2) end
 if now < 0 then now = serverNow end
 
 local policies = {}
@@ -66,54 +64,6 @@ for p = 1, word() do
   policy.size = 8 * (3 + #policy)
   policy.format = '<ddd' .. string.rep('d', #policy)
   policies[p] = policy
-end
-
--- token-bucket.ts
-
-local function boundaries(limit, from, to)
-  if limit.period == 1 then return to - from end
-  return floor(to / limit.period) - floor(from / limit.period)
-end
-
-local function debtAt(limit, debt, at, now)
-  if debt == 0 then return 0 end
-  local gained = boundaries(limit, at, now) * limit.refill
-  if gained >= debt then return 0 end
-  return debt - gained
-end
-
-local LONGEST_TOLD = 4503599627370496
-
-local function timeFor(limit, units, now)
-  if units <= 0 then return 0 end
-  if limit.refill == 0 then return INFINITY end
-  local steps = ceil(units / limit.refill)
-  if limit.period == 1 then return min(steps, LONGEST_TOLD) end
-  return min((floor(now / limit.period) + steps) * limit.period - now, LONGEST_TOLD)
-end
-
-local function bucketWait(limit, debt, units, now)
-  if debt + units <= limit.capacity then return 0 end
-  if units > limit.capacity then return INFINITY end
-  return timeFor(limit, debt + units - limit.capacity, now)
-end
-
-local function bucketMore(limit, debt, now)
-  local token = AMOUNT_PER_TOKEN * limit.weight
-  local balance = limit.capacity - debt
-  return timeFor(limit, min(debt, (floor(balance / token) + 1) * token - balance), now)
-end
-
-local function bucketTake(limit, debt, units, now, own, wait)
-  local held = debt
-  if own < wait or limit.period > 1 then held = max(debt, boundaries(limit, now, now + wait) * limit.refill) end
-  return min(held + units, MAX_SAFE_INTEGER)
-end
-
-local function bucketCancel(limit, debt, units, now, actAt, lineEnd)
-  local beyond = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill
-  local behind = max(beyond, boundaries(limit, actAt, lineEnd) * limit.refill)
-  return max(0, debt - max(0, units - max(0, behind)))
 end
 
 -- The requests that are still to be carried out: this run of them, how many are left of it, and the next one's key.
@@ -142,7 +92,7 @@ local function calm(at, blockedUntil, lineEnd)
   return at % 1 == 0 and at >= 0 and at <= now and blockedUntil == 0 and lineEnd % 1 == 0 and lineEnd >= 0 and lineEnd <= now
 end
 
-local debts = {}
+local debts, waits = {}, {}
 local function quickTake(policy, key, amount, maxWait)
   if opened[key] then return false end
   local stored = call('GET', key)
@@ -163,9 +113,13 @@ local function quickTake(policy, key, amount, maxWait)
       local gained = (limit.tick - (at - at % period) / period) * limit.refill
       debt = gained < debt and debt - gained or 0
     end
-    debts[i] = debt
-    local units = amount * limit.weight
-    if debt + units > limit.capacity then longest = max(longest, bucketWait(limit, debt, units, now)) end
+    local units, wait = amount * limit.weight, 0
+    local over = debt + units - limit.capacity
+    if over > 0 then
+      wait = units > limit.capacity and INFINITY or min(ceil(over / limit.refill) * limit.period - limit.past, LONGEST_TOLD)
+      if wait > longest then longest = wait end
+    end
+    debts[i], waits[i] = debt, wait
   end
   local allowed = longest == 0
   if not allowed and (maxWait ~= 0 or policy.block > 0) then return false end
@@ -173,13 +127,11 @@ local function quickTake(policy, key, amount, maxWait)
   rows[n - 4], rows[n - 3], rows[n - 2], rows[n - 1] = allowed and 1 or 0, 0, allowed and amount or 0, now
   rows[n] = longest == INFINITY and NEVER or longest
   for i = 1, #policy do
-    local limit, debt, wait = policy[i], debts[i], 0
+    local limit, debt, wait = policy[i], debts[i], waits[i]
     local weight, capacity, refill, period = limit.weight, limit.capacity, limit.refill, limit.period
     if allowed then
       debt = debt + amount * weight
       debts[i] = debt
-    else
-      wait = bucketWait(limit, debt, amount * weight, now)
     end
     local reset, more = 0, 0
     if debt > 0 then
@@ -270,7 +222,53 @@ end
 
 -- Where a key holds something else, all that follows goes the long way, which tells of it.
 pcall(quickTakes)
-if not more() then return { pack(rows, size) } end
+if not more() then return pack(rows, 1, size) end
+
+-- token-bucket.ts
+
+local function boundaries(limit, from, to)
+  if limit.period == 1 then return to - from end
+  return floor(to / limit.period) - floor(from / limit.period)
+end
+
+local function debtAt(limit, debt, at, now)
+  if debt == 0 then return 0 end
+  local gained = boundaries(limit, at, now) * limit.refill
+  if gained >= debt then return 0 end
+  return debt - gained
+end
+
+local function timeFor(limit, units, now)
+  if units <= 0 then return 0 end
+  if limit.refill == 0 then return INFINITY end
+  local steps = ceil(units / limit.refill)
+  if limit.period == 1 then return min(steps, LONGEST_TOLD) end
+  return min((floor(now / limit.period) + steps) * limit.period - now, LONGEST_TOLD)
+end
+
+local function bucketWait(limit, debt, units, now)
+  if debt + units <= limit.capacity then return 0 end
+  if units > limit.capacity then return INFINITY end
+  return timeFor(limit, debt + units - limit.capacity, now)
+end
+
+local function bucketMore(limit, debt, now)
+  local token = AMOUNT_PER_TOKEN * limit.weight
+  local balance = limit.capacity - debt
+  return timeFor(limit, min(debt, (floor(balance / token) + 1) * token - balance), now)
+end
+
+local function bucketTake(limit, debt, units, now, own, wait)
+  local held = debt
+  if own < wait or limit.period > 1 then held = max(debt, boundaries(limit, now, now + wait) * limit.refill) end
+  return min(held + units, MAX_SAFE_INTEGER)
+end
+
+local function bucketCancel(limit, debt, units, now, actAt, lineEnd)
+  local beyond = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill
+  local behind = max(beyond, boundaries(limit, actAt, lineEnd) * limit.refill)
+  return max(0, debt - max(0, units - max(0, behind)))
+end
 
 -- sliding-window.ts; a log is { sum = …, times = {…}, amounts = {…} }, without a head
 
@@ -484,10 +482,11 @@ local reading
 
 -- Reads what is stored, number by number.
 local function reader(stored)
+  if #stored % 8 ~= 0 then error(NO_BUCKET, 0) end
   local numbers, place = {}, 0
   for start = 1, #stored, 8 * 200 do
     local part = string.sub(stored, start, start + 8 * 200 - 1)
-    local read = { unpacks('<' .. string.rep('d', ceil(#part / 8)), part) }
+    local read = { unpacks('<' .. string.rep('d', #part / 8), part) }
     for i = 1, #read - 1 do numbers[#numbers + 1] = read[i] end
   end
   return function()
@@ -549,7 +548,7 @@ local function save(state)
       numbers[#numbers + 1] = state[i]
     end
   end
-  local value = pack(numbers, #numbers)
+  local value = pack(numbers, 1, #numbers)
   if ttl == INFINITY then
     call('SET', state.key, value)
   else
@@ -743,5 +742,5 @@ for _, state in pairs(opened) do
 end
 -- Last, because a full Redis still deletes: so it does all of a request or nothing.
 for _, key in ipairs(emptied) do call('DEL', key) end
-return { pack(rows, size), unpack(problems) }
+return { pack(rows, 1, size), unpack(problems) }
 `;

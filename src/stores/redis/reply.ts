@@ -27,7 +27,7 @@ class Numbers {
   private offset = 0;
 
   constructor(private readonly reply: unknown) {
-    const [packed] = Array.isArray(reply) ? reply : [];
+    const packed: unknown = Array.isArray(reply) ? reply[0] : reply;
     if (!(packed instanceof Uint8Array) || packed.length % 8 !== 0) throw garbage(reply);
     this.view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
   }
@@ -53,7 +53,7 @@ export function lateness(reply: unknown): number | undefined {
 /** Cuts the reply and gives each caller his row, or the text that tells why there is none; returns the server's time. */
 export function deal(pending: readonly Pending[], reply: unknown): number | undefined {
   const numbers = new Numbers(reply);
-  const texts = (reply as unknown[]).slice(1);
+  const texts = Array.isArray(reply) ? reply.slice(1) : [];
   const rows = pending.map(({ request }) => rowOf(request, numbers, reply));
   if (numbers.left > 0 || texts.length !== rows.filter((row) => row === undefined).length) throw garbage(reply);
   let serverNow: number | undefined;
