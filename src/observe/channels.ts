@@ -66,7 +66,7 @@ export interface HealthMessage {
 }
 
 /** A channel whose messages are of one type. */
-export interface Told<T> {
+interface TypedChannel<T> {
   readonly hasSubscribers: boolean;
   publish(message: T): void;
 }
@@ -77,8 +77,8 @@ export const STORE = 'nest-rate-limit:store';
 export const FAILURE = 'nest-rate-limit:failure';
 export const HEALTH = 'nest-rate-limit:health';
 
-export const decisions: Told<DecisionMessage> = channel(DECISION);
-export const waits: Told<WaitMessage> = channel(WAIT);
-export const storeCalls: Told<StoreMessage> = channel(STORE);
-export const failures: Told<FailureMessage> = channel(FAILURE);
-export const healthChanges: Told<HealthMessage> = channel(HEALTH);
+export const decisions: TypedChannel<DecisionMessage> = channel(DECISION);
+export const waits: TypedChannel<WaitMessage> = channel(WAIT);
+export const storeCalls: TypedChannel<StoreMessage> = channel(STORE);
+export const failures: TypedChannel<FailureMessage> = channel(FAILURE);
+export const healthChanges: TypedChannel<HealthMessage> = channel(HEALTH);

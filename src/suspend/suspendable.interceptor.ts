@@ -11,18 +11,23 @@ export type ResponseOutcome = { readonly value: unknown } | { readonly error: un
 
 /** What a suspendable interceptor sees: the context of the request, and the outcome, which it can replace. */
 export class SuspendableResponseContext extends SuspendableContext {
-  /** What will be answered. */
-  answer: ResponseOutcome;
-
   /** @internal */
-  constructor(execution: ExecutionContext, open: OpenSuspensions, outcome: ResponseOutcome) {
+  constructor(
+    execution: ExecutionContext,
+    open: OpenSuspensions,
+    private outcomeNow: ResponseOutcome,
+  ) {
     super(execution, open);
-    this.answer = outcome;
+  }
+
+  /** What will be answered. */
+  get answer(): ResponseOutcome {
+    return this.outcomeNow;
   }
 
   /** Answers with another value or error; also while suspended. */
   replace(outcome: ResponseOutcome): void {
-    this.answer = outcome;
+    this.outcomeNow = outcome;
   }
 }
 
