@@ -54,7 +54,7 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
     };
     if (after !== undefined) {
       await clock.advance(after * 1000);
-      // The app does it by itself, some time. Who asks Redis while the clock goes on may have to wait a millisecond more.
+      // The app does it by itself, some time. Who asks Redis while the clock goes on may wait a millisecond more.
       await until(async () => {
         answers = [];
         await clock.advance(1);

@@ -1,4 +1,4 @@
-/** Something to try: one idea, and commands that show it. `npm start`, the page beside this file and the tests share it. */
+/** Something to try: one idea, and commands that show it. `npm start`, the README and the tests share it. */
 export interface Trial {
   readonly title: string;
   /** Where the idea stands. */

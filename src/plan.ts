@@ -12,7 +12,7 @@ type Source = PolicyUse | ((context: ExecutionContext) => MaybePromise<PolicyUse
 
 /** What the guard does for one handler, compiled once. */
 export class Plan {
-  /** Set where one policy with a constant cost and without `skip` is all there is: then nothing needs to be resolved. */
+  /** Set where one policy with a constant cost and without `skip` is all there is: then nothing is to be resolved. */
   readonly single: (PolicyUse & { readonly amount: number }) | undefined;
   /** The value of `RateLimit-Policy` where it is always the same. */
   readonly policyHeader: string | undefined;

@@ -24,7 +24,7 @@ export class WaitingLine {
   waiting = 0;
 }
 
-/** The plan of each handler. All that are found are compiled when the application starts, so that a wrong one stops it. */
+/** The plan of each handler. All that are found are compiled at the start, so that a wrong one stops it. */
 @Injectable()
 export class Plans implements OnModuleInit {
   private readonly entries = new Map<Handler, Entry>();

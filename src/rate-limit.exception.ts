@@ -4,7 +4,7 @@ import type { Decision } from './core/decision.js';
 /** The text of a refusal whose policy has no `message` of its own. */
 export const DEFAULT_MESSAGE = 'Too Many Requests';
 
-/** A refusal: status 429. The guard throws it, `Bucket.consume` rejects with it; `decision` tells why and until when. */
+/** A refusal: status 429. The guard throws it, `Bucket.consume` rejects with it; `decision` tells why and how long. */
 export class RateLimitExceededException extends HttpException {
   constructor(
     readonly decision: Decision,

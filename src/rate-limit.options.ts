@@ -47,7 +47,7 @@ export interface RateLimitOptions extends LimitOptions {
   settle?: 'failures' | 'successes' | ((context: ExecutionContext, outcome: Outcome) => MaybePromise<number>);
   /** Counts and is observed, but never refuses and shows the client nothing. */
   dryRun?: boolean;
-  /** The refusal's `message`, default `'Too Many Requests'`; its whole body if it is an object; or what tells either. */
+  /** The refusal's `message`, default `'Too Many Requests'`; its whole body if it is an object; or what tells them. */
   message?: string | object | ((context: ExecutionContext, decision: Decision) => string | object);
   /**
    * Asked when a request is to be refused: what it returns (a value, a promise, an Observable) is answered as if the

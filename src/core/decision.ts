@@ -1,4 +1,4 @@
-/** Who answered: the store, the cache of refusals, the buckets in memory while the store is away, or nobody (let pass). */
+/** Who answered: the store, the cache of refusals, the buckets in memory while it is away, or nobody (let pass). */
 export type DecisionSource = 'store' | 'cache' | 'fallback' | 'open';
 
 /** How one limit stands. Same units as in `Decision`. */

@@ -29,7 +29,7 @@ export interface LimitNumbers {
 
 /** One of several limits of a policy. */
 export interface NamedLimit extends LimitNumbers {
-  /** Shown in `Decision.limits` and headers behind the policy's name; default `window` or `bucket`, numbered if needed. */
+  /** In `Decision.limits` and headers behind the policy's name; default `window` or `bucket`, numbered if needed. */
   name?: string;
 }
 

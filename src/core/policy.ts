@@ -113,7 +113,7 @@ function parseLease(lease: unknown, limits: readonly Limit[]): number {
   return lease * AMOUNT_PER_TOKEN;
 }
 
-/** A limit's numbers in a few characters: `b20:1/6`, `b5:5/1@1000`, `w100/60000`. Part of the bucket's name in Redis. */
+/** A limit's numbers in a few characters: `b20:1/6`, `b5:5/1@1000`, `w100/60000`. Part of a bucket's name in Redis. */
 function fingerprint(limit: Limit): string {
   if (limit.kind === 'window') return `w${limit.size}/${limit.period}`;
   const boundaries = limit.period === 1 ? '' : `@${limit.period}`;

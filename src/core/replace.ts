@@ -7,7 +7,7 @@ import { admit } from './sliding-window.js';
 export type ReplaceStrategy = 'reset' | 'as-is' | 'proportionally' | 'additive';
 export const REPLACE_STRATEGIES: readonly ReplaceStrategy[] = ['reset', 'as-is', 'proportionally', 'additive'];
 
-/** For each limit of `to` the index of the limit of `from` whose balance it takes over: by name, else kind and place. */
+/** For each limit of `to` the index of that of `from` whose balance it takes over: by name, else kind and place. */
 export function matchLimits(from: Policy, to: Policy): number[] {
   const place = (policy: Policy, limit: Limit) =>
     policy.limits.filter((other) => other.kind === limit.kind).indexOf(limit);

@@ -22,13 +22,13 @@ export interface DecisionMessage {
   readonly resetAfter: number;
   /** The policy is on trial: whatever was decided, the request passed. */
   readonly dryRun: boolean;
-  /** What Nest calls the request's context (`'http'`, `'graphql'`, `'ws'`, `'rpc'`), or `'bucket'` for a manual check. */
+  /** What Nest calls its context (`'http'`, `'graphql'`, `'ws'`, `'rpc'`), or `'bucket'` for a manual check. */
   readonly transport: string;
   /** Whose bucket. May be personal: an address, a phone number. For this process only, never for metrics. */
   readonly key: string;
 }
 
-/** How a wait in line ended: its turn came, its client left (or gave up), its deadline passed, the application closed. */
+/** How a wait in line ended: its turn came, its client left (or gave up), its deadline passed, the app closed. */
 export type WaitEnd = 'passed' | 'left' | 'late' | 'closed';
 
 /** A wait in line has begun, or has ended. Both carry the same decision. */

@@ -15,7 +15,7 @@ export class OpenSuspensions {
     suspension.onSettled(() => this.open.delete(suspension));
   }
 
-  /** Ends all of them, and every later one at once, with 503. The last goes first, so that none leaves a gap in a line. */
+  /** Ends all of them, and every later one at once, with 503. The last goes first, so that none leaves a gap behind. */
   close(): void {
     this.closed = true;
     for (const suspension of [...this.open].reverse()) suspension.cut(shutDown());

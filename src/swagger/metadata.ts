@@ -21,7 +21,7 @@ export function isDocumented(target: object, status: number): boolean {
   return there !== undefined && !written.has(there);
 }
 
-/** Documents a status of all handlers of a class, or takes back what was written. What a handler says goes before it. */
+/** Documents a status of all handlers of a class, or takes back what was written. What a handler says goes first. */
 export function documentClass(type: Type, status: number, response: object | undefined): void {
   const responses = Reflect.getMetadata(RESPONSES, type) as Responses | undefined;
   if (responses || response) write(type, responses ?? {}, status, response);

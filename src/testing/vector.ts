@@ -244,7 +244,7 @@ function numberOf(value: unknown): unknown {
   return value === 'Infinity' ? Infinity : value;
 }
 
-/** On a timer that keeps the process alive: where nothing else does, the suite would end in the middle, as if it passed. */
+/** On a timer that keeps the process alive: where nothing else does, the suite would end midway, as if it passed. */
 function realTime(ms: number): Promise<void> {
   return ms === 0 ? new Promise((resolve) => setImmediate(resolve)) : systemClock.sleep(ms);
 }

@@ -19,7 +19,7 @@ export async function statuses(app: INestApplication, ...paths: string[]): Promi
   return found;
 }
 
-/** Waits until `holds`, looking each so many ms; tells how long it took. Fails after so long, by default four seconds. */
+/** Waits until `holds`, looking each so many ms; tells how long it took. Fails after so long, by default 4 s. */
 export async function until(holds: () => boolean | Promise<boolean>, ms = 4000, every = 1): Promise<number> {
   const start = performance.now();
   while (!(await holds())) {

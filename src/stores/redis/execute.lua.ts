@@ -14,8 +14,8 @@ export const EXECUTE_LUA = `
 --     and how many more words, and these: cancel: actAt per take; block: duration;
 --     replace: policy, strategy, for each new limit the old one that it takes over from (0: none)
 -- Reply    the rows of all requests behind each other as doubles in one string (see answer.ts). The row of a request
---          whose buckets cannot be read is one -2; then there is a list of that string and of those that tell why; if all came too late there is only -1
---          and the server's time: nothing was done
+--          whose buckets cannot be read is one -2; then there is a list of that string and of those that tell why. If
+--          all came too late there is only -1 and the server's time: nothing was done
 local TAKE, ESTIMATE, CHARGE, TAKE_UP_TO, PUT, CANCEL, RESET, BLOCK, UNBLOCK, REPLACE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MOST_EXACT, EXACT_WINDOW = 1000, 9007199254740991, 256, 128
 local LONGEST_TOLD = 4503599627370496
@@ -169,11 +169,15 @@ local function quickWindow(policy, key, amount, maxWait)
     if not calm(at, blockedUntil, lineEnd) or #stored ~= 40 + 16 * count then return false end
     while count > 0 do
       oldest, taken = unpacks('<dd', stored, place)
-      if oldest + period > now then break end
+      if not (oldest + period <= now) then break end
       sum, count, place = sum - taken, count - 1, place + 16
     end
-    if count > 0 then newest, taken = unpacks('<dd', stored, #stored - 15) end
-    if not whole(sum) or count > 0 and not (whole(newest) and whole(taken)) then return false end
+    if count > 0 then
+      newest, taken = unpacks('<dd', stored, #stored - 15)
+      if not (whole(sum) and whole(oldest) and whole(newest) and whole(taken)) then return false end
+    elseif sum ~= 0 then
+      return false
+    end
   end
   local over, wait = sum + amount - capacity, 0
   local allowed = over <= 0
@@ -198,6 +202,7 @@ local function quickWindow(policy, key, amount, maxWait)
       over, place = over - taken, place + 16
     end
     wait = gone + period - now
+    if not whole(wait) then return false end
   end
   local n = size
   rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = allowed and 1 or 0, 0, allowed and amount or 0, now
