@@ -54,7 +54,7 @@ function present(takes: readonly (PlannedTake | undefined)[]): readonly PlannedT
 }
 
 /** What the compiler must know of the module. */
-export interface PlanContext {
+interface PlanContext {
   readonly named: ReadonlyMap<string, PolicyUse>;
   readonly default: RateLimitOptions | undefined;
   readonly key: (context: ExecutionContext) => MaybePromise<unknown>;

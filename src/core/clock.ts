@@ -10,7 +10,7 @@ export interface Clock {
 }
 
 /** Longer timers than this (about 24.8 days) fire at once in Node; a longer sleep is slept in pieces. */
-export const LONGEST_TIMER = 2 ** 31 - 1;
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Calls `run` once after `ms`, without keeping the process alive. */
 export function later(ms: number, run: () => void): void {

@@ -60,7 +60,7 @@ export function parsePolicy(options: LimitOptions, fallbackName: string): Policy
 }
 
 /** A policy of ready limits. */
-export function makePolicy(name: string, limits: readonly Limit[], block: number, lease: number): Policy {
+function makePolicy(name: string, limits: readonly Limit[], block: number, lease: number): Policy {
   return Object.freeze({
     name,
     limits: Object.freeze(limits.map((limit) => Object.freeze(limit))),

@@ -5,7 +5,7 @@ import { admit } from './sliding-window.js';
 
 /** How `replacePolicy` carries a balance over to new numbers. */
 export type ReplaceStrategy = 'reset' | 'as-is' | 'proportionally' | 'additive';
-export const REPLACE_STRATEGIES: readonly ReplaceStrategy[] = ['reset', 'as-is', 'proportionally', 'additive'];
+const REPLACE_STRATEGIES: readonly ReplaceStrategy[] = ['reset', 'as-is', 'proportionally', 'additive'];
 
 /** For each limit of `to` the index of that of `from` whose balance it takes over: by name, else kind and place. */
 export function matchLimits(from: Policy, to: Policy): number[] {

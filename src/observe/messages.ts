@@ -6,7 +6,7 @@ import { type DecisionMessage, decisions, type WaitEnd, waits } from './channels
 export const BUCKET = 'bucket';
 
 /** Call it only where somebody listens. */
-export function decisionMessage(
+function decisionMessage(
   { policy, allowed, source, delay, retryAfter, remaining, limit, resetAfter }: Decision,
   takes: readonly Take[],
   transport: string,
