@@ -26,8 +26,7 @@ export class Enhancers {
     this.bind();
   }
 
-  /** Binds to all that is known; once more where policies were added. */
-  bind(): void {
+  private bind(): void {
     const wrappers = [...this.discovery.getControllers(), ...this.discovery.getProviders()];
     for (const type of new Set(wrappers.map(({ metatype }) => metatype))) {
       if (!isClass(type)) continue;

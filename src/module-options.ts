@@ -68,7 +68,7 @@ export interface RateLimitModuleOptions {
 /** The same, checked and complete. */
 export interface ParsedModuleOptions {
   readonly store: RateLimitStore | RedisOptionsOfModule | undefined;
-  /** Policies by name; those of features are added while the application starts. */
+  /** Policies by name, those of features, too. */
   readonly named: Map<string, PolicyUse>;
   readonly default: RateLimitOptions | undefined;
   readonly key: (context: ExecutionContext) => MaybePromise<unknown>;
@@ -98,13 +98,26 @@ const OPTIONS = [
   'isGlobal',
 ];
 
-/** Checks the module's options; a wrong one stops the start. */
-export function parseModuleOptions(options: RateLimitModuleOptions, instances: Instances): ParsedModuleOptions {
-  return at('Invalid RateLimitModule options', () => parse(options, instances));
+/** Policies by name. */
+type Policies = Record<string, RateLimitOptions>;
+
+/** Checks the module's options, and the policies of features; a wrong one stops the start. */
+export function parseModuleOptions(
+  options: RateLimitModuleOptions,
+  features: readonly Policies[],
+  instances: Instances,
+): ParsedModuleOptions {
+  const parsed = at('Invalid RateLimitModule options', () => parse(options, instances));
+  for (const policies of features) {
+    at('Invalid RateLimitModule.forFeature', () => addPolicies(policies, parsed.named, parsed.key, instances));
+  }
+  return { ...parsed, inputs: [...parsed.inputs, ...features.flatMap((policies) => Object.values(policies))] };
 }
 
 function parse(options: RateLimitModuleOptions, instances: Instances): ParsedModuleOptions {
-  if (typeof options !== 'object' || options === null) reject('options', 'an object', options);
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    reject('options', 'an object, as `forRoot()` gives it', options);
+  }
   checkNames(options, OPTIONS);
   const { store, policies = {}, guard = true, problemDetails = false, maxSuspended = 10_000 } = options;
   if ('store' in options) checkStore(store);
@@ -112,9 +125,6 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
   if (typeof problemDetails !== 'boolean') reject('problemDetails', 'true or false', problemDetails);
   if (!Number.isInteger(maxSuspended) || maxSuspended < 0) {
     reject('maxSuspended', 'a whole number from 0 up', maxSuspended);
-  }
-  if (typeof policies !== 'object' || policies === null || Array.isArray(policies)) {
-    reject('policies', 'an object of policies by name', policies);
   }
   const key = options.key === undefined ? clientKey : parseKey('key', options.key, instances);
   const skip = options.skip === undefined ? undefined : parseSkip(options.skip, instances);
@@ -140,12 +150,15 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
 }
 
 /** Parses policies by name, and adds them to those there are. */
-export function addPolicies(
-  policies: Record<string, RateLimitOptions>,
+function addPolicies(
+  policies: Policies,
   named: Map<string, PolicyUse>,
   key: ParsedModuleOptions['key'],
   instances: Instances,
 ): void {
+  if (typeof policies !== 'object' || policies === null || Array.isArray(policies)) {
+    reject('policies', 'an object of policies by name', policies);
+  }
   for (const [name, policy] of Object.entries(policies)) {
     at(`policies.${name}`, () => {
       checkName(name);

@@ -6,14 +6,14 @@ import {
   Module,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
+  type OnModuleInit,
   type Provider,
 } from '@nestjs/common';
-import { APP_FILTER, APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import { APP_FILTER, APP_GUARD, DiscoveryModule, DiscoveryService, HttpAdapterHost, ModuleRef } from '@nestjs/core';
 import { BucketService, POLICIES } from './bucket.service.js';
-import { at } from './core/option-error.js';
+import { RateLimitOptionError } from './core/option-error.js';
 import { Enhancers } from './enhancers.js';
 import {
-  addPolicies,
   type ParsedModuleOptions,
   parseModuleOptions,
   type RateLimitModuleOptions,
@@ -42,6 +42,8 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     .setExtras({ isGlobal: true }, (definition, { isGlobal }) => ({ ...definition, global: isGlobal }))
     .build();
 
+const FEATURE = Symbol.for('nest-rate-limit:feature');
+
 const PROVIDERS: Provider[] = [
   ResolverInstances,
   Plans,
@@ -52,9 +54,8 @@ const PROVIDERS: Provider[] = [
   Documentation,
   {
     provide: PARSED_OPTIONS,
-    inject: [MODULE_OPTIONS_TOKEN, ResolverInstances],
-    useFactory: (options: RateLimitModuleOptions, instances: ResolverInstances) =>
-      parseModuleOptions(options, instances.of),
+    inject: [{ token: MODULE_OPTIONS_TOKEN, optional: true }, DiscoveryService, ResolverInstances],
+    useFactory: parseAll,
   },
   {
     provide: RateLimitStore,
@@ -80,22 +81,19 @@ const PROVIDERS: Provider[] = [
   },
 ];
 
-const FEATURE = Symbol('nest-rate-limit:feature');
-
-/** The policies of one feature. They are there before the plans of handlers are made. */
+/** Holds the policies of one feature. The module of `forRoot` finds them, wherever they are. */
 @Module({})
-class FeaturePolicies {
-  constructor(
-    @Inject(FEATURE) policies: Record<string, RateLimitOptions>,
-    @Inject(PARSED_OPTIONS) { named, key }: ParsedModuleOptions,
-    instances: ResolverInstances,
-    enhancers: Enhancers,
-    documentation: Documentation,
-  ) {
-    at('Invalid RateLimitModule.forFeature', () => addPolicies(policies, named, key, instances.of));
-    // Again: handlers may name these.
-    enhancers.bind();
-    documentation.write();
+class FeaturePolicies implements OnModuleInit {
+  constructor(private readonly moduleRef: ModuleRef) {}
+
+  onModuleInit(): void {
+    try {
+      this.moduleRef.get(PARSED_OPTIONS, { strict: false });
+    } catch {
+      throw new RateLimitOptionError(
+        'Invalid RateLimitModule.forFeature: `RateLimitModule.forRoot()` must be imported in the application, too',
+      );
+    }
   }
 }
 
@@ -106,16 +104,8 @@ class FeaturePolicies {
 @Module({
   imports: [DiscoveryModule],
   providers: PROVIDERS,
-  exports: [
-    RateLimitStore,
-    BucketService,
-    Plans,
-    PARSED_OPTIONS,
-    ResolverInstances,
-    WaitingLine,
-    Enhancers,
-    Documentation,
-  ],
+  // The last three are what a guard needs, since Nest makes one for each module that binds it.
+  exports: [RateLimitStore, BucketService, RateLimitGuard, Plans, PARSED_OPTIONS, WaitingLine],
 })
 export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
@@ -151,6 +141,24 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   async onApplicationShutdown(): Promise<void> {
     await this.store.close();
   }
+}
+
+/** The module's options with the policies of all features, wherever these are in the application. */
+function parseAll(
+  options: RateLimitModuleOptions,
+  discovery: DiscoveryService,
+  instances: ResolverInstances,
+): ParsedModuleOptions {
+  const providers = discovery.getProviders();
+  const modules = providers.filter(({ token }) => token === PARSED_OPTIONS).length;
+  if (modules > 1) {
+    throw new RateLimitOptionError(
+      `Invalid RateLimitModule: it must be one in an application, found ${modules}. Call \`forRoot\` once, import the ` +
+        'same result wherever it is needed, and add policies of a feature by `forFeature`',
+    );
+  }
+  const features = providers.filter(({ token }) => token === FEATURE).map(({ instance }) => instance);
+  return parseModuleOptions(options, features, instances.of);
 }
 
 /** The store of the options; one that can fail in wrappers that see to its failures. */

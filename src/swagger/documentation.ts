@@ -17,16 +17,11 @@ const STATUS = 429;
 @Injectable()
 export class Documentation {
   constructor(
-    private readonly discovery: DiscoveryService,
+    discovery: DiscoveryService,
     private readonly scanner: MetadataScanner,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
   ) {
-    this.write();
-  }
-
-  /** Writes it all, anew where it was written before. */
-  write(): void {
-    const types = new Set(this.discovery.getControllers().map(({ metatype }) => metatype));
+    const types = new Set(discovery.getControllers().map(({ metatype }) => metatype));
     for (const type of types) if (type?.prototype) this.document(type as Type);
   }
 
@@ -58,7 +53,7 @@ export class Documentation {
     return responseOf(refusal, asked ?? {});
   }
 
-  /** Those that may refuse. Of what a resolver will tell, or a feature has not added yet, nothing is known. */
+  /** Those that may refuse. Of what a resolver will tell nothing is known. */
   private policiesOf(applied: Applied | undefined): Pick<RateLimitOptions, 'message'>[] {
     return (
       (applied?.inputs ?? [])

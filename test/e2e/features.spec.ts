@@ -22,7 +22,9 @@ class ReportsController {
 
 const REPORTS = { reports: { capacity: 3, refill: 1, unit: 'hours', key: byHeader('x-user') } } as const;
 
-@Module({ imports: [RateLimitModule.forFeature(REPORTS)], controllers: [ReportsController] })
+const reports = RateLimitModule.forFeature(REPORTS);
+
+@Module({ imports: [reports], controllers: [ReportsController] })
 class ReportsModule {}
 
 let limitsOff = false;
@@ -46,6 +48,15 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect((await get('/reports/left')).text).toMatch(/^1(\.\d+)?$/);
     expect((await get('/reports')).status).toBe(200);
     expect((await get('/reports')).status).toBe(429);
+  });
+
+  it('a feature brings them to a module that is not global', async () => {
+    const limits = RateLimitModule.forRoot({ isGlobal: false });
+    @Module({ imports: [limits, reports], controllers: [ReportsController] })
+    class Importing {}
+    app = await createApp(adapter, { imports: [limits, Importing] });
+    expect((await get('/reports')).headers['ratelimit-policy']).toBe('"reports";q=3;w=10800');
+    expect((await get('/reports/left')).text).toMatch(/^1(\.\d+)?$/);
   });
 
   it.each([
@@ -77,6 +88,14 @@ describe('policies of features', () => {
     [
       { imports: [RateLimitModule.forRoot(), RateLimitModule.forFeature({ wrong: { capacity: 0, refill: 1 } })] },
       'Invalid RateLimitModule.forFeature: policies.wrong: `capacity` must be a positive number, got 0',
+    ],
+    [
+      { imports: [RateLimitModule.forRoot(), RateLimitModule.forFeature([] as never)] },
+      'Invalid RateLimitModule.forFeature: `policies` must be an object of policies by name, got an array of 0',
+    ],
+    [
+      { imports: [reports] },
+      'Invalid RateLimitModule.forFeature: `RateLimitModule.forRoot()` must be imported in the application, too',
     ],
   ])('stop the start where they are wrong', async (metadata, message) => {
     await expect(createApp('express', metadata)).rejects.toThrow(message);

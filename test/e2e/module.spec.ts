@@ -7,9 +7,11 @@ import {
   Inject,
   Injectable,
   Module,
+  type ModuleMetadata,
   Optional,
   UseGuards,
 } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
 import {
   BucketService,
   MemoryStore,
@@ -62,6 +64,18 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
       controllers: [Guarded],
     });
     expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 429]);
+  });
+
+  it('counts it once, though the exported guard is bound to everything by the application, too', async () => {
+    for (const guard of [true, false]) {
+      app = await createApp(adapter, {
+        imports: [RateLimitModule.forRoot({ ...storeOptions(store), guard })],
+        controllers: [Unguarded],
+        providers: [{ provide: APP_GUARD, useExisting: RateLimitGuard }],
+      });
+      expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 429]);
+      await app.close();
+    }
   });
 
   it('limits only what the guard is bound to with guard: false', async () => {
@@ -157,6 +171,41 @@ describe('what the module exports', () => {
     });
     expect(await app.get(Mailer).buckets?.bucket('house', 'all').tryConsume(2)).toBe(true);
     expect(await statuses(app, '/named')).toEqual([429]);
+  });
+});
+
+describe('the module in one application', () => {
+  const importing = (limits: ModuleMetadata['imports']) => {
+    @Module({ imports: limits })
+    class Feature {}
+    return Feature;
+  };
+
+  it('may be imported often, if it is the same one', async () => {
+    const limits = RateLimitModule.forRoot({ isGlobal: false });
+    const other = RateLimitModule.forRoot({ policies: { house: TWO } });
+    app = await createApp('express', { imports: [limits, importing([limits])], controllers: [Resource2] });
+    // An application beside it has its own.
+    const second = await createApp('express', { imports: [other, importing([other])], controllers: [Resource] });
+    expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 429]);
+    expect(await statuses(second, '/named', '/named', '/named')).toEqual([200, 200, 429]);
+    await second.close();
+  });
+
+  it.each([
+    ['forRoot', () => RateLimitModule.forRoot({ headers: 'draft-6' })],
+    ['forRootAsync', () => RateLimitModule.forRootAsync({ useFactory: () => ({}) })],
+    ['the class itself', () => RateLimitModule],
+  ])('stops the start where there is a second one: %s', async (_way, second) => {
+    await expect(createApp('express', { imports: [RateLimitModule.forRoot(), importing([second()])] })).rejects.toThrow(
+      'Invalid RateLimitModule: it must be one in an application, found 2. ',
+    );
+  });
+
+  it('tells what to import instead of the class', async () => {
+    await expect(createApp('express', { imports: [RateLimitModule] })).rejects.toThrow(
+      'Invalid RateLimitModule options: `options` must be an object, as `forRoot()` gives it, got undefined',
+    );
   });
 });
 
