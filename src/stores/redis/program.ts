@@ -1,6 +1,6 @@
 import type { Policy } from '../../core/policy.js';
 import { matchLimits } from '../../core/replace.js';
-import type { StoreRequest, Verb } from '../../core/request.js';
+import type { StoreRequest, Take, Verb } from '../../core/request.js';
 
 const VERBS: readonly Verb[] = [
   'take',
@@ -85,11 +85,12 @@ function sameButKeys(one: StoreRequest, other: StoreRequest): boolean {
     one.to === other.to &&
     one.strategy === other.strategy &&
     one.takes.length === other.takes.length &&
-    one.takes.every(({ policy, amount, maxWait }, i) => {
-      const take = other.takes[i];
-      return take.policy === policy && take.amount === amount && take.maxWait === maxWait;
-    })
+    one.takes.every((take, i) => sameButKey(take, other.takes[i]))
   );
+}
+
+function sameButKey(one: Take, other: Take): boolean {
+  return one.policy === other.policy && one.amount === other.amount && one.maxWait === other.maxWait;
 }
 
 const definitions = new WeakMap<Policy, string>();

@@ -121,7 +121,9 @@ export class RedisStore extends RateLimitStore {
     const { takes } = request;
     if (this.client.isCluster && takes.some(({ key }) => key !== takes[0].key)) return this.runApart(request);
     return new Promise((resolve, reject) => {
-      const pending = { request, since: steadyNow(), resolve: told(takes, resolve), reject };
+      // Of a batch the first has waited longest.
+      const since = this.queue.length > 0 ? this.queue[0].since : steadyNow();
+      const pending = { request, since, resolve: told(takes, resolve), reject };
       if (!this.batch) {
         void this.send([pending]);
         return;

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { rowLength } from '../../core/answer.js';
+import { ROW_HEAD, rowLength } from '../../core/answer.js';
 import type { StoreRequest } from '../../core/request.js';
 import { RateLimitStoreError } from '../rate-limit.store.js';
 
@@ -74,9 +74,11 @@ function rowOf({ takes }: StoreRequest, numbers: Numbers, reply: unknown): Row |
   const allowed = numbers.next(UNREADABLE);
   if (allowed === UNREADABLE) return undefined;
   if (allowed !== 0 && allowed !== 1) throw garbage(reply);
-  const row = [allowed, numbers.next(), numbers.next(), numbers.next()];
+  const row = new Array<number>(rowLength(takes));
+  row[0] = allowed;
+  for (let i = 1; i < ROW_HEAD; i++) row[i] = numbers.next();
   // A balance may be a debt.
-  for (let i = rowLength(takes) - row.length; i > 0; i--) row.push(numbers.next(-Infinity));
+  for (let i = ROW_HEAD; i < row.length; i++) row[i] = numbers.next(-Infinity);
   return row;
 }
 
