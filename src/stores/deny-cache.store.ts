@@ -1,10 +1,8 @@
-import type { Clock } from '../core/clock.js';
 import type { LimitState, StoreAnswer } from '../core/decision.js';
-import type { Policy } from '../core/policy.js';
 import { bucketName, type StoreRequest, type Take } from '../core/request.js';
 import { bucketWait } from '../core/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
-import { RateLimitStore, type StoreHealth } from './rate-limit.store.js';
+import { StoreWrapper } from './store-wrapper.js';
 
 interface Denial {
   /** What was refused, in the order of the request's takes. */
@@ -23,18 +21,12 @@ const MOST = 10_000;
  * refused without asking again. A flood costs the far store one question per promise. Whatever this process changes in
  * a bucket ends what is remembered of it.
  */
-export class DenyCacheStore extends RateLimitStore {
-  readonly clock: Clock;
+export class DenyCacheStore extends StoreWrapper {
   /** By bucket; requests for several buckets by all of them. */
   private readonly single = new Map<string, Denial>();
   private readonly several = new Map<string, Denial>();
   /** For each bucket the requests in `several` that it is part of. */
   private readonly joint = new Map<string, Set<string>>();
-
-  constructor(readonly store: RateLimitStore) {
-    super();
-    this.clock = store.clock;
-  }
 
   /** Refusals remembered now. */
   get size(): number {
@@ -60,18 +52,6 @@ export class DenyCacheStore extends RateLimitStore {
     };
     const answer = this.store.run(request);
     return answer instanceof Promise ? answer.then(learn) : learn(answer);
-  }
-
-  override subscribe(policy: Policy, key: string, listener: () => void): () => void {
-    return this.store.subscribe(policy, key, listener);
-  }
-
-  override health(): StoreHealth {
-    return this.store.health();
-  }
-
-  override close(): void | Promise<void> {
-    return this.store.close();
   }
 
   private find(takes: readonly Take[], now: number): Denial | undefined {

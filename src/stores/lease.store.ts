@@ -1,9 +1,9 @@
-import { type Clock, every } from '../core/clock.js';
+import { every } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
-import type { Policy } from '../core/policy.js';
 import { bucketName, type StoreRequest, type Take } from '../core/request.js';
 import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
-import { RateLimitStore, type StoreHealth } from './rate-limit.store.js';
+import type { RateLimitStore } from './rate-limit.store.js';
+import { StoreWrapper } from './store-wrapper.js';
 
 /** Tokens of one bucket that this process has taken and not yet spent. */
 interface Lease {
@@ -25,14 +25,12 @@ const MOST = 10_000;
  * here. No token is ever spent twice; those that a process holds are missing elsewhere, so they are given back when
  * they have not been touched for a second, and when the store is closed.
  */
-export class LeaseStore extends RateLimitStore {
-  readonly clock: Clock;
+export class LeaseStore extends StoreWrapper {
   private readonly leases = new Map<string, Lease>();
   private readonly stop: () => void;
 
-  constructor(readonly store: RateLimitStore) {
-    super();
-    this.clock = store.clock;
+  constructor(store: RateLimitStore) {
+    super(store);
     this.stop = every(RETURN_AFTER, () => void this.returnIdle(RETURN_AFTER));
   }
 
@@ -42,14 +40,6 @@ export class LeaseStore extends RateLimitStore {
     if (!isLeased(takes) || STAYS.has(verb)) return this.store.run(request);
     if (verb === 'take' && takes.length === 1 && take.maxWait === 0) return this.spend(take);
     return this.runWithAll(request);
-  }
-
-  override subscribe(policy: Policy, key: string, listener: () => void): () => void {
-    return this.store.subscribe(policy, key, listener);
-  }
-
-  override health(): StoreHealth {
-    return this.store.health();
   }
 
   override async close(): Promise<void> {

@@ -1,5 +1,5 @@
 import { openRow, toAnswer } from '../core/answer.js';
-import { type Clock, every, steady, steadyNow, systemClock } from '../core/clock.js';
+import { every, steady, steadyNow, systemClock } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { dividePolicy, type Policy } from '../core/policy.js';
 import type { FailureMode, StoreRequest, Take } from '../core/request.js';
@@ -7,7 +7,8 @@ import { healthChanges, storeCalls } from '../observe/channels.js';
 import { Breaker, PROBE_AFTER } from './breaker.js';
 import { Deadlines } from './deadlines.js';
 import { MemoryStore } from './memory/memory.store.js';
-import { RateLimitStore, RateLimitStoreError, type StoreHealth } from './rate-limit.store.js';
+import { type RateLimitStore, RateLimitStoreError, type StoreHealth } from './rate-limit.store.js';
+import { StoreWrapper } from './store-wrapper.js';
 
 export interface ResilienceOptions {
   readonly mode: FailureMode;
@@ -30,8 +31,7 @@ const LASTING_VERBS: ReadonlySet<string> = new Set(['reset', 'block', 'unblock',
  * A store around a store that may fail: gives each decision within the timeout, whatever the other does. When it does
  * not answer, the failure mode decides; when it keeps not answering, it is not asked for a while.
  */
-export class ResilientStore extends RateLimitStore {
-  readonly clock: Clock;
+export class ResilientStore extends StoreWrapper {
   private readonly deadlines: Deadlines;
   private readonly breaker = new Breaker();
   private readonly divided = new WeakMap<Policy, Policy>();
@@ -44,11 +44,10 @@ export class ResilientStore extends RateLimitStore {
   private unwritable = false;
 
   constructor(
-    readonly store: RateLimitStore,
+    store: RateLimitStore,
     private readonly options: ResilienceOptions,
   ) {
-    super();
-    this.clock = store.clock;
+    super(store);
     this.deadlines = new Deadlines(options.timeout);
   }
 
@@ -90,10 +89,6 @@ export class ResilientStore extends RateLimitStore {
         },
       );
     });
-  }
-
-  override subscribe(policy: Policy, key: string, listener: () => void): () => void {
-    return this.store.subscribe(policy, key, listener);
   }
 
   override health(): StoreHealth {

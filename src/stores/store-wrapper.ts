@@ -1,0 +1,25 @@
+import type { Clock } from '../core/clock.js';
+import type { Policy } from '../core/policy.js';
+import { RateLimitStore, type StoreHealth } from './rate-limit.store.js';
+
+/** A store around a store: what it does not change is the other's. */
+export abstract class StoreWrapper extends RateLimitStore {
+  readonly clock: Clock;
+
+  constructor(protected readonly store: RateLimitStore) {
+    super();
+    this.clock = store.clock;
+  }
+
+  override subscribe(policy: Policy, key: string, listener: () => void): () => void {
+    return this.store.subscribe(policy, key, listener);
+  }
+
+  override health(): StoreHealth {
+    return this.store.health();
+  }
+
+  override close(): void | Promise<void> {
+    return this.store.close();
+  }
+}
