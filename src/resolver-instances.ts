@@ -1,4 +1,4 @@
-import { Injectable, type Type } from '@nestjs/common';
+import { Injectable, Scope, type Type } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { RateLimitOptionError } from './core/option-error.js';
 import type { Instances } from './policy-use.js';
@@ -23,16 +23,28 @@ export class ResolverInstances {
   };
 
   private async findOne(type: Type): Promise<Resolver<unknown>> {
+    const scope = this.scopeOf(type);
+    if (scope === Scope.DEFAULT) return this.moduleRef.get(type, { strict: false });
+    if (scope === Scope.REQUEST) {
+      throw new RateLimitOptionError(
+        `${type.name} must not be request-scoped, nor need anything that is: it is made once, and given each request`,
+      );
+    }
     try {
-      return this.moduleRef.get(type, { strict: false });
+      return await this.moduleRef.create(type);
+    } catch (error) {
+      throw new RateLimitOptionError(
+        `${type.name} must be a provider of a module, so that it can be asked: ${(error as Error).message}`,
+      );
+    }
+  }
+
+  /** `undefined` if nobody provides it. */
+  private scopeOf(type: Type): Scope | undefined {
+    try {
+      return this.moduleRef.introspect(type).scope;
     } catch {
-      try {
-        return await this.moduleRef.create(type);
-      } catch (error) {
-        throw new RateLimitOptionError(
-          `${type.name} must be a provider of a module, so that it can be asked: ${(error as Error).message}`,
-        );
-      }
+      return undefined;
     }
   }
 }

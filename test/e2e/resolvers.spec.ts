@@ -7,10 +7,13 @@ import {
   type ExecutionContext,
   Get,
   type INestApplication,
+  Inject,
   Injectable,
   Module,
+  Scope,
+  type Type,
 } from '@nestjs/common';
-import { APP_FILTER } from '@nestjs/core';
+import { APP_FILTER, REQUEST } from '@nestjs/core';
 import { BucketService, RateLimit, RateLimitModule, type Resolver, SkipRateLimit } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
@@ -309,5 +312,68 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     process.off('unhandledRejection', note);
     expect(unhandled).toEqual([]);
     expect(await left({ ...FIVE, name: 'before' }, 'throwing')).toBe(5);
+  });
+});
+
+describe('an injectable class', () => {
+  class Unknown {}
+  class Key implements Resolver<string> {
+    resolve() {
+      return 'key';
+    }
+  }
+  @Injectable({ scope: Scope.REQUEST })
+  class PerRequest extends Key {}
+  @Injectable()
+  class NeedsRequest extends Key {
+    constructor(@Inject(REQUEST) readonly request: unknown) {
+      super();
+    }
+  }
+  @Injectable()
+  class NeedsUnknown extends Key {
+    constructor(readonly unknown: Unknown) {
+      super();
+    }
+  }
+
+  it.each([
+    [PerRequest, 'PerRequest must not be request-scoped, nor need anything that is: it is made once'],
+    [NeedsRequest, 'NeedsRequest must not be request-scoped, nor need anything that is: it is made once'],
+    [NeedsUnknown, "NeedsUnknown must be a provider of a module, so that it can be asked: Nest can't resolve"],
+  ])('that cannot be asked stops the start: %p', async (key, message) => {
+    @Controller()
+    class Asking {
+      @RateLimit({ ...FIVE, key: key as Type<Resolver<string>> })
+      @Get()
+      get() {}
+    }
+    const providers = key === NeedsUnknown ? [] : [key];
+    const start = createApp('express', { imports: [RateLimitModule.forRoot()], controllers: [Asking], providers });
+    await expect(start).rejects.toThrow(message);
+  });
+
+  it('that is transient is asked as one instance', async () => {
+    let made = 0;
+    @Injectable({ scope: Scope.TRANSIENT })
+    class Transient implements Resolver<string> {
+      readonly key = `key ${++made}`;
+      resolve() {
+        return this.key;
+      }
+    }
+    @Controller()
+    class Asking {
+      @RateLimit({ ...FIVE, key: Transient })
+      @Get()
+      get() {}
+    }
+    const imports = [RateLimitModule.forRoot()];
+    const app = await createApp('express', { imports, controllers: [Asking], providers: [Transient] });
+    for (const left of [4, 3]) {
+      const { headers } = await request(app.getHttpServer()).get('/');
+      expect(headers.ratelimit).toMatch(`"Asking.get";r=${left};`);
+    }
+    await app.close();
   });
 });
