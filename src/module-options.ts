@@ -114,10 +114,14 @@ export function parseModuleOptions(
   return { ...parsed, inputs: [...parsed.inputs, ...features.flatMap((policies) => Object.values(policies))] };
 }
 
+/** Fails where there are no options at all: in a module that was imported as a class, or by a wrong call. */
+export function checkGiven(options: unknown): void {
+  if (typeof options === 'object' && options !== null && !Array.isArray(options)) return;
+  reject('options', 'an object, as `forRoot` takes it', options);
+}
+
 function parse(options: RateLimitModuleOptions, instances: Instances): ParsedModuleOptions {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    reject('options', 'an object, as `forRoot()` gives it', options);
-  }
+  checkGiven(options);
   checkNames(options, OPTIONS);
   const { store, policies = {}, guard = true, problemDetails = false, maxSuspended = 10_000 } = options;
   if ('store' in options) checkStore(store);

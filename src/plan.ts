@@ -163,6 +163,9 @@ function makePlan(
   const sources = inputs.map((input, index) =>
     at(`Invalid @RateLimit on ${place}`, (): Source => {
       if (typeof input === 'string') return byName(input);
+      if (Array.isArray(input) && input.length === 0) {
+        throw new RateLimitOptionError('a list must have at least one policy, got none');
+      }
       return typeof input === 'function' ? resolved(input, index) : parse(input, index);
     }),
   );

@@ -131,7 +131,7 @@ const OF_THE_DECORATOR: [unknown, string][] = [
   [undefined, '`options` must be an object, got undefined'],
   [null, '`options` must be an object, got null'],
   [5, '`options` must be an object, got 5'],
-  [[], '`options` must be an object, got an array of 0'],
+  [[], 'a list must have at least one policy, got none'],
   [[null], '`options` must be an object, got null'],
   [NoResolver, '`options` must be a function or a class with `resolve`, got function NoResolver'],
   ['nobody', 'the policy must be one of those in `policies` (none), got "nobody"'],
@@ -173,6 +173,8 @@ describe('a wrong option of a decorator stops the start', () => {
 });
 
 const OF_THE_MODULE: [unknown, string][] = [
+  [null, '`options` must be an object, as `forRoot` takes it, got null'],
+  [[window], '`options` must be an object, as `forRoot` takes it, got an array of 1'],
   [{ onLimited: null }, '`onLimited` must be a function or an injectable class, got null'],
   [{ store: undefined }, '`store` must be a RateLimitStore or { redis: … }, got undefined'],
   [{ store: null }, '`store` must be a RateLimitStore or { redis: … }, got null'],

@@ -204,7 +204,7 @@ describe('the module in one application', () => {
 
   it('tells what to import instead of the class', async () => {
     await expect(createApp('express', { imports: [RateLimitModule] })).rejects.toThrow(
-      'Invalid RateLimitModule options: `options` must be an object, as `forRoot()` gives it, got undefined',
+      'Invalid RateLimitModule options: `options` must be an object, as `forRoot` takes it, got undefined',
     );
   });
 });
