@@ -67,6 +67,13 @@ export class Plans implements OnModuleInit {
     return this.last.plan;
   }
 
+  /** All handlers that are limited, as far as they are known. */
+  *limited(): Iterable<{ readonly type: Type; readonly handler: Handler }> {
+    for (const first of this.entries.values()) {
+      for (let entry: Entry | undefined = first; entry; entry = entry.next) if (entry.plan) yield entry;
+    }
+  }
+
   private entryOf(type: Type, handler: Handler): Entry {
     const first = this.entries.get(handler);
     for (let entry = first; entry; entry = entry.next) if (entry.type === type) return entry;

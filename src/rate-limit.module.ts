@@ -2,38 +2,41 @@ import {
   ConfigurableModuleBuilder,
   type DynamicModule,
   Inject,
-  Logger,
   Module,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
   type OnModuleInit,
   type Provider,
 } from '@nestjs/common';
-import { APP_FILTER, APP_GUARD, DiscoveryModule, DiscoveryService, HttpAdapterHost, ModuleRef } from '@nestjs/core';
+import {
+  APP_FILTER,
+  APP_GUARD,
+  ApplicationConfig,
+  DiscoveryModule,
+  DiscoveryService,
+  HttpAdapterHost,
+  ModuleRef,
+} from '@nestjs/core';
 import { BucketService, POLICIES } from './bucket.service.js';
-import { RateLimitOptionError } from './core/option-error.js';
+import { at, RateLimitOptionError } from './core/option-error.js';
 import { Enhancers } from './enhancers.js';
 import {
+  checkGiven,
   type ParsedModuleOptions,
   parseModuleOptions,
   type RateLimitModuleOptions,
-  type RedisOptionsOfModule,
 } from './module-options.js';
+import { openStore } from './open-store.js';
 import { PARSED_OPTIONS, Plans, WaitingLine } from './plans.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
 import { ResolverInstances } from './resolver-instances.js';
-import { DenyCacheStore } from './stores/deny-cache.store.js';
-import { LeaseStore } from './stores/lease.store.js';
-import { MemoryStore } from './stores/memory/memory.store.js';
-import { RateLimitStore, type StoreHealth } from './stores/rate-limit.store.js';
-import { isClient, unsuitableSettings } from './stores/redis/client.js';
-import { RedisStore } from './stores/redis/redis.store.js';
-import { ResilientStore } from './stores/resilient.store.js';
+import { RateLimitStore } from './stores/rate-limit.store.js';
 import { Documentation } from './swagger/documentation.js';
 import { clientKey } from './transport/client-key.js';
 import { warnOfTrust } from './transport/proxy-warning.js';
 import { NoFilter, RefusalFilter } from './transport/refusal.filter.js';
+import { warnOfUnguarded } from './unguarded.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<RateLimitModuleOptions>({ moduleName: 'RateLimit' })
@@ -111,6 +114,8 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   constructor(
     private readonly store: RateLimitStore,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
+    private readonly plans: Plans,
+    private readonly config: ApplicationConfig,
     private readonly adapterHost: HttpAdapterHost,
   ) {
     super();
@@ -118,6 +123,7 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
 
   /** Buckets in memory, unless `store` says where else. */
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
+    at('Invalid RateLimitModule options', () => checkGiven(options));
     return super.forRoot(options);
   }
 
@@ -135,6 +141,7 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   }
 
   onApplicationBootstrap(): void {
+    if (!this.options.guard) warnOfUnguarded(this.plans.limited(), this.config.getGlobalGuards());
     if (this.options.key === clientKey) warnOfTrust(this.adapterHost.httpAdapter?.getInstance());
   }
 
@@ -159,32 +166,4 @@ function parseAll(
   }
   const features = providers.filter(({ token }) => token === FEATURE).map(({ instance }) => instance);
   return parseModuleOptions(options, features, instances.of);
-}
-
-/** The store of the options; one that can fail in wrappers that see to its failures. */
-async function openStore({ store, failure }: ParsedModuleOptions): Promise<RateLimitStore> {
-  if (!store) return new MemoryStore();
-  if (store instanceof MemoryStore) return store;
-  const inner = store instanceof RateLimitStore ? store : await openRedis(store, failure.timeout);
-  if (inner instanceof RedisStore && inner.timeout > failure.timeout) {
-    logger.warn('`timeout` of the RedisStore is above `failure.timeout`: what was given up may take tokens later');
-  }
-  const leasing = new LeaseStore(new ResilientStore(inner, { ...failure, onHealth, onUnreadable }));
-  return inner instanceof RedisStore && inner.denyCache ? new DenyCacheStore(leasing) : leasing;
-}
-
-function openRedis({ redis, ...options }: RedisOptionsOfModule, timeout: number): Promise<RedisStore> {
-  if (isClient(redis)) for (const found of unsuitableSettings(redis)) logger.warn(`Redis connection: ${found}`);
-  return RedisStore.connect(redis, { timeout, ...options });
-}
-
-const logger = new Logger('RateLimit');
-
-function onUnreadable({ message }: Error): void {
-  logger.warn(message);
-}
-
-function onHealth({ status, error }: StoreHealth): void {
-  if (status === 'up') logger.log('The store answers again');
-  else logger.error(`The store does not answer, the failure mode decides: ${error?.message}`);
 }

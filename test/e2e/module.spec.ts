@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import {
   type CanActivate,
   Controller,
@@ -6,9 +6,11 @@ import {
   type INestApplication,
   Inject,
   Injectable,
+  Logger,
   Module,
   type ModuleMetadata,
   Optional,
+  type Provider,
   UseGuards,
 } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
@@ -20,6 +22,7 @@ import {
   RateLimitModule,
   type RateLimitModuleOptions,
   RateLimitStore,
+  SkipRateLimit,
 } from 'nest-rate-limit';
 import request from 'supertest';
 import { ADAPTERS, COMBINATIONS, createApp, storeOptions } from '../support/create-app.js';
@@ -90,6 +93,62 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
       controllers: [Unguarded],
     });
     expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 200]);
+  });
+});
+
+describe('a guard that everybody binds himself', () => {
+  class Extended extends RateLimitGuard {}
+
+  @UseGuards(Extended)
+  @Controller('extended')
+  class Extending extends Unguarded {}
+
+  @Controller()
+  class Forgetful {
+    @RateLimit('house')
+    @Get('named')
+    named() {}
+
+    @SkipRateLimit()
+    @Get('free')
+    free() {}
+
+    @UseGuards(RateLimitGuard)
+    @RateLimit(TWO)
+    @Get('guarded')
+    guarded() {}
+  }
+
+  const warningsOf = async (metadata: ModuleMetadata, guard: boolean, prepare?: (app: INestApplication) => void) => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+    const imports = [RateLimitModule.forRoot({ guard, policies: { house: TWO } })];
+    app = await createApp('express', { imports, ...metadata }, prepare);
+    const warnings = warn.mock.calls.map(([text]) => text);
+    warn.mockRestore();
+    return warnings;
+  };
+
+  it('is missed where it is bound to some only, and the log says where', async () => {
+    expect(await warningsOf({ controllers: [Forgetful, Unguarded, Extending, Guarded] }, false)).toEqual([
+      'No RateLimitGuard is bound to Forgetful.named, Unguarded.limited: their limits do nothing. ' +
+        'With `guard: false`, bind it by @UseGuards(RateLimitGuard), or for all as APP_GUARD',
+    ]);
+  });
+
+  it('is not missed where it is bound, whichever way', async () => {
+    const controllers = [Forgetful, Unguarded];
+    const globally = (provider: Provider) => ({ controllers, providers: [provider] });
+    const ways: [ModuleMetadata, boolean, ((app: INestApplication) => void)?][] = [
+      [{ controllers }, true],
+      [{ controllers: [Guarded, Extending] }, false],
+      [globally({ provide: APP_GUARD, useExisting: RateLimitGuard }), false],
+      [globally({ provide: APP_GUARD, useClass: Extended }), false],
+      [{ controllers }, false, (unready) => unready.useGlobalGuards(unready.get(RateLimitGuard))],
+    ];
+    for (const way of ways) {
+      expect(await warningsOf(...way)).toEqual([]);
+      await app.close();
+    }
   });
 });
 
