@@ -137,7 +137,8 @@ export class ResilientStore extends StoreWrapper {
       return;
     }
     if (error.scope === 'write') this.unwritable = true;
-    this.lastError = error;
+    // A store that is not ready knows why; a call that failed for that may not.
+    this.lastError = (error.scope === 'store' && this.store.health().error) || error;
     if (!this.breaker.failed()) return;
     this.downSince = systemClock.now();
     // Looks by itself, so that it recovers without requests, too. Where writing fails, only a request can tell.

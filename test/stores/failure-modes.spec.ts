@@ -365,15 +365,60 @@ describe('starting', () => {
     expect(await sourceOf(buckets.bucket(POOL, 'key').decide())).toBe('fallback');
   });
 
-  it('fails without Redis if it must connect', async () => {
+  it('warns at once of a Redis that is away, and says where it was looked for and what is wrong', async () => {
+    const port = await freePort();
+    const { port: locked } = await server(['--requirepass', 'good']);
+    const address = `127.0.0.1:${port}`;
+    const sentinels = [{ host: '127.0.0.1', port }];
+    const unlocked = { host: '127.0.0.1', port: locked };
+    for (const redis of [
+      `redis://user:secret@${address}`,
+      `redis://:secret@127.0.0.1:${locked}`,
+      unlocked,
+      { path: '/none.sock' },
+      { sentinels, name: 'main', sentinelPassword: 'secret' },
+      await silent(),
+    ]) {
+      await openBuckets({ store: { redis } });
+    }
+    const redis = 'warn: Redis at';
+    expect(log.lines).toEqual([
+      `${redis} ${address} is not ready: connect ECONNREFUSED ${address}. Until it is, the failure mode decides`,
+      expect.stringMatching(`^${redis} 127.0.0.1:${locked} is not ready: WRONGPASS `),
+      expect.stringMatching(`^${redis} 127.0.0.1:${locked} is not ready: NOAUTH `),
+      expect.stringMatching(`^${redis} /none.sock is not ready: connect ENOENT /none.sock`),
+      expect.stringMatching(`^${redis} main, of ${address} is not ready: All sentinels are unreachable`),
+      expect.stringMatching(/^warn: Redis at 127.0.0.1:\d+ is not ready: conn/),
+    ]);
+    expect(log.lines.join()).not.toContain('secret');
+  });
+
+  it('tells the cause, too, when it stops asking', async () => {
+    const port = await freePort();
+    const { buckets, store } = await openBuckets({ store: { redis: `redis://127.0.0.1:${port}` } });
+    const bucket = buckets.bucket(POOL, 'key');
+    for (let i = 0; i < 5; i++) expect(await sourceOf(bucket.decide())).toBe('fallback');
+    const cause = `Redis at 127.0.0.1:${port} is not ready: connect ECONNREFUSED 127.0.0.1:${port}`;
+    expect(log.lines.slice(1)).toEqual([`error: The store does not answer, the failure mode decides: ${cause}`]);
+    expect(store.health().error?.message).toBe(cause);
+  });
+
+  it('fails without Redis if it must connect, and says why', async () => {
     const port = await freePort();
     const url = `redis://127.0.0.1:${port}`;
-    await expect(openBuckets({ store: { redis: url, mustConnect: true } })).rejects.toThrow(/^Redis did not answer: /);
-    await expect(
-      openBuckets({ store: { redis: client(url, { maxRetriesPerRequest: null }), mustConnect: true } }),
-    ).rejects.toThrow('Redis did not answer: silent for 2000 ms');
+    const refused = `Redis at 127.0.0.1:${port} did not answer: connect ECONNREFUSED 127.0.0.1:${port}`;
+    const start = (redis: string | Redis) => openBuckets({ store: { redis, mustConnect: true } });
+    await expect(start(url)).rejects.toThrow(refused);
+    await expect(start(client(url, { maxRetriesPerRequest: null }))).rejects.toThrow(refused);
+    await expect(start(client(await silent()))).rejects.toThrow(
+      /^Redis at 127.0.0.1:\d+ did not answer: silent for 2000/,
+    );
+    const { port: locked } = await server(['--requirepass', 'good']);
+    await expect(start(`redis://:bad@127.0.0.1:${locked}`)).rejects.toThrow(
+      `Redis at 127.0.0.1:${locked} did not answer: WRONGPASS `,
+    );
     await server([], port);
-    const { store } = await openBuckets({ store: { redis: url, mustConnect: true } });
+    const { store } = await start(url);
     expect(store.health()).toEqual({ status: 'up' });
   });
 

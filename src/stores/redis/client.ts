@@ -1,5 +1,6 @@
 import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
 import { later } from '../../core/clock.js';
+import { RateLimitStoreError } from '../rate-limit.store.js';
 
 /** A connection of ioredis (5 or 6) or iovalkey: the few methods of it that are called here. */
 export interface RedisClient {
@@ -48,6 +49,9 @@ const SAFE: RedisOptions = {
   reconnectOnError: ({ message }) => message.includes('READONLY'),
 };
 
+/** What last kept a connection that was opened here from being ready. */
+const troubles = new WeakMap<object, Error>();
+
 /**
  * Opens a connection and waits until it is ready, has failed for the first time, or has been silent for long; then it
  * goes on trying by itself.
@@ -56,22 +60,54 @@ export async function openClient(target: string | RedisOptions): Promise<RedisCl
   const { Redis } = await import('ioredis');
   const client =
     typeof target === 'string' ? new Redis(target, SAFE) : new Redis({ ...SAFE, ...target, lazyConnect: false });
+  // Without a listener each failed attempt would be printed.
+  client.on('error', (error) => troubles.set(client, error));
+  client.on('ready', () => troubles.delete(client));
   await new Promise<void>((resolve) => {
     client.once('ready', resolve);
     client.once('close', resolve);
     later(SILENCE, resolve);
-    // Without a listener each failed attempt would be printed.
-    client.on('error', () => {});
   });
   return client as unknown as RedisClient;
 }
 
 /** Asks for an answer; rejects if there is none within the time in which a silent connection is given up. */
-export function knock(client: RedisClient): Promise<unknown> {
+export async function knock(client: RedisClient): Promise<void> {
+  let trouble = troubles.get(client);
+  const hear = (error: unknown): void => {
+    trouble = error as Error;
+  };
   const silence = new Promise<never>((_, reject) => {
     later(SILENCE, () => reject(new Error(`silent for ${SILENCE} ms`)));
   });
-  return Promise.race([client.time(), silence]);
+  client.on('error', hear);
+  try {
+    await Promise.race([client.time(), silence]);
+  } catch (error) {
+    // A command that cannot be sent does not say why.
+    const cause = trouble ?? (error as Error);
+    throw new RateLimitStoreError(`Redis at ${addressOf(client)} did not answer: ${cause.message}`, 'store', { cause });
+  } finally {
+    client.removeListener('error', hear);
+  }
+}
+
+/** Why a connection is not ready; `undefined` if it is, or opens with its first command. */
+export function notReady(client: RedisClient): RateLimitStoreError | undefined {
+  const { status = 'ready' } = client;
+  if (status === 'ready' || status === 'wait') return undefined;
+  const cause = troubles.get(client);
+  return new RateLimitStoreError(`Redis at ${addressOf(client)} is not ready: ${cause?.message ?? status}`, 'store', {
+    cause,
+  });
+}
+
+/** Where it leads to, without user and password. */
+function addressOf({ isCluster, options }: RedisClient): string {
+  const { path, host, port, name, sentinels } = (options ?? {}) as RedisOptions;
+  if (isCluster) return 'its Cluster';
+  if (sentinels) return `${name}, of ${sentinels.map((one) => `${one.host}:${one.port}`).join(', ')}`;
+  return path ?? `${host}:${port}`;
 }
 
 /** A second connection that may wait and listen. */

@@ -14,6 +14,7 @@ import {
   isClient,
   knock,
   listenerOf,
+  notReady,
   openClient,
   type RedisClient,
   type RedisTarget,
@@ -112,7 +113,7 @@ export class RedisStore extends RateLimitStore {
       if (mustConnect) await knock(client);
     } catch (error) {
       store.close();
-      throw storeError(error);
+      throw error;
     }
     return store;
   }
@@ -174,10 +175,8 @@ export class RedisStore extends RateLimitStore {
   }
 
   override health(): StoreHealth {
-    const { status = 'ready' } = this.client;
-    // `wait` is a connection that opens with its first command.
-    if (status === 'ready' || status === 'wait') return { status: 'up' };
-    return { status: 'down', error: new RateLimitStoreError(`The connection to Redis is not ready: ${status}`) };
+    const error = notReady(this.client);
+    return error ? { status: 'down', error } : { status: 'up' };
   }
 
   override close(): void {
