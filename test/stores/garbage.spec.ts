@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { RateLimitStoreError, type RedisClient, RedisStore } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
 import type { StoreAnswer } from '../../src/core/decision.js';
 import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
 import type { StoreRequest, Take } from '../../src/core/request.js';
@@ -135,6 +136,28 @@ describe('values that are no buckets', () => {
       { numRuns: 300 },
     );
     expect(spoilt).toBeGreaterThan(200);
+  });
+
+  it.each([
+    ['whose oldest admission has half a millisecond', [2000, 2, -1000.5, 1000, -500, 1000]],
+    ['whose oldest admission has no time', [2000, 2, Number.NaN, 1000, -500, 1000]],
+    ['whose oldest admission is of never', [2000, 2, Infinity, 1000, -500, 1000]],
+    ['whose second admission has half a millisecond', [3000, 3, -1000, 500, -999.5, 1500, -500, 1000]],
+    ['of a sum without admissions', [1000, 0]],
+  ])('spoil nothing else if they are a window %s', async (_, [sum, count, ...entries]) => {
+    const clock = new FakeClock();
+    const store = new RedisStore({ client, prefix, clock });
+    const [bad, good] = [take(WINDOW, 'bad window'), take(WINDOW, 'good window')];
+    await client.del(keyOf(good));
+    const times = entries.map((number, i) => (i % 2 === 0 ? clock.now() + number : number));
+    const value = Buffer.from(new Float64Array([clock.now() - 500, 0, 0, sum, count, ...times]).buffer);
+    await client.set(keyOf(bad), value);
+    const [one, other] = await Promise.allSettled(
+      [bad, good].map((each) => store.run({ verb: 'take', takes: [each] })),
+    );
+    expect(one).toMatchObject({ status: 'rejected', reason: { scope: 'bucket' } });
+    expect(other).toMatchObject({ status: 'fulfilled', value: { balance: 2 } });
+    expect(await client.getBuffer(keyOf(bad))).toEqual(value);
   });
 
   it.each(['reset', 'put', 'charge', 'takeUpTo', 'estimate', 'cancel', 'block', 'unblock'] as const)(

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { afterAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { MemoryStore, RedisStore } from 'nest-rate-limit';
@@ -9,8 +9,8 @@ import { mergeTakes, type StoreRequest } from '../../src/core/request.js';
 import { toAmount } from '../../src/core/tokens.js';
 import { EXECUTE_LUA } from '../../src/stores/redis/execute.lua.js';
 import { redisKey } from '../../src/stores/redis/key.js';
-import { bucketLimits, fractions, law, pauses, windowLimits } from '../support/laws.js';
-import { redisUrl } from '../support/redis.js';
+import { bucketLimits, fractions, largeWindowLimits, law, pauses, windowLimits } from '../support/laws.js';
+import { redisUrl, startRedis } from '../support/redis.js';
 
 /** The script with one place changed, which must be there. */
 function changed(place: string, by: string): string {
@@ -18,9 +18,13 @@ function changed(place: string, by: string): string {
   return EXECUTE_LUA.replace(place, () => by);
 }
 
-const COUNTER = `lane-${process.pid}`;
-const COUNTING = changed('  size = n\n  return true', `  size = n\n  call('INCR', '${COUNTER}')\n  return true`);
-const WITHOUT_LANE = changed('policy.quick = policy.quick and #policy <= 3', 'policy.quick = false');
+const COUNTERS = ['buckets', 'window'].map((lane) => `lane-${process.pid}-${lane}`);
+const COUNTING = changed(
+  '      nextKey, left = nextKey + 1, left - 1\n',
+  `      nextKey, left = nextKey + 1, left - 1
+      call('INCR', take.policy.window and '${COUNTERS[1]}' or '${COUNTERS[0]}')\n`,
+);
+const WITHOUT_LANE = changed('  while more() do\n    local take = run[1]', '  while false do\n    local take = run[1]');
 
 /** Asked in one turn of the event loop, `pause` ms after the turn before. */
 interface Turn {
@@ -43,7 +47,8 @@ const HUGE: LimitOptions[] = [
 
 const limits = fc.oneof(
   { arbitrary: fc.array(bucketLimits, { minLength: 1, maxLength: 4 }), weight: 6 },
-  { arbitrary: fc.array(fc.oneof(bucketLimits, windowLimits), { minLength: 1, maxLength: 3 }), weight: 2 },
+  { arbitrary: fc.oneof(windowLimits, largeWindowLimits).map((window) => [window]), weight: 6 },
+  { arbitrary: fc.array(fc.oneof(bucketLimits, windowLimits), { minLength: 2, maxLength: 3 }), weight: 2 },
   { arbitrary: fc.constantFrom(...HUGE.map((huge) => [huge])), weight: 1 },
   { arbitrary: fc.constantFrom([{ capacity: 3, refill: 0 }]), weight: 1 },
 );
@@ -105,7 +110,11 @@ function requestOf(policies: readonly Policy[], { verb, policy, to, key, n, maxW
 describe('the short lane of the script', () => {
   const client = new Redis(redisUrl());
   afterAll(() => client.quit());
-  let count = 0;
+  const ended: (() => unknown)[] = [];
+  afterEach(async () => {
+    for (const end of ended.splice(0)) await end();
+  });
+  let stores = 0;
 
   /** A store whose script is `script`. */
   function open(script: string, clock: FakeClock) {
@@ -117,7 +126,7 @@ describe('the short lane of the script', () => {
       evalshaBuffer: (_sha: string, ...args: unknown[]) => real.evalshaBuffer(sha, ...args),
       evalBuffer: (_script: string, ...args: unknown[]) => real.evalBuffer(script, ...args),
     };
-    const prefix = `lane-${process.pid}-${++count}:`;
+    const prefix = `lane-${process.pid}-${++stores}:`;
     const store = new RedisStore({ client: other as never, clock, prefix });
     const stored = async () => {
       const keys = (await client.keys(`${prefix}*`)).sort();
@@ -131,10 +140,14 @@ describe('the short lane of the script', () => {
     one.status === 'rejected'
       ? String(one.reason)
       : { ...(one.value as object), limits: (one.value as { limits: object[] }).limits.map((each) => ({ ...each })) };
-  const taken = async () => Number((await client.getdel(COUNTER)) ?? 0);
+  /** Adds how often each lane was taken. */
+  const count = async (quick: number[]) => {
+    for (const [i, name] of COUNTERS.entries()) quick[i] += Number((await client.getdel(name)) ?? 0);
+  };
 
   it('answers as the store in memory, request by request', async () => {
-    let [takes, quick, refused] = [0, 0, 0];
+    const quick = [0, 0];
+    let [asked, refused] = [0, 0];
     await law(150, 0, fc.tuple(setting, turns(['a', 'b', 'bad'], pauses)), async ([policies, script]) => {
       const clock = new FakeClock();
       const memory = new MemoryStore({ clock });
@@ -152,19 +165,20 @@ describe('the short lane of the script', () => {
             continue;
           }
           const expected = memory.run(request);
-          takes++;
+          asked++;
           if (!expected.allowed) refused++;
           expect([where, told(answers[i])]).toEqual([where, told({ status: 'fulfilled', value: expected })]);
         }
       }
-      quick += await taken();
+      await count(quick);
     });
-    expect(quick).toBeGreaterThan(takes / 4);
-    expect(refused).toBeGreaterThan(takes / 10);
+    for (const count of quick) expect(count).toBeGreaterThan(asked / 12);
+    expect(refused).toBeGreaterThan(asked / 10);
   });
 
   it('answers and leaves what the rest of the script would, also when clocks step back', async () => {
-    let [asked, quick] = [0, 0];
+    const quick = [0, 0];
+    let asked = 0;
     const pause = fc.oneof(
       { arbitrary: pauses, weight: 6 },
       { arbitrary: fc.integer({ min: -300, max: -1 }), weight: 1 },
@@ -183,8 +197,44 @@ describe('the short lane of the script', () => {
         expect([index, ...answers.map(told)]).toEqual([index, ...expected.map(told)]);
         expect([index, await one.stored()]).toEqual([index, await other.stored()]);
       }
-      quick += await taken();
+      await count(quick);
     });
-    expect(quick).toBeGreaterThan(asked / 4);
+    for (const count of quick) expect(count).toBeGreaterThan(asked / 12);
+  });
+
+  it.each([
+    ['is full', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0']],
+    [
+      'has lost its replicas',
+      ['CONFIG', 'SET', 'min-replicas-to-write', '1'],
+      ['CONFIG', 'SET', 'min-replicas-to-write', '0'],
+    ],
+    ['has become a replica', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE']],
+  ])('leaves nothing behind of a batch where Redis %s', async (_, [breaks, ...how], [mends, ...again]) => {
+    const server = await startRedis();
+    const own = new Redis(server.url);
+    ended.push(
+      () => own.disconnect(),
+      () => server.stop(),
+    );
+    const store = new RedisStore({ client: own, clock: new FakeClock() });
+    const policy = parsePolicy({ capacity: 5, refill: 1 }, 'test');
+    const ask = (verb: StoreRequest['verb'], key: string, n: number) =>
+      store.run({ verb, takes: [{ policy, key, amount: n * 1000, maxWait: 0 }] });
+    await Promise.all([ask('take', 'a', 2), ask('take', 'b', 5)]);
+    await own.call(breaks, ...how);
+    const batch = [
+      ask('take', 'b', 1),
+      ask('take', 'a', 1),
+      ask('take', 'new', 1),
+      ask('put', 'b', 5),
+      ask('take', 'a', 1),
+    ];
+    for (const one of await Promise.allSettled(batch)) {
+      expect(one).toMatchObject({ status: 'rejected', reason: { scope: 'write' } });
+    }
+    await own.call(mends, ...again);
+    const balances = await Promise.all(['a', 'b', 'new'].map(async (key) => (await ask('estimate', key, 0)).balance));
+    expect(balances).toEqual([3, 0, 5]);
   });
 });
