@@ -202,6 +202,22 @@ describe('the short lane of the script', () => {
     for (const count of quick) expect(count).toBeGreaterThan(asked / 12);
   });
 
+  it('merges the admissions of a window, where fractions make too many, as in memory', async () => {
+    const clock = new FakeClock();
+    const memory = new MemoryStore({ clock });
+    memory.close();
+    const { store } = open(COUNTING, clock);
+    const policy = parsePolicy({ maxRequest: 1, duration: 1 }, 'test');
+    for (let i = 0; i < 1500; i++) {
+      clock.set(clock.now() + (i % 7 === 0 ? 3 : 1));
+      const request: StoreRequest = { verb: 'take', takes: [{ policy, key: 'a', amount: 1 + (i % 5), maxWait: 0 }] };
+      expect([i, { ...(await store.run(request)) }]).toEqual([i, { ...memory.run(request) }]);
+    }
+    const quick = [0, 0];
+    await count(quick);
+    expect(quick[1]).toBeGreaterThan(500);
+  });
+
   it.each([
     ['is full', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0']],
     [
