@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { type INestApplication, type ModuleMetadata } from '@nestjs/common';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -13,14 +14,12 @@ export type StoreName = (typeof STORES)[number];
 /** Each adapter with each store. */
 export const COMBINATIONS = ADAPTERS.flatMap((adapter) => STORES.map((store) => ({ adapter, store })));
 
-let runs = 0;
-
 /** Module options that put the buckets into the store of that name, apart from those of all other tests. */
 export function storeOptions(store: StoreName): RateLimitModuleOptions {
   if (store === 'memory') return {};
   // A busy machine must not make these tests see the failure mode.
   const failure = { mode: 'closed', timeout: '10s' } as const;
-  return { store: { redis: redisUrl(), prefix: `e2e-${process.pid}-${runs++}:` }, failure };
+  return { store: { redis: redisUrl(), prefix: `e2e-${randomUUID()}:` }, failure };
 }
 
 /** An application that has started, after `prepare`, and trusts these proxies; the caller closes it. */

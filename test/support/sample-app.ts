@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -12,11 +13,9 @@ import { setUp } from '../../sample-app/setup.js';
 import type { Step } from '../../sample-app/trial.js';
 import { redisUrl } from './redis.js';
 
-let runs = 0;
-
 /** A store in Redis, apart from those of all other tests. */
 export function redisStore(clock: FakeClock): Promise<RateLimitStore> {
-  return RedisStore.connect(redisUrl(), { prefix: `sample-${process.pid}-${runs++}:`, clock });
+  return RedisStore.connect(redisUrl(), { prefix: `sample-${randomUUID()}:`, clock });
 }
 
 /** The sample app as it is, with buckets in `store`. */
