@@ -1,11 +1,12 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { at, RateLimitOptionError, show } from './core/option-error.js';
+import type { Take } from './core/request.js';
 import { type PlannedTake, takeOf } from './planned-take.js';
 import { type Instances, isResolver, type PolicyUse, parseUse, teller } from './policy-use.js';
 import { LIMITS, SKIP } from './rate-limit.decorator.js';
 import type { PolicyResolver, RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
-import { policyHeader } from './transport/headers.js';
+import { type FixedHeaders, fixedHeaders } from './transport/headers.js';
 
 /** What a policy is given by at run time: a fixed use, or one that is told per request. */
 type Source = PolicyUse | ((context: ExecutionContext) => MaybePromise<PolicyUse>);
@@ -14,9 +15,8 @@ type Source = PolicyUse | ((context: ExecutionContext) => MaybePromise<PolicyUse
 export class Plan {
   /** Set where one policy with a constant cost and without `skip` is all there is: then nothing is to be resolved. */
   readonly single: (PolicyUse & { readonly amount: number }) | undefined;
-  /** The value of `RateLimit-Policy` where it is always the same. */
-  readonly policyHeader: string | undefined;
-
+  /** Where all policies are fixed. */
+  private readonly headers: FixedHeaders | undefined;
   /** Whether costs may have to be settled afterwards. */
   readonly settles: boolean;
 
@@ -27,9 +27,14 @@ export class Plan {
     if (sources.length === 1 && first && first.amount && !first.skip && !first.dryRun) {
       this.single = first as PolicyUse & { amount: number };
     }
-    if (fixed.length === sources.length && fixed.every((use) => !use.skip && use.amount && !use.dryRun)) {
-      this.policyHeader = policyHeader([...new Set(fixed.map((use) => use.policy))]);
-    }
+    if (fixed.length === sources.length) this.headers = fixedHeaders(fixed.map((use) => use.policy));
+  }
+
+  /** What the headers of an answer to these takes have in common. */
+  headersOf(takes: readonly Take[]): FixedHeaders {
+    // Fewer where a policy was skipped, tried out or merged with another.
+    if (this.headers && takes.length === this.sources.length) return this.headers;
+    return fixedHeaders(takes.map(({ policy }) => policy));
   }
 
   /** What a request takes, of all policies that apply to it. */

@@ -17,7 +17,6 @@ import { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.j
 import { ClientGoneError } from './suspend/client.js';
 import { SuspendableGuard, type SuspendableRequestContext } from './suspend/suspendable.guard.js';
 import { type Suspension, SuspensionTimeoutError } from './suspend/suspension.js';
-import { policyHeader } from './transport/headers.js';
 import { transportOf } from './transport/transports.js';
 
 /** On the execution context of a request that was counted, so that a guard that is bound twice counts once. */
@@ -129,7 +128,7 @@ export class RateLimitGuard extends SuspendableGuard {
       context,
       answer,
       this.options.headers,
-      plan.policyHeader ?? policyHeader(takes.map(({ policy }) => policy)),
+      plan.headersOf(takes),
       this.adapterHost.httpAdapter,
     );
     if (!answer.allowed) return this.refuse(context, takes, answer);

@@ -1,8 +1,8 @@
 import { later, steadyNow } from '../core/clock.js';
 
-export interface Deadline {
-  readonly due: number;
-  readonly pass: () => void;
+/** Something with a deadline. */
+export interface Due {
+  due: number;
   over: boolean;
 }
 
@@ -10,25 +10,28 @@ export interface Deadline {
  * Deadlines of one length, so that the first to be set is the first to pass: a queue behind one timer, however many
  * there are.
  */
-export class Deadlines {
-  private readonly queue: Deadline[] = [];
+export class Deadlines<T extends Due> {
+  private readonly queue: T[] = [];
   private head = 0;
   private waiting = false;
 
-  constructor(private readonly length: number) {}
+  /** `pass` is told what was not ended in time. */
+  constructor(
+    private readonly length: number,
+    private readonly pass: (late: T) => void,
+  ) {}
 
-  set(pass: () => void): Deadline {
-    const deadline = { due: steadyNow() + this.length, pass, over: false };
-    this.queue.push(deadline);
+  set(due: T): void {
+    due.due = steadyNow() + this.length;
+    this.queue.push(due);
     if (!this.waiting) this.wait();
-    return deadline;
   }
 
   /** Ends one; tells whether that was in time. */
-  end(deadline: Deadline): boolean {
-    if (deadline.over) return false;
-    deadline.over = true;
-    if (this.queue[this.head] === deadline) this.dropOver();
+  end(due: T): boolean {
+    if (due.over) return false;
+    due.over = true;
+    if (this.queue[this.head] === due) this.dropOver();
     return true;
   }
 
@@ -57,10 +60,10 @@ export class Deadlines {
     this.waiting = false;
     const now = steadyNow();
     for (let i = this.head; i < this.queue.length && this.queue[i].due <= now; i++) {
-      const deadline = this.queue[i];
-      if (deadline.over) continue;
-      deadline.over = true;
-      deadline.pass();
+      const late = this.queue[i];
+      if (late.over) continue;
+      late.over = true;
+      this.pass(late);
     }
     this.dropOver();
     this.wait();

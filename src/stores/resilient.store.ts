@@ -5,7 +5,7 @@ import { dividePolicy, type Policy } from '../core/policy.js';
 import type { FailureMode, StoreRequest, Take } from '../core/request.js';
 import { healthChanges, storeCalls } from '../observe/channels.js';
 import { Breaker, PROBE_AFTER } from './breaker.js';
-import { Deadlines } from './deadlines.js';
+import { Deadlines, type Due } from './deadlines.js';
 import { MemoryStore } from './memory/memory.store.js';
 import { type RateLimitStore, RateLimitStoreError, type StoreHealth } from './rate-limit.store.js';
 import { StoreWrapper } from './store-wrapper.js';
@@ -24,6 +24,15 @@ export interface ResilienceOptions {
 
 const TELL_EVERY = 60_000;
 
+/** A request under way. */
+interface Call extends Due {
+  readonly request: StoreRequest;
+  readonly resolve: (answer: StoreAnswer) => void;
+  readonly reject: (error: unknown) => void;
+  /** Tells its end to who listens. */
+  readonly tell: ((error?: unknown) => void) | undefined;
+}
+
 /** These must last, so they are not done by halves: they reject when the store is away. */
 const LASTING_VERBS: ReadonlySet<string> = new Set(['reset', 'block', 'unblock', 'replace']);
 
@@ -32,7 +41,7 @@ const LASTING_VERBS: ReadonlySet<string> = new Set(['reset', 'block', 'unblock',
  * not answer, the failure mode decides; when it keeps not answering, it is not asked for a while.
  */
 export class ResilientStore extends StoreWrapper {
-  private readonly deadlines: Deadlines;
+  private readonly deadlines: Deadlines<Call>;
   private readonly breaker = new Breaker();
   private readonly divided = new WeakMap<Policy, Policy>();
   private local: MemoryStore | undefined;
@@ -48,7 +57,9 @@ export class ResilientStore extends StoreWrapper {
     private readonly options: ResilienceOptions,
   ) {
     super(store);
-    this.deadlines = new Deadlines(options.timeout);
+    this.deadlines = new Deadlines(options.timeout, (call) =>
+      this.fail(call, new RateLimitStoreError(`No answer within ${options.timeout} ms`)),
+    );
   }
 
   override run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
@@ -59,33 +70,13 @@ export class ResilientStore extends StoreWrapper {
       const down = new RateLimitStoreError(`The store is down: ${this.lastError?.message}`);
       return new Promise((resolve) => resolve(this.withoutStore(request, down)));
     }
-    const tell = this.watch(request);
     return new Promise((resolve, reject) => {
-      const fail = (error: unknown) => {
-        tell?.(error);
-        this.note(error, request);
-        try {
-          resolve(this.withoutStore(request, error));
-        } catch (refused) {
-          reject(refused);
-        }
-      };
-      const deadline = this.deadlines.set(() =>
-        fail(new RateLimitStoreError(`No answer within ${this.options.timeout} ms`)),
-      );
+      const call: Call = { request, resolve, reject, tell: this.watch(request), due: 0, over: false };
+      this.deadlines.set(call);
       this.ask(request).then(
-        (answer) => {
-          if (this.deadlines.end(deadline)) {
-            tell?.();
-            this.answered(request.verb !== 'estimate' && answer.taken > 0);
-            resolve(answer);
-          } else if (request.verb === 'take' && answer.delay > 0) {
-            // A place in line that nobody will come for.
-            this.ask({ verb: 'cancel', takes: request.takes, actAt: answer.actAt }).catch(() => {});
-          }
-        },
+        (answer) => this.succeed(call, answer),
         (error) => {
-          if (this.deadlines.end(deadline)) fail(error);
+          if (this.deadlines.end(call)) this.fail(call, error);
         },
       );
     });
@@ -100,6 +91,28 @@ export class ResilientStore extends StoreWrapper {
     this.stopProbing();
     this.local?.close();
     await this.store.close();
+  }
+
+  private succeed(call: Call, answer: StoreAnswer): void {
+    const { verb, takes } = call.request;
+    if (this.deadlines.end(call)) {
+      call.tell?.();
+      this.answered(verb !== 'estimate' && answer.taken > 0);
+      call.resolve(answer);
+    } else if (verb === 'take' && answer.delay > 0) {
+      // A place in line that nobody will come for.
+      this.ask({ verb: 'cancel', takes, actAt: answer.actAt }).catch(() => {});
+    }
+  }
+
+  private fail({ request, tell, resolve, reject }: Call, error: unknown): void {
+    tell?.(error);
+    this.note(error, request);
+    try {
+      resolve(this.withoutStore(request, error));
+    } catch (refused) {
+      reject(refused);
+    }
   }
 
   /** Begins to measure a call, if anybody listens; returns the way to tell its end. */

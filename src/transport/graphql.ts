@@ -2,18 +2,18 @@ import type { ExecutionContext } from '@nestjs/common';
 import type { Decision } from '../core/decision.js';
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal, UNAVAILABLE } from '../rate-limit.exception.js';
 import { graphqlRequestOf, graphqlResponseOf } from '../suspend/graphql.js';
-import { type HeaderWriter, retrySeconds, writeHeaders } from './headers.js';
+import { type FixedHeaders, type HeaderWriter, retrySeconds, writeHeaders } from './headers.js';
 import { addressOfRequest, RETRY_STORE, type Transport } from './transport.js';
 
 /** Apollo and Mercurius. What is thrown has `extensions`, which graphql-js takes over into its own error. */
 export const graphql: Transport = {
   address: (context) => addressOfRequest(graphqlRequestOf(context)),
 
-  writeHeaders(context, decision, sets, policies) {
+  writeHeaders(context, decision, sets, fixed) {
     const response = writableResponse(context);
     if (!response) return;
-    const all = together(response, policies, decision);
-    writeHeaders(all.decision, sets, all.policies, WRITER, response);
+    const all = together(response, { fixed, decision });
+    writeHeaders(all.decision, sets, all.fixed, WRITER, response);
   },
 
   refusal(decision, given = DEFAULT_MESSAGE) {
@@ -65,7 +65,7 @@ function writableResponse(context: ExecutionContext): object | undefined {
 }
 
 interface Told {
-  readonly policies: string;
+  readonly fixed: FixedHeaders;
   readonly decision: Decision;
 }
 
@@ -73,18 +73,22 @@ interface Told {
 const told = new WeakMap<object, Told>();
 
 /** Adds a decision to what was told before it. */
-function together(response: object, policies: string, decision: Decision): Told {
+function together(response: object, now: Told): Told {
   const before = told.get(response);
-  const all = before
-    ? { policies: union(before.policies, policies), decision: merged(before.decision, decision) }
-    : { policies, decision };
+  const all = before ? { fixed: union(before, now), decision: merged(before.decision, now.decision) } : now;
   told.set(response, all);
   return all;
 }
 
-/** Each item once. A quote inside of a name is escaped, so no name contains what parts the items. */
-function union(before: string, policies: string): string {
-  return [...new Set([before, policies].flatMap((list) => list.split(/, (?=")/)))].join(', ');
+/** Each item once, in the order of the limits in `merged`. */
+function union(before: Told, now: Told): FixedHeaders {
+  const both = [before, now];
+  const beginnings = new Map(
+    both.flatMap(({ fixed, decision }) => decision.limits.map(({ name }, i) => [name, fixed.beginnings[i]])),
+  );
+  // A quote inside of a name is escaped, so no name contains what parts the items.
+  const items = both.flatMap(({ fixed }) => fixed.policies.split(/, (?=")/));
+  return { policies: [...new Set(items)].join(', '), beginnings: [...beginnings.values()] };
 }
 
 /** Each limit as it stands now; the rest is of the decision that is worse. */

@@ -11,29 +11,39 @@ export interface HeaderWriter {
   setHeader(response: unknown, name: string, value: string): unknown;
 }
 
-/**
- * `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: an item for each limit with its quota and its window
- * in seconds (a bucket's is the time it needs to fill): `"SmsController.send";q=20;w=120`. The same for every answer.
- */
-export function policyHeader(policies: readonly Policy[]): string {
-  return policies.flatMap((policy) => policy.limits.map((limit, i) => policyItem(policy.labels[i], limit))).join(', ');
+/** What does not change from one answer to the next. */
+export interface FixedHeaders {
+  /**
+   * `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: an item for each limit with its quota and its window
+   * in seconds (a bucket's is the time it needs to fill): `"SmsController.send";q=20;w=120`.
+   */
+  readonly policies: string;
+  /** How the items of `RateLimit` begin, in the order of the decision's `limits`: `"SmsController.send";r=`. */
+  readonly beginnings: readonly string[];
+}
+
+/** The fixed parts for decisions on these policies, in this order. */
+export function fixedHeaders(policies: readonly Policy[]): FixedHeaders {
+  const items = policies.flatMap((policy) => policy.limits.map((limit, i) => policyItem(policy.labels[i], limit)));
+  const labels = policies.flatMap((policy) => policy.labels);
+  return { policies: [...new Set(items)].join(', '), beginnings: labels.map((label) => `${quoted(label)};r=`) };
 }
 
 /** A decision; of a single limit the store tells also when there is more. */
 type Told = Decision & { readonly moreAfter?: number };
 
-/** Writes the headers of a decision. `policies` is the value of `RateLimit-Policy`. */
+/** Writes the headers of a decision. */
 export function writeHeaders(
   decision: Told,
   sets: readonly HeaderSet[],
-  policies: string,
+  { policies, beginnings }: FixedHeaders,
   writer: HeaderWriter,
   response: unknown,
 ): void {
   for (let i = 0; i < sets.length; i++) {
     if (sets[i] === 'draft-11') {
       writer.setHeader(response, 'RateLimit-Policy', policies);
-      writer.setHeader(response, 'RateLimit', limitHeader(decision));
+      writer.setHeader(response, 'RateLimit', limitHeader(decision, beginnings));
     } else {
       writeTriple(decision, sets[i] === 'draft-6' ? 'RateLimit' : 'X-RateLimit', writer, response);
     }
@@ -49,20 +59,21 @@ export function retrySeconds(ms: number): number {
 }
 
 /** `RateLimit`: what is left of each limit, and in how many seconds there is more: `"SmsController.send";r=19;t=6`. */
-function limitHeader(decision: Told): string {
-  const { policy, remaining, retryAfter, moreAfter } = decision;
-  if (moreAfter !== undefined) return limitItem(policy, remaining, retryAfter, moreAfter);
+function limitHeader(decision: Told, beginnings: readonly string[]): string {
+  const { remaining, retryAfter, moreAfter } = decision;
+  if (moreAfter !== undefined) return limitItem(beginnings[0], remaining, retryAfter, moreAfter);
+  const { limits } = decision;
   let header = '';
-  for (const limit of decision.limits) {
-    const item = limitItem(limit.name, limit.remaining, limit.retryAfter, limit.moreAfter);
-    header = header ? `${header}, ${item}` : item;
+  for (let i = 0; i < limits.length; i++) {
+    const item = limitItem(beginnings[i], limits[i].remaining, limits[i].retryAfter, limits[i].moreAfter);
+    header = i === 0 ? item : `${header}, ${item}`;
   }
   return header;
 }
 
-function limitItem(name: string, remaining: number, retryAfter: number, moreAfter: number): string {
+function limitItem(beginning: string, remaining: number, retryAfter: number, moreAfter: number): string {
   const more = retryAfter > 0 ? retryAfter : moreAfter;
-  const item = `${quoted(name)};r=${Math.floor(remaining)}`;
+  const item = `${beginning}${Math.floor(remaining)}`;
   return more > 0 && more !== Infinity ? `${item};t=${retrySeconds(more)}` : item;
 }
 
@@ -79,17 +90,7 @@ function writeTriple(decision: Decision, prefix: string, writer: HeaderWriter, r
     writer.setHeader(response, `${prefix}-Reset`, String(Math.ceil(decision.resetAfter / 1000)));
 }
 
-/** Names as structured-field strings. Resolvers may make names without end, so not all are kept. */
-const known = new Map<string, string>();
-const MOST_KNOWN = 1000;
-
 /** A structured-field string; names are printable ASCII. */
 function quoted(name: string): string {
-  let text = known.get(name);
-  if (text === undefined) {
-    if (known.size >= MOST_KNOWN) known.clear();
-    text = `"${name.replace(/["\\]/g, '\\$&')}"`;
-    known.set(name, text);
-  }
-  return text;
+  return `"${name.replace(/["\\]/g, '\\$&')}"`;
 }

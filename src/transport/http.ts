@@ -7,8 +7,8 @@ import { addressOfRequest, RETRY_STORE, type Transport } from './transport.js';
 export const http: Transport = {
   address: (context) => addressOfRequest(requestOf(context)),
 
-  writeHeaders(context, decision, sets, policies, adapter) {
-    writeHeaders(decision, sets, policies, adapter, responseOf(context));
+  writeHeaders(context, decision, sets, fixed, adapter) {
+    writeHeaders(decision, sets, fixed, adapter, responseOf(context));
   },
 
   refusal: (decision, message = DEFAULT_MESSAGE) =>

@@ -1,7 +1,7 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { Decision } from '../core/decision.js';
 import type { MaybePromise } from '../core/maybe-promise.js';
-import type { HeaderSet, HeaderWriter } from './headers.js';
+import type { FixedHeaders, HeaderSet, HeaderWriter } from './headers.js';
 
 /** What is different from one kind of request to the next: who the client is, and how it is answered. */
 export interface Transport {
@@ -12,7 +12,7 @@ export interface Transport {
     context: ExecutionContext,
     decision: Decision,
     sets: readonly HeaderSet[],
-    policies: string,
+    fixed: FixedHeaders,
     adapter: HeaderWriter,
   ): void;
   /** What a refusal throws. `message` is its text, or all that it says. */
