@@ -37,7 +37,7 @@ const rows = [
 ];
 
 function app(nest, type, node, ioredis, options = {}, tsc = OWN_TSC) {
-  const what = '200, 200, 429 on Express and Fastify, in memory and Redis';
+  const what = '200, 200, 429 on Express and Fastify, in memory and Redis, as JSON and problem+json';
   const run = async (folder, program) => {
     await npm(folder, '--ignore-scripts', `ioredis@${IOREDIS[ioredis]}`);
     const cwd = project(folder, type, 'app', options);

@@ -34,8 +34,13 @@ async function try3(name: string, adapter: AbstractHttpAdapter, options: RateLim
       deepStrictEqual(response.headers.get('retry-after'), null, name);
     }
     const refusal = await fetch(url);
-    const body = { statusCode: 429, message: 'Too Many Requests' };
-    deepStrictEqual([refusal.status, await refusal.json()], [429, body], name);
+    const body = await refusal.json();
+    if (options.problemDetails) {
+      ok(refusal.headers.get('content-type')?.startsWith('application/problem+json'), name);
+      deepStrictEqual([refusal.status, body.status, body.title], [429, 429, 'Quota Exceeded'], name);
+    } else {
+      deepStrictEqual([refusal.status, body], [429, { statusCode: 429, message: 'Too Many Requests' }], name);
+    }
     const seconds = Number(refusal.headers.get('retry-after'));
     ok(seconds > 500 && seconds <= 600, `${name}: Retry-After is ${seconds}`);
     deepStrictEqual(refusal.headers.get('ratelimit'), `"AppController.limited";r=0;t=${seconds}`, name);
@@ -51,6 +56,7 @@ async function main(url: string) {
   const failure = { mode: 'closed', timeout: '10s' } as const;
   for (const [name, Adapter] of Object.entries({ express: ExpressAdapter, fastify: FastifyAdapter })) {
     await try3(`${name}, memory`, new Adapter(), {});
+    await try3(`${name}, problem details`, new Adapter(), { problemDetails: true });
     await try3(`${name}, url`, new Adapter(), { failure, store: { redis: url, prefix: `${run}${name}-url:` } });
     await try3(`${name}, client`, new Adapter(), { failure, store: { redis: client, prefix: `${run}${name}-own:` } });
   }
