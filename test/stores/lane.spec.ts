@@ -7,15 +7,15 @@ import { FakeClock } from 'nest-rate-limit/testing';
 import { type LimitOptions, type Policy, parsePolicy } from '../../src/core/policy.js';
 import { mergeTakes, type StoreRequest } from '../../src/core/request.js';
 import { toAmount } from '../../src/core/tokens.js';
-import { EXECUTE_LUA } from '../../src/stores/redis/execute.lua.js';
 import { redisKey } from '../../src/stores/redis/key.js';
+import { SCRIPT } from '../../src/stores/redis/lua/script.js';
 import { bucketLimits, fractions, largeWindowLimits, law, pauses, windowLimits } from '../support/laws.js';
 import { redisUrl, startRedis } from '../support/redis.js';
 
 /** The script with one place changed, which must be there. */
 function changed(place: string, by: string): string {
-  if (EXECUTE_LUA.split(place).length !== 2) throw new Error(`The script has not one: ${place}`);
-  return EXECUTE_LUA.replace(place, () => by);
+  if (SCRIPT.split(place).length !== 2) throw new Error(`The script has not one: ${place}`);
+  return SCRIPT.replace(place, () => by);
 }
 
 const COUNTERS = ['buckets', 'window'].map((lane) => `lane-${process.pid}-${lane}`);

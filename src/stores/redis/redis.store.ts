@@ -19,8 +19,8 @@ import {
   type RedisClient,
   type RedisTarget,
 } from './client.js';
-import { EXECUTE_LUA } from './execute.lua.js';
 import { redisKey, tagOf } from './key.js';
+import { SCRIPT } from './lua/script.js';
 import { Program } from './program.js';
 import { deal, lateness, type Pending, type Row, storeError } from './reply.js';
 import { ServerTime } from './server-time.js';
@@ -55,7 +55,7 @@ export interface RedisConnectOptions extends Omit<RedisStoreOptions, 'client'> {
 const STORE_OPTIONS = ['prefix', 'hashKeys', 'denyCache', 'batch', 'timeout', 'clock'];
 /** Names of all options of `connect`. */
 export const REDIS_OPTIONS = [...STORE_OPTIONS, 'mustConnect'];
-const SHA = createHash('sha1').update(EXECUTE_LUA).digest('hex');
+const SHA = createHash('sha1').update(SCRIPT).digest('hex');
 /** Redis expires keys by its own time; with another clock none may go before its end by that clock. */
 const LEAST_TTL_OF_INJECTED_CLOCK = 60_000;
 /** Small enough that one batch is made while Redis is busy with the one before. */
@@ -237,7 +237,7 @@ export class RedisStore extends RateLimitStore {
     } catch (error) {
       // Scripts are lost with a restart, a fail-over or SCRIPT FLUSH; EVAL brings this one back.
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
-      return this.client.evalBuffer(EXECUTE_LUA, keys.length, ...keys, argument);
+      return this.client.evalBuffer(SCRIPT, keys.length, ...keys, argument);
     }
   }
 }

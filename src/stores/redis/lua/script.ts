@@ -1,0 +1,23 @@
+import { BUCKET_STATE } from './bucket-state.lua.js';
+import { EXECUTE } from './execute.lua.js';
+import { INPUT } from './input.lua.js';
+import { REPLACE } from './replace.lua.js';
+import { SHORT_LANE } from './short-lane.lua.js';
+import { SLIDING_WINDOW } from './sliding-window.lua.js';
+import { STORED_STATE } from './stored-state.lua.js';
+import { TOKEN_BUCKET } from './token-bucket.lua.js';
+
+/**
+ * The script that decides in Redis: the Lua twin of `core/`, file by file with the same names in the same order; see
+ * there for the reasons. Texts and not files, so that bundlers carry them along. Change both twins in one commit.
+ */
+export const SCRIPT = [
+  INPUT,
+  SHORT_LANE,
+  TOKEN_BUCKET,
+  SLIDING_WINDOW,
+  BUCKET_STATE,
+  STORED_STATE,
+  REPLACE,
+  EXECUTE,
+].join('');
