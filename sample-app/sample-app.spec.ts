@@ -166,10 +166,10 @@ it('lets the second in line wait a second of real time', async () => {
 function headOf({ status, headers }: Response): string[] {
   const lines = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
-    `RateLimit-Policy: ${headers['ratelimit-policy']}`,
-    `RateLimit: ${headers.ratelimit}`,
+    `ratelimit-policy: ${headers['ratelimit-policy']}`,
+    `ratelimit: ${headers.ratelimit}`,
   ];
-  return headers['retry-after'] ? [...lines, `Retry-After: ${headers['retry-after']}`] : lines;
+  return headers['retry-after'] ? [...lines, `retry-after: ${headers['retry-after']}`] : lines;
 }
 
 function linesOf(answers: Answers): string[] {

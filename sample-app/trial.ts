@@ -51,7 +51,7 @@ export function toCommand(step: Step | ChatStep, port = 3000): string {
     path.includes('?') ? `'${url}'` : url,
   ];
   const request = words.filter(Boolean).join(' ');
-  if (head) return `curl -si ${request} | grep -E '^(HTTP|RateLimit|Retry)'`;
+  if (head) return `curl -si ${request} | grep -E '^(HTTP|ratelimit|retry)'`;
   const curl = `curl -sw ' [%{http_code}]\\n' ${request}`;
   if (after) return `sleep ${after}; ${curl}`;
   if (times === 1) return curl;

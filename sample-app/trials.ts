@@ -27,8 +27,8 @@ export const trials: readonly Trial[] = [
         head: true,
         answers: [
           'HTTP/1.1 201 Created',
-          'RateLimit-Policy: "SmsController.send";q=20;w=120',
-          'RateLimit: "SmsController.send";r=19;t=6',
+          'ratelimit-policy: "SmsController.send";q=20;w=120',
+          'ratelimit: "SmsController.send";r=19;t=6',
         ],
       },
       {
@@ -77,19 +77,19 @@ export const trials: readonly Trial[] = [
         path: '/quotes',
         apiKey: 'ada-1815',
         head: true,
-        answers: ['HTTP/1.1 200 OK', 'RateLimit-Policy: "premium";q=1000;w=60', 'RateLimit: "premium";r=999;t=1'],
+        answers: ['HTTP/1.1 200 OK', 'ratelimit-policy: "premium";q=1000;w=60', 'ratelimit: "premium";r=999;t=1'],
       },
       {
         path: '/quotes',
         apiKey: 'grace-1906',
         head: true,
-        answers: ['HTTP/1.1 200 OK', 'RateLimit-Policy: "standard";q=100;w=60', 'RateLimit: "standard";r=99;t=1'],
+        answers: ['HTTP/1.1 200 OK', 'ratelimit-policy: "standard";q=100;w=60', 'ratelimit: "standard";r=99;t=1'],
       },
       {
         path: '/quotes',
         apiKey: 'made-up',
         head: true,
-        answers: ['HTTP/1.1 200 OK', 'RateLimit-Policy: "free";q=10;w=60', 'RateLimit: "free";r=9;t=6'],
+        answers: ['HTTP/1.1 200 OK', 'ratelimit-policy: "free";q=10;w=60', 'ratelimit: "free";r=9;t=6'],
       },
       { path: '/quotes', times: 10, answers: [[9, 'Less is more [200]'], REFUSED] },
     ],
@@ -162,8 +162,8 @@ export const trials: readonly Trial[] = [
         head: true,
         answers: [
           'HTTP/1.1 200 OK',
-          'RateLimit-Policy: "BooksResolver";q=10;w=10',
-          'RateLimit: "BooksResolver";r=9;t=1',
+          'ratelimit-policy: "BooksResolver";q=10;w=10',
+          'ratelimit: "BooksResolver";r=9;t=1',
         ],
       },
       {
@@ -172,8 +172,8 @@ export const trials: readonly Trial[] = [
         head: true,
         answers: [
           'HTTP/1.1 200 OK',
-          'RateLimit-Policy: "BooksResolver";q=10;w=10',
-          'RateLimit: "BooksResolver";r=4;t=1',
+          'ratelimit-policy: "BooksResolver";q=10;w=10',
+          'ratelimit: "BooksResolver";r=4;t=1',
         ],
       },
       {
@@ -182,9 +182,9 @@ export const trials: readonly Trial[] = [
         head: true,
         answers: [
           'HTTP/1.1 429 Too Many Requests',
-          'RateLimit-Policy: "BooksResolver";q=10;w=10',
-          'RateLimit: "BooksResolver";r=4;t=1',
-          'Retry-After: 1',
+          'ratelimit-policy: "BooksResolver";q=10;w=10',
+          'ratelimit: "BooksResolver";r=4;t=1',
+          'retry-after: 1',
         ],
       },
     ],

@@ -63,7 +63,7 @@ describe.each(ADAPTERS)('the guard with buckets in memory on %s', (adapter) => {
     expect(guard.canActivate(contextOf(handler))).toBe(true);
     const refused = contextOf(handler);
     expect(() => guard.canActivate(refused)).toThrow(RateLimitExceededException);
-    expect(refused.switchToHttp().getResponse<{ headers: Map<string, string> }>().headers.get('RateLimit')).toMatch(
+    expect(refused.switchToHttp().getResponse<{ headers: Map<string, string> }>().headers.get('ratelimit')).toMatch(
       /r=0;t=\d+/,
     );
   });

@@ -27,7 +27,7 @@ export const graphql: Transport = {
 
   unavailable(context, cause) {
     const response = writableResponse(context);
-    if (response) WRITER.setHeader(response, 'Retry-After', String(retrySeconds(RETRY_STORE)));
+    if (response) WRITER.setHeader(response, 'retry-after', String(retrySeconds(RETRY_STORE)));
     const extensions = extensionsOf('SERVICE_UNAVAILABLE', 503, RETRY_STORE);
     return Object.assign(new RateLimitUnavailableException(cause, bodyOf(UNAVAILABLE)), { extensions });
   },

@@ -32,7 +32,10 @@ export function fixedHeaders(policies: readonly Policy[]): FixedHeaders {
 /** A decision; of a single limit the store tells also when there is more. */
 type Told = Decision & { readonly moreAfter?: number };
 
-/** Writes the headers of a decision. */
+/**
+ * Writes the headers of a decision. Their names are in lower case, as Fastify and HTTP/2 write all names: Node looks each
+ * up so, and to lower it takes longer than to write it.
+ */
 export function writeHeaders(
   decision: Told,
   sets: readonly HeaderSet[],
@@ -42,14 +45,14 @@ export function writeHeaders(
 ): void {
   for (let i = 0; i < sets.length; i++) {
     if (sets[i] === 'draft-11') {
-      writer.setHeader(response, 'RateLimit-Policy', policies);
-      writer.setHeader(response, 'RateLimit', limitHeader(decision, beginnings));
+      writer.setHeader(response, 'ratelimit-policy', policies);
+      writer.setHeader(response, 'ratelimit', limitHeader(decision, beginnings));
     } else {
-      writeTriple(decision, sets[i] === 'draft-6' ? 'RateLimit' : 'X-RateLimit', writer, response);
+      writeTriple(decision, sets[i] === 'draft-6' ? 'ratelimit' : 'x-ratelimit', writer, response);
     }
   }
   if (!decision.allowed && decision.retryAfter !== Infinity) {
-    writer.setHeader(response, 'Retry-After', String(retrySeconds(decision.retryAfter)));
+    writer.setHeader(response, 'retry-after', String(retrySeconds(decision.retryAfter)));
   }
 }
 
@@ -84,10 +87,10 @@ function policyItem(name: string, { size, fillTime }: Limit): string {
 
 /** Limit, remaining and seconds until the bucket is as good as new, of the limit nearest to exhaustion. */
 function writeTriple(decision: Decision, prefix: string, writer: HeaderWriter, response: unknown): void {
-  writer.setHeader(response, `${prefix}-Limit`, String(Math.floor(decision.limit)));
-  writer.setHeader(response, `${prefix}-Remaining`, String(Math.floor(decision.remaining)));
+  writer.setHeader(response, `${prefix}-limit`, String(Math.floor(decision.limit)));
+  writer.setHeader(response, `${prefix}-remaining`, String(Math.floor(decision.remaining)));
   if (decision.resetAfter !== Infinity)
-    writer.setHeader(response, `${prefix}-Reset`, String(Math.ceil(decision.resetAfter / 1000)));
+    writer.setHeader(response, `${prefix}-reset`, String(Math.ceil(decision.resetAfter / 1000)));
 }
 
 /** A structured-field string; names are printable ASCII. */

@@ -15,7 +15,7 @@ export const http: Transport = {
     refusal(decision, typeof message === 'object' ? message : { statusCode: 429, message }),
 
   unavailable(context, cause, adapter) {
-    adapter.setHeader(responseOf(context), 'Retry-After', String(retrySeconds(RETRY_STORE)));
+    adapter.setHeader(responseOf(context), 'retry-after', String(retrySeconds(RETRY_STORE)));
     return new RateLimitUnavailableException(cause);
   },
 };

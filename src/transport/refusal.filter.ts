@@ -37,7 +37,7 @@ export class RefusalFilter extends BaseExceptionFilter {
     const response = host.switchToHttp().getResponse<unknown>();
     const retryAfter = retryAfterOf(exception);
     if (httpAdapter.isHeadersSent(response)) return super.catch(exception, host);
-    if (retryAfter !== Infinity) httpAdapter.setHeader(response, 'Retry-After', String(retrySeconds(retryAfter)));
+    if (retryAfter !== Infinity) httpAdapter.setHeader(response, 'retry-after', String(retrySeconds(retryAfter)));
     if (!this.problemDetails) return super.catch(exception, host);
     httpAdapter.setHeader(response, 'Content-Type', 'application/problem+json');
     // A text, because Nest 11 on Express would call an object application/json.
