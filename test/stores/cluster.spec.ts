@@ -20,7 +20,6 @@ beforeAll(async () => {
   cluster = new Cluster(
     group.servers.map(({ port }) => ({ host: '127.0.0.1', port })),
     {
-      slotsRefreshInterval: 500,
       redisOptions: { socketTimeout: 1000 },
     },
   );
