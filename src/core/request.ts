@@ -51,7 +51,7 @@ export interface StoreRequest {
 }
 
 /** A name that no two buckets share: that of a policy is printable, so it ends where the line does. */
-export function bucketName({ policy, key }: Take): string {
+export function bucketName({ policy, key }: Pick<Take, 'policy' | 'key'>): string {
   return `${policy.id}\n${key}`;
 }
 

@@ -93,10 +93,11 @@ export class BucketTable {
     const at = cells[2 * slot];
     if (at > now) return undefined;
     const owed = cells[2 * slot + 1] - (now - at) * refill;
+    const held = owed > 0 ? owed : 0;
     const units = amount * weight;
-    const allowed = (owed > 0 ? owed : 0) + units <= capacity;
-    if (!allowed && (policy.block > 0 || maxWait > 0 || units > capacity || owed > capacity)) return undefined;
-    const debt = (owed > 0 ? owed : 0) + (allowed ? units : 0);
+    const allowed = held + units <= capacity;
+    if (!allowed && (policy.block > 0 || maxWait > 0 || units > capacity || held > capacity)) return undefined;
+    const debt = allowed ? held + units : held;
     if (allowed) {
       cells[2 * slot] = now;
       cells[2 * slot + 1] = debt;

@@ -5,7 +5,7 @@ import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import { execute } from '../../core/execute.js';
 import { reject } from '../../core/option-error.js';
 import type { Policy } from '../../core/policy.js';
-import type { StoreRequest, Verb } from '../../core/request.js';
+import { bucketName, type StoreRequest, type Verb } from '../../core/request.js';
 import { GIVING_VERBS, RateLimitStore } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import { BucketTable, type DumpedBucket, type OpenBucket } from './bucket-table.js';
@@ -94,12 +94,12 @@ export class MemoryStore extends RateLimitStore {
       }
     }
     const answer = toAnswer(takes, row, source);
-    if (GIVING_VERBS.has(verb)) for (const { policy, key } of takes) this.subscriptions.notify(nameOf(policy, key));
+    if (GIVING_VERBS.has(verb)) for (const take of takes) this.subscriptions.notify(bucketName(take));
     return answer;
   }
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {
-    return this.subscriptions.add(nameOf(policy, key), listener);
+    return this.subscriptions.add(bucketName({ policy, key }), listener);
   }
 
   /**
@@ -202,8 +202,4 @@ export class MemoryStore extends RateLimitStore {
 /** Lets the state be changed without the table's lists being changed. */
 function keepLogs(state: OpenBucket): void {
   for (let i = 0; i < state.logs.length; i++) state.logs[i] = state.logs[i]?.clone();
-}
-
-function nameOf(policy: Policy, key: string): string {
-  return `${policy.id} ${key}`;
 }
