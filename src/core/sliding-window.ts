@@ -61,7 +61,8 @@ export function expire(limit: Limit, log: AdmissionLog, now: number): void {
 
 /** Milliseconds until `amount` is admitted: until enough of the oldest have left. Never, above `maxRequest`. */
 export function windowWait(limit: Limit, log: AdmissionLog, amount: number, now: number): number {
-  let over = log.sum + amount - limit.capacity;
+  // In this order no sum is beyond what can be counted: else more would be over than there is.
+  let over = log.sum - limit.capacity + amount;
   if (over <= 0) return 0;
   if (amount > limit.capacity) return Infinity;
   for (let i = log.head; ; i++) {

@@ -97,7 +97,7 @@ local function quickWindow(policy, key, amount, maxWait)
       return false
     end
   end
-  local over, wait = sum + amount - capacity, 0
+  local over, wait = sum - capacity + amount, 0
   local allowed = over <= 0
   if allowed then
     local time, entries = slot == 1 and now or ceil(now / slot) * slot, ''

@@ -25,7 +25,7 @@ local function expire(limit, log, now)
 end
 
 local function windowWait(limit, log, amount, now)
-  local over = log.sum + amount - limit.capacity
+  local over = log.sum - limit.capacity + amount
   if over <= 0 then return 0 end
   if amount > limit.capacity then return INFINITY end
   local i = 0

@@ -1,0 +1,11 @@
+import { expect, it } from '@jest/globals';
+import { parsePolicy } from '../../src/core/policy.js';
+import { AdmissionLog, admit, windowWait } from '../../src/core/sliding-window.js';
+
+it('tells an end of a window that owes all that can be counted', () => {
+  const [limit] = parsePolicy({ maxRequest: 1, duration: 1, unit: 'milliseconds' }, 'p').limits;
+  const log = new AdmissionLog();
+  admit(limit, log, 1000, 0);
+  admit(limit, log, Number.MAX_SAFE_INTEGER, 0);
+  expect(windowWait(limit, log, 1000, 0)).toBe(1);
+});
