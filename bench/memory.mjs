@@ -1,7 +1,7 @@
 // One decision of a store in memory, called directly.
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { singleAnswer } from './build/core/answer.js';
+import { BucketAnswer } from './build/core/bucket-answer.js';
 import { parsePolicy } from './build/core/policy.js';
 import { MemoryStore } from './build/index.js';
 import { SlotMap } from './build/stores/memory/slot-map.js';
@@ -115,7 +115,7 @@ const parts = {
   'making the answer': (keys) => {
     const policy = parsePolicy(bucket, 'api');
     let left = 1e6;
-    return turns(keys, () => keep(singleAnswer(policy, true, --left / 3, 0, left, left & 1023, 1000, 'store')));
+    return turns(keys, () => keep(new BucketAnswer(policy.limits[0], 'api', --left, 0, 1000, true, 'store')));
   },
 };
 let kept;

@@ -1,5 +1,6 @@
 import { Inject, Injectable, Optional } from '@nestjs/common';
 import { Bucket } from './bucket.js';
+import { toDecision } from './core/answer.js';
 import type { Decision } from './core/decision.js';
 import { RateLimitOptionError, show } from './core/option-error.js';
 import { type LimitOptions, type Policy, parsePolicy } from './core/policy.js';
@@ -54,7 +55,7 @@ export class BucketService {
     );
     const answer = await this.store.run({ verb: 'take', takes });
     tellDecision(answer, takes, BUCKET);
-    return answer;
+    return toDecision(answer);
   }
 
   private policy(policy: string | LimitOptions, fallbackName: string): Policy {

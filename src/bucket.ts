@@ -1,3 +1,4 @@
+import { toDecision } from './core/answer.js';
 import type { Decision, StoreAnswer } from './core/decision.js';
 import { type Duration, parseDuration } from './core/duration.js';
 import type { LimitOptions, Policy } from './core/policy.js';
@@ -28,12 +29,12 @@ export class Bucket {
 
   /** Takes n now, or nothing; tells the whole answer. */
   async decide(n = 1): Promise<Decision> {
-    return this.take(amountOf(n), 0);
+    return toDecision(await this.take(amountOf(n), 0));
   }
 
   /** What `decide` would answer; takes nothing. */
   async estimate(n = 1): Promise<Decision> {
-    return this.run('estimate', amountOf(n));
+    return toDecision(await this.run('estimate', amountOf(n)));
   }
 
   /**
@@ -50,7 +51,7 @@ export class Bucket {
     const patience = maxWait === 0 || maxWait === Infinity ? maxWait : parseDuration('maxWait', maxWait);
     signal?.throwIfAborted();
     const answer = await this.take(amount, patience);
-    if (!answer.allowed) throw refusal(answer);
+    if (!answer.allowed) throw refusal(toDecision(answer));
     const { clock } = this.store;
     const tellEnd = answer.delay > 0 ? tellWait(answer, this.takes(amount), BUCKET, () => clock.now()) : undefined;
     try {
@@ -65,7 +66,7 @@ export class Bucket {
       await back.catch(() => {});
       throw reason;
     }
-    return answer;
+    return toDecision(answer);
   }
 
   /** Takes as many whole tokens as there are, at most `max`; returns how many. */
@@ -78,7 +79,7 @@ export class Bucket {
    * that are known only afterwards.
    */
   async charge(n = 1): Promise<Decision> {
-    return this.run('charge', amountOf(n));
+    return toDecision(await this.run('charge', amountOf(n)));
   }
 
   /** Gives n back, never above full. */

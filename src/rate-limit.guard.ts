@@ -1,5 +1,6 @@
 import { type ExecutionContext, Inject, Injectable, Logger, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { toDecision } from './core/answer.js';
 import type { Decision, StoreAnswer } from './core/decision.js';
 import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { mergeTakes, type Take } from './core/request.js';
@@ -144,10 +145,11 @@ export class RateLimitGuard extends SuspendableGuard {
   ): void | Promise<void> {
     refusals.note(answer.policy);
     const use = takes.find(({ policy }) => policy.labels.includes(answer.policy))?.use;
-    const refuse = () => fail(transportOf(context).refusal(answer, messageOf(use, context, answer)));
+    const decision = toDecision(answer);
+    const refuse = () => fail(transportOf(context).refusal(decision, messageOf(use, context, decision)));
     const onLimited = use?.onLimited ?? this.options.onLimited;
     if (!onLimited || !canAnswerInstead(context)) return refuse();
-    return chain(onLimited(context, answer), (value) =>
+    return chain(onLimited(context, decision), (value) =>
       value === undefined ? refuse() : answerInstead(context, value),
     );
   }

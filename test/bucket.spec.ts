@@ -1,5 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
-import { BucketService, MemoryStore, RateLimitStoreError, type StoreRequest } from 'nest-rate-limit';
+import {
+  BucketService,
+  MemoryStore,
+  type RateLimitExceededException,
+  RateLimitStoreError,
+  type StoreRequest,
+} from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 
 describe('Bucket', () => {
@@ -26,23 +32,37 @@ describe('Bucket', () => {
   it.each([
     ['one limit', { capacity: 5, refill: 1 }, ['bucket']],
     ['two', { limits: [{ capacity: 5, refill: 1 }, { maxRequest: 9 }] }, ['bucket/bucket', 'bucket/window']],
-  ])('tells JSON a decision as it is documented, of %s', async (_, policy, names) => {
+  ])('tells a decision as it is documented, as plain data, of %s', async (_, policy, names) => {
     const store = new MemoryStore({ clock: new FakeClock() });
     store.close();
-    const { limits, ...told } = JSON.parse(
-      JSON.stringify(await new BucketService(store).bucket(policy, 'key').decide()),
-    );
-    expect(told).toEqual({
+    const buckets = new BucketService(store);
+    const bucket = buckets.bucket(policy, 'key');
+    const told = [
+      await bucket.decide(), // the bucket is new, then known
+      await bucket.decide(),
+      await bucket.estimate(),
+      await bucket.consume(),
+      await buckets.decideAll([{ policy, key: 'key' }]),
+      await bucket.consume(4, { maxWait: 0 }).catch((error: RateLimitExceededException) => error.decision),
+      await bucket.charge(),
+    ];
+    const [first] = told;
+    const state = { limit: 5, remaining: 4, retryAfter: 0, resetAfter: 1000 };
+    expect({ ...first }).toEqual({
       allowed: true,
       policy: names[0],
-      limit: 5,
-      remaining: 4,
-      retryAfter: 0,
-      resetAfter: 1000,
+      ...state,
       delay: 0,
       source: 'store',
+      limits: first.limits,
     });
-    expect(limits.map(({ name }: { name: string }) => name)).toEqual(names);
+    expect(first.limits.map(({ name }) => name)).toEqual(names);
+    expect(first.limits[0]).toEqual({ name: names[0], ...state, moreAfter: 1000 });
+    expect(told.map(({ remaining }) => remaining)).toEqual([4, 3, 2, 2, 1, 1, 0]);
+    for (const decision of told) {
+      expect(Object.keys(decision)).toEqual(Object.keys(first));
+      expect(JSON.parse(JSON.stringify(decision))).toEqual(decision);
+    }
   });
 
   it('keeps its name when its numbers are replaced by some that go by another name elsewhere', async () => {

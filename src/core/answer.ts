@@ -1,5 +1,4 @@
 import type { Decision, DecisionSource, LimitState, StoreAnswer } from './decision.js';
-import type { Policy } from './policy.js';
 import type { Take } from './request.js';
 import { AMOUNT_PER_TOKEN } from './tokens.js';
 
@@ -19,136 +18,105 @@ export function rowLength(takes: readonly Take[]): number {
   return takes.reduce((length, take) => length + 1 + ROW_LIMIT * take.policy.limits.length, ROW_HEAD);
 }
 
-class Answer implements StoreAnswer {
-  constructor(
-    readonly allowed: boolean,
-    readonly policy: string,
-    readonly limit: number,
-    readonly remaining: number,
-    readonly retryAfter: number,
-    readonly resetAfter: number,
-    readonly delay: number,
-    readonly source: DecisionSource,
-    readonly balance: number,
-    readonly taken: number,
-    readonly actAt: readonly number[] | undefined,
-    readonly moreAfter: number | undefined,
-    private readonly several: readonly LimitState[] | undefined,
-  ) {}
-
-  /** With one limit it says what the decision says, so it is only made when asked for. */
-  get limits(): readonly LimitState[] {
-    return (
-      this.several ?? [
-        {
-          name: this.policy,
-          limit: this.limit,
-          remaining: this.remaining,
-          retryAfter: this.retryAfter,
-          resetAfter: this.resetAfter,
-          moreAfter: this.moreAfter ?? 0,
-        },
-      ]
-    );
-  }
-
-  /** The decision, for a log or a body: `limits` is no field of its own, and the rest of an answer is nobody's. */
-  toJSON(): Decision {
-    const { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source, limits } = this;
-    return { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source, limits };
-  }
+/** A limit of an answer: what it says of itself, and the balance that its `remaining` hides when it is in debt. */
+export interface AnsweredLimit extends LimitState {
+  readonly balance: number;
 }
 
-/** The answer of a policy with one limit, of which `balance` tokens are left. */
-export function singleAnswer(
-  policy: Policy,
-  allowed: boolean,
-  balance: number,
-  retryAfter: number,
-  resetAfter: number,
-  moreAfter: number,
-  taken: number,
-  source: DecisionSource,
-  delay = 0,
-  actAt: readonly number[] | undefined = undefined,
-): StoreAnswer {
-  const limit = policy.limits[0];
-  return new Answer(
-    allowed,
-    policy.name,
-    limit.size,
-    balance > 0 ? balance : 0,
-    retryAfter,
-    resetAfter,
-    delay,
-    source,
-    balance,
-    taken / AMOUNT_PER_TOKEN,
-    actAt,
-    moreAfter,
-    undefined,
-  );
+/** An answer that is told by its limits: what the decision says of all of them is worked out when it is asked for. */
+export class Answer implements StoreAnswer {
+  constructor(
+    readonly allowed: boolean,
+    readonly limits: readonly AnsweredLimit[],
+    readonly taken: number,
+    readonly source: DecisionSource,
+    readonly delay = 0,
+    readonly actAt: readonly number[] | undefined = undefined,
+  ) {}
+
+  get policy(): string {
+    const { longest } = this;
+    return (longest.retryAfter > 0 ? longest : this.nearest).name;
+  }
+
+  get limit(): number {
+    return this.nearest.limit;
+  }
+
+  get remaining(): number {
+    return this.nearest.remaining;
+  }
+
+  get balance(): number {
+    return this.nearest.balance;
+  }
+
+  get retryAfter(): number {
+    return this.longest.retryAfter;
+  }
+
+  get resetAfter(): number {
+    return this.limits.reduce((longest, { resetAfter }) => Math.max(longest, resetAfter), 0);
+  }
+
+  /** The limit nearest to exhaustion. */
+  private get nearest(): AnsweredLimit {
+    return this.limits.reduce((nearest, limit) => (limit.balance < nearest.balance ? limit : nearest));
+  }
+
+  /** The limit to wait longest for. */
+  private get longest(): AnsweredLimit {
+    return this.limits.reduce((longest, limit) => (limit.retryAfter > longest.retryAfter ? limit : longest));
+  }
 }
 
 /** Reads a row of numbers. */
 export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: DecisionSource): StoreAnswer {
-  const allowed = row[0] === 1;
   const delay = row[1];
-  const first = takes[0].policy;
-  if (takes.length === 1 && first.limits.length === 1) {
-    const actAt = delay > 0 ? [row[3] + row[4]] : undefined;
-    const retryAfter = timeOf(row[6]);
-    const resetAfter = timeOf(row[7]);
-    const moreAfter = timeOf(row[8]);
-    const balance = row[5] / (first.limits[0].weight * AMOUNT_PER_TOKEN);
-    return singleAnswer(first, allowed, balance, retryAfter, resetAfter, moreAfter, row[2], source, delay, actAt);
-  }
   // Of its length from the start: an array that grows is given room for many.
-  const limits = new Array<LimitState>((rowLength(takes) - ROW_HEAD - takes.length) / ROW_LIMIT);
+  const limits = new Array<AnsweredLimit>((rowLength(takes) - ROW_HEAD - takes.length) / ROW_LIMIT);
   let count = 0;
-  let nearest = 0;
-  let longest = 0;
-  let balance = Infinity;
-  let resetAfter = 0;
   let index = ROW_HEAD;
   for (const { policy } of takes) {
     index++;
     for (let i = 0; i < policy.limits.length; i++, index += ROW_LIMIT) {
-      const left = row[index] / (policy.limits[i].weight * AMOUNT_PER_TOKEN);
-      const retry = timeOf(row[index + 1]);
-      const reset = timeOf(row[index + 2]);
-      if (left < balance) {
-        balance = left;
-        nearest = count;
-      }
-      if (count > 0 && retry > limits[longest].retryAfter) longest = count;
-      if (reset > resetAfter) resetAfter = reset;
+      const { weight, size } = policy.limits[i];
+      const balance = row[index] / (weight * AMOUNT_PER_TOKEN);
       limits[count++] = {
         name: policy.labels[i],
-        limit: policy.limits[i].size,
-        remaining: left > 0 ? left : 0,
-        retryAfter: retry,
-        resetAfter: reset,
+        limit: size,
+        balance,
+        remaining: balance > 0 ? balance : 0,
+        retryAfter: timeOf(row[index + 1]),
+        resetAfter: timeOf(row[index + 2]),
         moreAfter: timeOf(row[index + 3]),
       };
     }
   }
-  const { retryAfter } = limits[longest];
-  return new Answer(
-    allowed,
-    limits[retryAfter > 0 ? longest : nearest].name,
-    limits[nearest].limit,
-    limits[nearest].remaining,
-    retryAfter,
-    resetAfter,
-    delay,
-    source,
-    balance,
-    row[2] / AMOUNT_PER_TOKEN,
-    delay > 0 ? waits(takes, row).map((wait) => row[3] + wait) : undefined,
-    undefined,
-    limits,
+  const actAt = delay > 0 ? waits(takes, row).map((wait) => row[3] + wait) : undefined;
+  return new Answer(row[0] === 1, limits, row[2] / AMOUNT_PER_TOKEN, source, delay, actAt);
+}
+
+/** What a user is given of an answer: plain data. */
+export function toDecision(answer: Decision): Decision {
+  const { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source } = answer;
+  const limits = answer.limits.map(
+    (one): LimitState => ({
+      name: one.name,
+      limit: one.limit,
+      remaining: one.remaining,
+      retryAfter: one.retryAfter,
+      resetAfter: one.resetAfter,
+      moreAfter: one.moreAfter,
+    }),
   );
+  return { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source, limits };
+}
+
+/** The same answer as plain data, to be kept and copied. */
+export function plainAnswer(answer: StoreAnswer): StoreAnswer {
+  const { balance, taken, actAt } = answer;
+  return { ...toDecision(answer), balance, taken, actAt };
 }
 
 /** The row of buckets that nobody has asked: all full, and the request allowed. */

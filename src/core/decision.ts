@@ -46,14 +46,15 @@ export interface Decision {
   readonly limits: readonly LimitState[];
 }
 
-/** What a store answers: the decision, and what only `Bucket` asks for. */
+/**
+ * What a store answers: the decision, and what only `Bucket` asks for. It may tell its parts by getters, so read them by
+ * their names; `{ ...answer }` may lose them.
+ */
 export interface StoreAnswer extends Decision {
   /** Tokens in the bucket, the least over its limits; may be below zero. */
   readonly balance: number;
   /** Tokens that were taken from each bucket; 0 when refused. */
   readonly taken: number;
-  /** With one limit its `moreAfter`: then `limits` need not be made for the headers. */
-  readonly moreAfter?: number;
   /** Where `delay` is above 0: for each take the store's instant at which it acts, as `cancel` needs it. */
   readonly actAt: readonly number[] | undefined;
 }

@@ -75,6 +75,11 @@ export function bucketCancel(
   return Math.max(0, debt - Math.max(0, units - Math.max(0, behind)));
 }
 
+/** Milliseconds since the last refill: as good as `now` itself for telling times, and a small number. */
+export function phaseAt(limit: Limit, now: number): number {
+  return limit.period === 1 ? 0 : now % limit.period;
+}
+
 /** How many refills lie in (from, to]. */
 function boundaries(limit: Limit, from: number, to: number): number {
   return limit.period === 1 ? to - from : Math.floor(to / limit.period) - Math.floor(from / limit.period);

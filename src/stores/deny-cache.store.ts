@@ -1,3 +1,4 @@
+import { plainAnswer } from '../core/answer.js';
 import type { LimitState, StoreAnswer } from '../core/decision.js';
 import { bucketName, type StoreRequest, type Take } from '../core/request.js';
 import { bucketWait } from '../core/token-bucket.js';
@@ -71,7 +72,7 @@ export class DenyCacheStore extends StoreWrapper {
     // A refusal for ever may end by a gift from elsewhere.
     if (answer.source !== 'store' || answer.retryAfter === Infinity) return;
     // By the time of asking: the promise is never outlasted.
-    const denial = { takes, answer, askedAt, until: askedAt + answer.retryAfter };
+    const denial = { takes, answer: plainAnswer(answer), askedAt, until: askedAt + answer.retryAfter };
     if (takes.length === 1) {
       makeRoom(this.single, (oldest) => this.drop(oldest));
       this.single.set(bucketName(takes[0]), denial);
@@ -162,18 +163,6 @@ function remembered({ answer, askedAt }: Denial, now: number): StoreAnswer {
       moreAfter: left(limit.moreAfter),
     }),
   );
-  return {
-    allowed: false,
-    policy: answer.policy,
-    limit: answer.limit,
-    remaining: answer.remaining,
-    retryAfter: left(answer.retryAfter),
-    resetAfter: left(answer.resetAfter),
-    delay: 0,
-    source: 'cache',
-    limits,
-    balance: answer.balance,
-    taken: 0,
-    actAt: undefined,
-  };
+  const { retryAfter, resetAfter } = answer;
+  return { ...answer, retryAfter: left(retryAfter), resetAfter: left(resetAfter), source: 'cache', limits };
 }

@@ -1,3 +1,4 @@
+import { plainAnswer } from '../core/answer.js';
 import { every } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { bucketName, type StoreRequest, type Take } from '../core/request.js';
@@ -88,12 +89,12 @@ export class LeaseStore extends StoreWrapper {
       return this.store.run({ verb: 'take', takes: [take] });
     }
     lease.left += taken;
-    lease.answer = more;
+    lease.answer = plainAnswer(more);
     if (lease.left >= take.amount) return spend(lease, take);
     const rest = await this.store.run({ verb: 'take', takes: [{ ...take, amount: take.amount - lease.left }] });
     if (!rest.allowed) return rest;
     lease.left = take.amount;
-    lease.answer = rest;
+    lease.answer = plainAnswer(rest);
     return spend(lease, take);
   }
 
@@ -139,12 +140,10 @@ function spend(lease: Lease, take: Take): StoreAnswer {
   const balance = known.balance + left / AMOUNT_PER_TOKEN;
   const remaining = Math.max(0, balance);
   return {
+    ...known,
     allowed: true,
-    policy: known.policy,
-    limit: known.limit,
     remaining,
     retryAfter: 0,
-    resetAfter: known.resetAfter,
     delay: 0,
     source: 'cache',
     limits: known.limits.map((limit) => ({

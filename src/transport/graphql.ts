@@ -1,4 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
+import { toDecision } from '../core/answer.js';
 import type { Decision } from '../core/decision.js';
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal, UNAVAILABLE } from '../rate-limit.exception.js';
 import { graphqlRequestOf, graphqlResponseOf } from '../suspend/graphql.js';
@@ -96,7 +97,5 @@ function merged(before: Decision, now: Decision): Decision {
   const limits = new Map([...before.limits, ...now.limits].map((limit) => [limit.name, limit]));
   const longer = before.retryAfter - now.retryAfter;
   const worse = longer > 0 || (longer === 0 && before.remaining < now.remaining) ? before : now;
-  // Without what a store's answer tells beside its list where it has one limit.
-  const all = { ...worse, limits: [...limits.values()], moreAfter: undefined };
-  return all;
+  return { ...toDecision(worse), limits: [...limits.values()] };
 }

@@ -29,15 +29,12 @@ export function fixedHeaders(policies: readonly Policy[]): FixedHeaders {
   return { policies: [...new Set(items)].join(', '), beginnings: labels.map((label) => `${quoted(label)};r=`) };
 }
 
-/** A decision; of a single limit the store tells also when there is more. */
-type Told = Decision & { readonly moreAfter?: number };
-
 /**
  * Writes the headers of a decision. Their names are in lower case, as Fastify and HTTP/2 write all names: Node looks each
  * up so, and to lower it takes longer than to write it.
  */
 export function writeHeaders(
-  decision: Told,
+  decision: Decision,
   sets: readonly HeaderSet[],
   { policies, beginnings }: FixedHeaders,
   writer: HeaderWriter,
@@ -62,9 +59,7 @@ export function retrySeconds(ms: number): number {
 }
 
 /** `RateLimit`: what is left of each limit, and in how many seconds there is more: `"SmsController.send";r=19;t=6`. */
-function limitHeader(decision: Told, beginnings: readonly string[]): string {
-  const { remaining, retryAfter, moreAfter } = decision;
-  if (moreAfter !== undefined) return limitItem(beginnings[0], remaining, retryAfter, moreAfter);
+function limitHeader(decision: Decision, beginnings: readonly string[]): string {
   const { limits } = decision;
   let header = '';
   for (let i = 0; i < limits.length; i++) {

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/glo
 import { Redis } from 'ioredis';
 import { MemoryStore, RateLimitStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
+import { toDecision } from '../../src/core/answer.js';
 import type { StoreAnswer } from '../../src/core/decision.js';
 import type { LimitOptions } from '../../src/core/policy.js';
 import { parsePolicy } from '../../src/core/policy.js';
@@ -84,8 +85,8 @@ describe('the cache of refusals', () => {
           source: 'cache',
           allowed: false,
         });
-        const real = counted.inner.run({ verb: 'estimate', takes: [take(policy)] });
-        expect([answer.retryAfter, answer.resetAfter, answer.limits]).toEqual([
+        const real = toDecision(counted.inner.run({ verb: 'estimate', takes: [take(policy)] }));
+        expect([answer.retryAfter, answer.resetAfter, toDecision(answer).limits]).toEqual([
           real.retryAfter,
           real.resetAfter,
           real.limits.map((limit) => ({ ...limit, remaining: answer.remaining })),

@@ -169,9 +169,8 @@ class Run {
     if (!(answer instanceof Object)) return answer;
     if ('decision' in answer) return ['refused', this.told(answer.decision)];
     if (answer instanceof Error) return `${answer.name}: ${answer.message}`;
-    const told = { ...answer, limits: (answer as { limits: unknown }).limits } as Record<string, unknown>;
-    if (told.allowed === false) this.counts.refused++;
-    return told;
+    if ('allowed' in answer && !answer.allowed) this.counts.refused++;
+    return answer;
   }
 }
 

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { MemoryStore, RedisStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
+import { plainAnswer } from '../../src/core/answer.js';
 import type { StoreAnswer } from '../../src/core/decision.js';
 import type { LimitNumbers } from '../../src/core/limit.js';
 import { type LimitOptions, type Policy, parsePolicy } from '../../src/core/policy.js';
@@ -24,7 +25,7 @@ export class Subject {
   async ask(verb: StoreRequest['verb'], n = 0, more: Partial<StoreRequest> & { maxWait?: number } = {}) {
     const { maxWait = 0, ...rest } = more;
     const take = { policy: this.policy, key: this.key, amount: n === 0 ? 0 : (toAmount(n) as number), maxWait };
-    return this.store.run({ ...rest, verb, takes: [take] });
+    return plainAnswer(await this.store.run({ ...rest, verb, takes: [take] }));
   }
 
   /** Lets time pass. Nobody sleeps here, so nobody needs to be woken. */

@@ -1,12 +1,10 @@
-import { NEVER, ROW_HEAD, ROW_LIMIT, type Row, singleAnswer } from '../../core/answer.js';
 import { type BucketState, lifetime, newState } from '../../core/bucket-state.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
-import { AdmissionLog, admit, expire, windowMore, windowReset, windowWait } from '../../core/sliding-window.js';
-import { bucketMore, bucketWait, debtAt, timeFor } from '../../core/token-bucket.js';
-import { AMOUNT_PER_TOKEN } from '../../core/tokens.js';
+import { AdmissionLog } from '../../core/sliding-window.js';
 import { DueHeap } from './due-heap.js';
+import { takeOne, takeSeveral, takeWindows } from './quick-take.js';
 import { SlotMap } from './slot-map.js';
 
 const NO_SLOT = -1;
@@ -38,8 +36,6 @@ export class BucketTable {
   private readonly width: number;
   private cells: Float64Array;
   private readonly logs: (AdmissionLog | undefined)[][] = [];
-  /** Whether the policy is one greedy bucket and nothing else. */
-  readonly simple: boolean;
   private readonly windowed: boolean;
   private readonly blocked = new Map<number, number>();
   private readonly blockEnds = new DueHeap();
@@ -47,21 +43,13 @@ export class BucketTable {
   private readonly lineEnds = new Map<number, number>();
   private readonly heap = new DueHeap();
   private readonly boxes: OpenBucket[] = [];
-  private readonly seen: AdmissionLog[];
-  private readonly debts: Float64Array;
-  private readonly waits: Float64Array;
   private readonly scratch: BucketState;
 
   constructor(readonly policy: Policy) {
     this.width = 1 + policy.limits.length;
     this.cells = new Float64Array(16 * this.width);
     this.windowed = policy.limits.some((limit) => limit.kind === 'window');
-    const [{ kind, refill, period }] = policy.limits;
-    this.simple = policy.limits.length === 1 && kind === 'bucket' && refill > 0 && period === 1;
     this.scratch = newState(policy);
-    this.seen = policy.limits.map(() => new AdmissionLog());
-    this.debts = new Float64Array(policy.limits.length);
-    this.waits = new Float64Array(policy.limits.length);
   }
 
   get size(): number {
@@ -82,100 +70,17 @@ export class BucketTable {
   }
 
   /**
-   * The same as `quickTake` for a policy of one greedy bucket, which is most of them. What token-bucket.ts has functions
-   * for is written out here.
-   */
-  takeOne({ policy, key, amount, maxWait }: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
-    const slot = this.slots.get(key);
-    if (slot === undefined || this.blocked.size > 0) return undefined;
-    const { cells } = this;
-    const { capacity, refill, weight } = policy.limits[0];
-    const at = cells[2 * slot];
-    if (at > now) return undefined;
-    const owed = cells[2 * slot + 1] - (now - at) * refill;
-    const held = owed > 0 ? owed : 0;
-    const units = amount * weight;
-    const allowed = held + units <= capacity;
-    if (!allowed && (policy.block > 0 || maxWait > 0 || units > capacity || held > capacity)) return undefined;
-    const debt = allowed ? held + units : held;
-    if (allowed) {
-      cells[2 * slot] = now;
-      cells[2 * slot + 1] = debt;
-    }
-    const token = AMOUNT_PER_TOKEN * weight;
-    const tokens = (capacity - debt) / token;
-    const toNext = (Math.floor(tokens) + 1) * token - (capacity - debt);
-    const more = Math.ceil((toNext < debt ? toNext : debt) / refill);
-    const retry = allowed ? 0 : Math.ceil((debt + units - capacity) / refill);
-    return singleAnswer(policy, allowed, tokens, retry, Math.ceil(debt / refill), more, allowed ? amount : 0, source);
-  }
-
-  /**
    * `execute` for what nearly every request is: a take from one kept bucket that is not blocked, at once or not at all.
-   * The same law without the generality; writes the row, and returns `false` where it is not that simple.
+   * The same law without the generality; `undefined` where it is not that simple.
    */
-  quickTake({ policy, key, amount, maxWait }: Take, now: number, row: Row): boolean {
-    const slot = this.slots.get(key);
-    if (slot === undefined || this.blocked.size > 0) return false;
-    const { limits, block } = policy;
-    const { cells } = this;
+  takeNow(take: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
+    const slot = this.slots.get(take.key);
+    if (slot === undefined || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
     const start = slot * this.width;
-    const at = cells[start];
-    if (at > now) return false;
-    let wait = 0;
-    for (let i = 0; i < limits.length; i++) {
-      const limit = limits[i];
-      let own: number;
-      if (limit.kind === 'bucket') {
-        const debt = debtAt(limit, cells[start + 1 + i], at, now);
-        this.debts[i] = debt;
-        own = bucketWait(limit, debt, amount * limit.weight, now);
-      } else {
-        // A copy of the log's head: a refusal must leave the log as it is.
-        const log = this.seen[i];
-        log.assign(this.logs[slot][i] as AdmissionLog);
-        expire(limit, log, now);
-        own = windowWait(limit, log, amount, now);
-      }
-      this.waits[i] = own;
-      if (own > wait) wait = own;
-    }
-    const allowed = wait === 0;
-    if (!allowed && (block > 0 || (wait <= maxWait && wait !== Infinity))) return false;
-    row[0] = allowed ? 1 : 0;
-    row[1] = 0;
-    row[2] = allowed ? amount : 0;
-    row[3] = now;
-    row[4] = wait === Infinity ? NEVER : wait;
-    if (allowed) cells[start] = now;
-    let index = ROW_HEAD + 1;
-    for (let i = 0; i < limits.length; i++) {
-      const limit = limits[i];
-      const own = this.waits[i];
-      row[index + 1] = own === Infinity ? NEVER : own;
-      if (limit.kind === 'bucket') {
-        let debt = this.debts[i];
-        if (allowed) {
-          debt += amount * limit.weight;
-          cells[start + 1 + i] = debt;
-        }
-        const reset = timeFor(limit, debt, now);
-        row[index] = limit.capacity - debt;
-        row[index + 2] = reset === Infinity ? NEVER : reset;
-        row[index + 3] = reset === Infinity ? NEVER : bucketMore(limit, debt, now);
-      } else {
-        const log = this.seen[i];
-        if (allowed) {
-          admit(limit, log, amount, now);
-          (this.logs[slot][i] as AdmissionLog).assign(log);
-        }
-        row[index] = limit.capacity - log.sum;
-        row[index + 2] = windowReset(limit, log, now);
-        row[index + 3] = windowMore(limit, log, now);
-      }
-      index += ROW_LIMIT;
-    }
-    return true;
+    if (this.windowed) return takeWindows(take, this.cells, this.logs[slot], start, now, source);
+    return this.width === 2
+      ? takeOne(take, this.cells, start, now, source)
+      : takeSeveral(take, this.cells, start, now, source);
   }
 
   /** Whether the bucket is kept by now. */

@@ -1,4 +1,4 @@
-import { rowLength, toAnswer } from '../../core/answer.js';
+import { toAnswer } from '../../core/answer.js';
 import { lifetime } from '../../core/bucket-state.js';
 import { type Clock, every, systemClock } from '../../core/clock.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
@@ -30,9 +30,6 @@ export interface MemoryDump {
 const SWEEP_EVERY = 100;
 /** So few that nobody notices, also before they are compiled. */
 const SWEEP_SLICE = 250;
-/** Of so many limits the row fits into the one that is used again and again. */
-const MOST_LIMITS = 14;
-
 /** Buckets in this process. Answers synchronously. */
 export class MemoryStore extends RateLimitStore {
   readonly clock: Clock;
@@ -45,7 +42,7 @@ export class MemoryStore extends RateLimitStore {
   private last: BucketTable | undefined;
   private readonly subscriptions = new Subscriptions();
   private readonly opened: OpenBucket[] = [];
-  private readonly row = new Float64Array(64);
+  private readonly row: number[] = [];
   private count = 0;
   /** Of a dump what no policy has asked for yet. */
   private dumped: MemoryDump['buckets'] = {};
@@ -69,18 +66,11 @@ export class MemoryStore extends RateLimitStore {
   override run(request: StoreRequest, source: DecisionSource = 'store'): StoreAnswer {
     const { takes, verb, to } = request;
     const now = this.clock.now();
-    const quick = verb === 'take' && takes.length === 1;
-    if (quick) {
-      const table = this.tableOf(takes[0].policy);
-      const answer = table.simple && table.takeOne(takes[0], now, source);
+    if (verb === 'take' && takes.length === 1) {
+      const answer = this.tableOf(takes[0].policy).takeNow(takes[0], now, source);
       if (answer) return answer;
     }
-    const small = takes.length === 1 && takes[0].policy.limits.length <= MOST_LIMITS;
-    const row = small ? this.row : new Float64Array(rowLength(takes));
-    if (quick && small && this.tableOf(takes[0].policy).quickTake(takes[0], now, row)) {
-      return toAnswer(takes, row, source);
-    }
-    const { opened } = this;
+    const { opened, row } = this;
     let count = 0;
     for (; count < takes.length; count++) opened[count] = this.open(takes[count].policy, takes[count].key, count);
     if (to) opened[count] = this.open(to, takes[0].key, count++);

@@ -33,13 +33,8 @@ export class SlotMap {
   }
 }
 
-/** Four characters tell addresses, numbers and random ids well enough apart; keys are never empty. */
+/** Two characters tell addresses, numbers and random ids well enough apart; keys are never empty. */
 function partOf(key: string): number {
   const { length } = key;
-  const hash =
-    key.charCodeAt(length - 1) +
-    key.charCodeAt(length >> 1) * 11 +
-    key.charCodeAt((length * 3) >> 2) * 31 +
-    key.charCodeAt((length * 5) >> 3) * 7;
-  return hash & (PARTS - 1);
+  return (key.charCodeAt(length - 1) + key.charCodeAt(length >> 1) * 11) & (PARTS - 1);
 }

@@ -1,0 +1,79 @@
+import type { DecisionSource, LimitState, StoreAnswer } from './decision.js';
+import type { Limit } from './limit.js';
+import { bucketMore, bucketWait, timeFor } from './token-bucket.js';
+import { AMOUNT_PER_TOKEN } from './tokens.js';
+
+/**
+ * How a bucket stands that owes `debt` after a request for `amount`, at `phase` (see `phaseAt`). It works out what it is
+ * asked for when it is asked: most are asked for little.
+ */
+export class BucketStanding implements LimitState {
+  constructor(
+    private readonly bucket: Limit,
+    readonly name: string,
+    private readonly debt: number,
+    private readonly phase: number,
+    protected readonly amount: number,
+    readonly allowed: boolean,
+  ) {}
+
+  get limit(): number {
+    return this.bucket.size;
+  }
+
+  get balance(): number {
+    return (this.bucket.capacity - this.debt) / (this.bucket.weight * AMOUNT_PER_TOKEN);
+  }
+
+  get remaining(): number {
+    const { balance } = this;
+    return balance > 0 ? balance : 0;
+  }
+
+  get retryAfter(): number {
+    return this.allowed ? 0 : bucketWait(this.bucket, this.debt, this.amount * this.bucket.weight, this.phase);
+  }
+
+  get resetAfter(): number {
+    return timeFor(this.bucket, this.debt, this.phase);
+  }
+
+  get moreAfter(): number {
+    return bucketMore(this.bucket, this.debt, this.phase);
+  }
+}
+
+/** The answer of a policy of one bucket: what it says of its limit is what it says at all. */
+export class BucketAnswer extends BucketStanding implements StoreAnswer {
+  constructor(
+    bucket: Limit,
+    name: string,
+    debt: number,
+    phase: number,
+    amount: number,
+    allowed: boolean,
+    readonly source: DecisionSource,
+  ) {
+    super(bucket, name, debt, phase, amount, allowed);
+  }
+
+  get policy(): string {
+    return this.name;
+  }
+
+  get limits(): readonly LimitState[] {
+    return [this];
+  }
+
+  get delay(): number {
+    return 0;
+  }
+
+  get taken(): number {
+    return this.allowed ? this.amount / AMOUNT_PER_TOKEN : 0;
+  }
+
+  get actAt(): undefined {
+    return undefined;
+  }
+}
