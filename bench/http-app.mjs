@@ -45,9 +45,30 @@ async function throttler(storage) {
   };
 }
 
+function writeHeaders(context) {
+  const response = context.getArgByIndex(1);
+  response.header('ratelimit-policy', `"api";q=${LIMIT};w=${SECONDS}`);
+  response.header('ratelimit', `"api";r=${LIMIT - 1};t=1`);
+  return true;
+}
+
+function guarded(canActivate) {
+  return { providers: [{ provide: APP_GUARD, useValue: { canActivate } }] };
+}
+
 const guards = {
   none: () => ({}),
-  'a guard that does nothing': () => ({ providers: [{ provide: APP_GUARD, useValue: { canActivate: () => true } }] }),
+  'a guard that does nothing': () => guarded(() => true),
+  // What is left of a limiter that counts nothing: the headers, and one question to Redis.
+  'two headers and no limit': () => guarded(writeHeaders),
+  'two headers and a GET from Redis': async () => {
+    const { Redis } = await import('ioredis');
+    const redis = new Redis(url, { enableAutoPipelining: true });
+    return guarded(async (context) => {
+      await redis.get(client(context.getArgByIndex(0)));
+      return writeHeaders(context);
+    });
+  },
   'nest-rate-limit': () => ours({}),
   'nest-rate-limit, no headers': () => ours({ headers: false }),
   'nest-rate-limit, Redis': () => ours({ store: { redis: url } }),

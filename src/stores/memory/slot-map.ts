@@ -33,8 +33,13 @@ export class SlotMap {
   }
 }
 
-/** Two characters tell addresses, numbers and random ids well enough apart; keys are never empty. */
+/** Four characters tell addresses, numbers, names and random ids well enough apart; keys are never empty. */
 function partOf(key: string): number {
   const { length } = key;
-  return (key.charCodeAt(length - 1) + key.charCodeAt(length >> 1) * 11) & (PARTS - 1);
+  const hash =
+    key.charCodeAt(length - 1) +
+    key.charCodeAt((length * 7) >> 3) * 11 +
+    key.charCodeAt(length >> 1) * 7 +
+    key.charCodeAt(length >> 2) * 31;
+  return hash & (PARTS - 1);
 }
