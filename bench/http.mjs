@@ -107,7 +107,7 @@ export async function run() {
     'http',
     `## Requests over HTTP
 
-Nest 12, \`Hello World\`, 64 connections from 1,000 clients that a header tells apart, a limit of 1,000 in 10 seconds for each of them, ${ROUNDS} rounds of ${SECONDS} seconds in turn; autocannon runs in a process of its own, and so does each application. The guard is that of the library's own module; @fastify/rate-limit and express-rate-limit are bound as plugin and middleware. CPU is that of the application's process. A guard that does nothing shows what Nest itself takes for calling one; one that counts nothing but writes the two headers, and one that also waits for a `GET` from Redis (ioredis gathers those of one turn into a pipeline), show what no limiter can do without.
+Nest 12, \`Hello World\`, 64 connections from 1,000 clients that a header tells apart, a limit of 1,000 in 10 seconds for each of them, ${ROUNDS} rounds of ${SECONDS} seconds in turn; autocannon runs in a process of its own, and so does each application. The guard is that of the library's own module; @fastify/rate-limit and express-rate-limit are bound as plugin and middleware. CPU is that of the application's process. A guard that does nothing shows what Nest itself takes for calling one; one that counts nothing but writes the two headers, and one that also waits for a \`GET\` from Redis (ioredis gathers those of one turn into a pipeline), show what no limiter can do without.
 
 ${parts.join('\n\n')}
 
