@@ -1,6 +1,4 @@
 // Requests per second of a Nest application with a guard, against the same without.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { median, ratio, spread, start } from './lib/measure.mjs';
 import { startRedis } from './lib/redis.mjs';
@@ -8,8 +6,10 @@ import { chart, percent, publish, significant, table, verdicts } from './lib/rep
 
 const APP = fileURLToPath(new URL('http-app.mjs', import.meta.url));
 const LOAD = fileURLToPath(new URL('http-load.mjs', import.meta.url));
+const LAUNCHES = 5;
+const WARM = 1.5;
 const ROUNDS = 7;
-const SECONDS = 2;
+const SECONDS = 0.4;
 const OURS = 'nest-rate-limit';
 const REDIS = `${OURS}, Redis`;
 const NOTHING = 'a guard that does nothing';
@@ -21,41 +21,36 @@ const guards = {
   Express: [...everywhere, 'hitlimit', 'express-rate-limit'],
 };
 
-/** Requests for so long, from a process of their own: `{ requests, errors }`. */
-async function load(port, seconds) {
-  const child = spawn(process.execPath, [LOAD, String(port), String(seconds)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let text = '';
-  child.stdout.on('data', (part) => {
-    text += part;
-  });
-  await once(child, 'close');
-  return JSON.parse(text);
-}
-
-async function onPlatform(platform, env) {
+/** One launch of all: processes of the same program differ, and stay as they are, so several are measured. */
+async function launch(platform, env, rounds) {
   const names = guards[platform];
   const apps = [];
-  const rounds = names.map(() => []);
+  const client = await start(LOAD, []);
+  const load = ({ ready: { port } }, seconds) => client.ask({ port, seconds });
   try {
     for (const name of names) apps.push(await start(APP, [platform.toLowerCase(), name], { env }));
-    for (const { ready } of apps) await load(ready.port, 1);
+    for (const app of apps) await load(app, WARM);
     for (let round = 0; round < ROUNDS; round++) {
       for (let i = 0; i < names.length; i++) {
         const turn = (i + round) % names.length;
-        const { ask, ready } = apps[turn];
-        const before = await ask({});
-        const { requests, seconds, errors } = await load(ready.port, SECONDS);
-        const after = await ask({});
+        const app = apps[turn];
+        const before = await app.ask({});
+        const { requests, seconds, errors } = await load(app, SECONDS);
+        const after = await app.ask({});
         if (errors > 0) throw new Error(`${platform}, ${names[turn]}: ${errors} requests failed`);
         const cpu = after.user + after.system - before.user - before.system;
         rounds[turn].push({ ns: (seconds * 1e9) / requests, cpu: cpu / requests, busy: cpu / seconds / 1e6 });
       }
     }
   } finally {
-    await Promise.all(apps.map(({ stop }) => stop()));
+    await Promise.all([client, ...apps].map(({ stop }) => stop()));
   }
+}
+
+async function onPlatform(platform, env) {
+  const names = guards[platform];
+  const rounds = names.map(() => []);
+  for (let i = 0; i < LAUNCHES; i++) await launch(platform, env, rounds);
   return Object.fromEntries(
     names.map((name, i) => {
       const samples = rounds[i].map(({ ns }) => ns);
@@ -107,7 +102,7 @@ export async function run() {
     'http',
     `## Requests over HTTP
 
-Nest 12, \`Hello World\`, 64 connections from 1,000 clients that a header tells apart, a limit of 1,000 in 10 seconds for each of them, ${ROUNDS} rounds of ${SECONDS} seconds in turn; autocannon runs in a process of its own, and so does each application. The guard is that of the library's own module; @fastify/rate-limit and express-rate-limit are bound as plugin and middleware. CPU is that of the application's process. A guard that does nothing shows what Nest itself takes for calling one; one that counts nothing but writes the two headers, and one that also waits for a \`GET\` from Redis (ioredis gathers those of one turn into a pipeline), show what no limiter can do without.
+Nest 12, \`Hello World\`, 64 connections from 1,000 clients that a header tells apart, a limit of 1,000 in 10 seconds for each of them, ${LAUNCHES} launches of all, ${ROUNDS} rounds of ${SECONDS} seconds in turn for each; autocannon runs in a process of its own, and so does each application. So many and so short, because a shared machine is at times twice as fast as at others, and two processes of one program differ by a tenth. The guard is that of the library's own module; @fastify/rate-limit and express-rate-limit are bound as plugin and middleware. CPU is that of the application's process. A guard that does nothing shows what Nest itself takes for calling one; one that counts nothing but writes the two headers, and one that also waits for a \`GET\` from Redis (ioredis gathers those of one turn into a pipeline), show what no limiter can do without.
 
 ${parts.join('\n\n')}
 

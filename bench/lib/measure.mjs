@@ -39,7 +39,7 @@ export async function start(file, args, { env = {}, execArgv = [] } = {}) {
  * Measures all candidates of a work: `rounds` rounds of `ms` each, in turn, the first of a round another each time.
  * Answers for each `{ median, low, high, cpu, samples }`, in ns per decision; `low` and `high` are the quartiles.
  */
-export async function measure(file, work, names, { rounds = 9, ms = 100, warm = 300, env } = {}) {
+export async function measure(file, work, names, { rounds = 21, ms = 100, warm = 300, env } = {}) {
   const workers = [];
   try {
     for (const name of names) workers.push(await start(WORKER, [file, work, name], { env }));

@@ -4,7 +4,7 @@ import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
 import { AdmissionLog } from '../../core/sliding-window.js';
 import { DueHeap } from './due-heap.js';
-import { takeOne, takeSeveral, takeWindows } from './quick-take.js';
+import { takeOne, takeSeveral } from './quick-take.js';
 import { SlotMap } from './slot-map.js';
 
 const NO_SLOT = -1;
@@ -37,6 +37,8 @@ export class BucketTable {
   private cells: Float64Array;
   private readonly logs: (AdmissionLog | undefined)[][] = [];
   private readonly windowed: boolean;
+  /** Whether the policy is one bucket and nothing else. */
+  private readonly single: boolean;
   private readonly blocked = new Map<number, number>();
   private readonly blockEnds = new DueHeap();
   /** When the line in front of a bucket ends; of those only at which somebody has waited. */
@@ -49,6 +51,7 @@ export class BucketTable {
     this.width = 1 + policy.limits.length;
     this.cells = new Float64Array(16 * this.width);
     this.windowed = policy.limits.some((limit) => limit.kind === 'window');
+    this.single = policy.limits.length === 1 && !this.windowed;
     this.scratch = newState(policy);
   }
 
@@ -77,10 +80,9 @@ export class BucketTable {
     const slot = this.slots.get(take.key);
     if (slot === undefined || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
     const start = slot * this.width;
-    if (this.windowed) return takeWindows(take, this.cells, this.logs[slot], start, now, source);
-    return this.width === 2
+    return this.single
       ? takeOne(take, this.cells, start, now, source)
-      : takeSeveral(take, this.cells, start, now, source);
+      : takeSeveral(take, this.cells, this.logs[slot], start, now, source);
   }
 
   /** Whether the bucket is kept by now. */

@@ -36,45 +36,14 @@ export function takeOne(
   return new BucketAnswer(limit, policy.name, debt, phaseAt(limit, now), amount, allowed, source);
 }
 
-/** From several buckets of one policy. */
-export function takeSeveral(
-  { policy, amount, maxWait }: Take,
-  cells: Float64Array,
-  start: number,
-  now: number,
-  source: DecisionSource,
-): StoreAnswer | undefined {
-  const { limits, labels } = policy;
-  const at = cells[start];
-  if (at > now) return undefined;
-  let allowed = true;
-  for (let i = 0; i < limits.length; i++) {
-    const limit = limits[i];
-    if (debtAt(limit, cells[start + 1 + i], at, now) + amount * limit.weight > limit.capacity) allowed = false;
-  }
-  if (!allowed && (policy.block > 0 || maxWait > 0)) return undefined;
-  const states = new Array<BucketStanding>(limits.length);
-  for (let i = 0; i < limits.length; i++) {
-    const limit = limits[i];
-    let debt = debtAt(limit, cells[start + 1 + i], at, now);
-    if (allowed) {
-      debt += amount * limit.weight;
-      cells[start + 1 + i] = debt;
-    }
-    states[i] = new BucketStanding(limit, labels[i], debt, phaseAt(limit, now), amount, allowed);
-  }
-  if (allowed) cells[start] = now;
-  return new Answer(allowed, states, allowed ? amount / AMOUNT_PER_TOKEN : 0, source);
-}
-
 /** Copies of the heads of logs, since a refusal must leave them as they are. */
 const seen: AdmissionLog[] = [];
 
-/** From a policy with windows. */
-export function takeWindows(
+/** From several limits, or from a window. */
+export function takeSeveral(
   { policy, amount, maxWait }: Take,
   cells: Float64Array,
-  logs: readonly (AdmissionLog | undefined)[],
+  logs: readonly (AdmissionLog | undefined)[] | undefined,
   start: number,
   now: number,
   source: DecisionSource,
@@ -85,7 +54,7 @@ export function takeWindows(
   let allowed = true;
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
-    const kept = logs[i];
+    const kept = logs?.[i];
     if (kept) {
       seen[i] ??= new AdmissionLog();
       seen[i].assign(kept);
@@ -99,7 +68,7 @@ export function takeWindows(
   const standings = new Array<AnsweredLimit>(limits.length);
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
-    const kept = logs[i];
+    const kept = logs?.[i];
     if (kept) {
       const log = seen[i];
       const retryAfter = allowed ? 0 : windowWait(limit, log, amount, now);
