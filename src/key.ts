@@ -7,5 +7,5 @@ const LONGEST = 256;
  * by its hash. So is one that begins as hashes do, or somebody could write down the hash of another's key.
  */
 export function boundKey(key: string): string {
-  return key.length <= LONGEST && !key.startsWith('%') ? key : hashKey(key);
+  return key.length <= LONGEST && key[0] !== '%' ? key : hashKey(key);
 }

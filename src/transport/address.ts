@@ -8,8 +8,7 @@ export const DEFAULT_IPV6_SUBNET = 56;
  * Ports, brackets and zones go: `[2001:DB8::1]:443` is `2001:db8::/56`. What is no address stays as it is.
  */
 export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): string {
-  // An IPv4 address is its own key, and most requests have one.
-  if (/^[\d.]+$/.test(address)) return address;
+  if (isOwnKey(address)) return address;
   const bare = bareAddress(address);
   const version = isIP(bare);
   if (version !== 6) return bare;
@@ -25,6 +24,11 @@ export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): strin
   while (last > 0 && network[last - 1] === 0) last--;
   const text = network.slice(0, last).map((group) => group.toString(16));
   return `${text.join(':')}${last < 8 ? '::' : ''}/${subnet}`;
+}
+
+/** Whether an address stays as it is: IPv4, which most requests have, or none at all. */
+export function isOwnKey(address: string): boolean {
+  return !address.includes(':') && !address.includes('%') && !address.startsWith('[');
 }
 
 /** Without brackets, port and zone. */

@@ -1,6 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { ClientGoneError, isGone } from '../suspend/client.js';
-import { addressKey } from './address.js';
+import { addressKey, isOwnKey } from './address.js';
 import { lookForProxy } from './proxy-warning.js';
 import { transportOf } from './transports.js';
 
@@ -24,7 +24,8 @@ export function clientKey(context: ExecutionContext): string | symbol | undefine
   const address = addressOf(context);
   if (address === undefined) return withoutAddress(context) ?? (context.getType() === 'http' ? undefined : NO_CLIENT);
   if (looks > 0) lookAtWay(context, address);
-  if (!address.includes(':') || address.length > LONGEST_KNOWN) return addressKey(address);
+  if (isOwnKey(address)) return address;
+  if (address.length > LONGEST_KNOWN) return addressKey(address);
   let key = known.get(address);
   if (key === undefined) {
     key = addressKey(address);

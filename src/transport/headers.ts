@@ -1,4 +1,4 @@
-import type { Decision } from '../core/decision.js';
+import type { Decision, LimitState } from '../core/decision.js';
 import type { Limit } from '../core/limit.js';
 import type { Policy } from '../core/policy.js';
 
@@ -61,17 +61,14 @@ export function retrySeconds(ms: number): number {
 /** `RateLimit`: what is left of each limit, and in how many seconds there is more: `"SmsController.send";r=19;t=6`. */
 function limitHeader(decision: Decision, beginnings: readonly string[]): string {
   const { limits } = decision;
-  let header = '';
-  for (let i = 0; i < limits.length; i++) {
-    const item = limitItem(beginnings[i], limits[i].remaining, limits[i].retryAfter, limits[i].moreAfter);
-    header = i === 0 ? item : `${header}, ${item}`;
-  }
+  let header = limitItem(beginnings[0], limits[0]);
+  for (let i = 1; i < limits.length; i++) header += `, ${limitItem(beginnings[i], limits[i])}`;
   return header;
 }
 
-function limitItem(beginning: string, remaining: number, retryAfter: number, moreAfter: number): string {
+function limitItem(beginning: string, { remaining, retryAfter, moreAfter }: LimitState): string {
+  const item = beginning + Math.floor(remaining);
   const more = retryAfter > 0 ? retryAfter : moreAfter;
-  const item = `${beginning}${Math.floor(remaining)}`;
   return more > 0 && more !== Infinity ? `${item};t=${retrySeconds(more)}` : item;
 }
 
