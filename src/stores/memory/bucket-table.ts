@@ -37,6 +37,8 @@ export class BucketTable {
   private cells: Float64Array;
   private readonly logs: (AdmissionLog | undefined)[][] = [];
   private readonly windowed: boolean;
+  /** Copies: of frozen arrays V8 reads the elements slowly. */
+  private readonly lists: Pick<Policy, 'limits' | 'labels'>;
   /** Whether the policy is one bucket and nothing else. */
   private readonly single: boolean;
   private readonly blocked = new Map<number, number>();
@@ -52,6 +54,7 @@ export class BucketTable {
     this.cells = new Float64Array(16 * this.width);
     this.windowed = policy.limits.some((limit) => limit.kind === 'window');
     this.single = policy.limits.length === 1 && !this.windowed;
+    this.lists = { limits: [...policy.limits], labels: [...policy.labels] };
     this.scratch = newState(policy);
   }
 
@@ -82,7 +85,7 @@ export class BucketTable {
     const start = slot * this.width;
     return this.single
       ? takeOne(take, this.cells, start, now, source)
-      : takeSeveral(take, this.cells, this.logs[slot], start, now, source);
+      : takeSeveral(take, this.lists, this.cells, this.windowed ? this.logs[slot] : undefined, start, now, source);
   }
 
   /** Whether the bucket is kept by now. */

@@ -1,6 +1,7 @@
 import { Answer, type AnsweredLimit } from '../../core/answer.js';
 import { BucketAnswer, BucketStanding } from '../../core/bucket-answer.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
+import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
 import { AdmissionLog, admit, expire, windowMore, windowReset, windowWait } from '../../core/sliding-window.js';
 import { debtAt, phaseAt } from '../../core/token-bucket.js';
@@ -42,13 +43,13 @@ const seen: AdmissionLog[] = [];
 /** From several limits, or from a window. */
 export function takeSeveral(
   { policy, amount, maxWait }: Take,
+  { limits, labels }: Pick<Policy, 'limits' | 'labels'>,
   cells: Float64Array,
   logs: readonly (AdmissionLog | undefined)[] | undefined,
   start: number,
   now: number,
   source: DecisionSource,
 ): StoreAnswer | undefined {
-  const { limits, labels } = policy;
   const at = cells[start];
   if (at > now) return undefined;
   let allowed = true;
