@@ -21,15 +21,21 @@ const guards = {
   Express: [...everywhere, 'hitlimit', 'express-rate-limit'],
 };
 
-/** One launch of all: processes of the same program differ, and stay as they are, so several are measured. */
-async function launch(platform, env, rounds) {
+/**
+ * One launch of all, `first` first: processes of the same program differ, and stay as they are, those that are started
+ * later being slower; so several are measured, each time in another order.
+ */
+async function launch(platform, first, env, rounds) {
   const names = guards[platform];
   const apps = [];
   const client = await start(LOAD, []);
   const load = ({ ready: { port } }, seconds) => client.ask({ port, seconds });
   try {
-    for (const name of names) apps.push(await start(APP, [platform.toLowerCase(), name], { env }));
-    for (const app of apps) await load(app, WARM);
+    for (let i = 0; i < names.length; i++) {
+      const turn = (i + first) % names.length;
+      apps[turn] = await start(APP, [platform.toLowerCase(), names[turn]], { env });
+      await load(apps[turn], WARM);
+    }
     for (let round = 0; round < ROUNDS; round++) {
       for (let i = 0; i < names.length; i++) {
         const turn = (i + round) % names.length;
@@ -43,14 +49,14 @@ async function launch(platform, env, rounds) {
       }
     }
   } finally {
-    await Promise.all([client, ...apps].map(({ stop }) => stop()));
+    await Promise.all([client, ...apps].map((one) => one?.stop()));
   }
 }
 
 async function onPlatform(platform, env) {
   const names = guards[platform];
   const rounds = names.map(() => []);
-  for (let i = 0; i < LAUNCHES; i++) await launch(platform, env, rounds);
+  for (let i = 0; i < LAUNCHES; i++) await launch(platform, Math.floor((i * names.length) / LAUNCHES), env, rounds);
   return Object.fromEntries(
     names.map((name, i) => {
       const samples = rounds[i].map(({ ns }) => ns);

@@ -22,7 +22,7 @@ export class Enhancers {
     config: ApplicationConfig,
   ) {
     // Of global filters Nest asks the last first, and adds the user's after this one.
-    config.addGlobalFilter(new RefusalFilter(adapterHost));
+    config.addGlobalFilter(new RefusalFilter(adapterHost, options.problemDetails));
     this.bind();
   }
 

@@ -9,7 +9,6 @@ import {
   type Provider,
 } from '@nestjs/common';
 import {
-  APP_FILTER,
   APP_GUARD,
   ApplicationConfig,
   DiscoveryModule,
@@ -35,7 +34,6 @@ import { RateLimitStore } from './stores/rate-limit.store.js';
 import { Documentation } from './swagger/documentation.js';
 import { clientKey } from './transport/client-key.js';
 import { warnOfTrust } from './transport/proxy-warning.js';
-import { NoFilter, RefusalFilter } from './transport/refusal.filter.js';
 import { warnOfUnguarded } from './unguarded.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
@@ -75,12 +73,6 @@ const PROVIDERS: Provider[] = [
     inject: [PARSED_OPTIONS, RateLimitGuard],
     useFactory: ({ guard }: ParsedModuleOptions, bound: RateLimitGuard) =>
       guard ? bound : { canActivate: () => true },
-  },
-  {
-    provide: APP_FILTER,
-    inject: [PARSED_OPTIONS, HttpAdapterHost],
-    useFactory: ({ problemDetails }: ParsedModuleOptions, adapterHost: HttpAdapterHost) =>
-      problemDetails ? new RefusalFilter(adapterHost, true) : new NoFilter(),
   },
 ];
 

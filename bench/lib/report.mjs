@@ -116,7 +116,7 @@ This page is written by the benchmarks; nothing here is edited by hand.
 
 \`\`\`sh
 npm ci
-npm run bench        # memory, heap, guard, allocations, HTTP: about fifteen minutes
+npm run bench        # memory, heap, guard, allocations, HTTP: about twenty-five minutes
 npm run bench:redis  # Redis: about three; needs \`redis-server\` or \`valkey-server\` on the PATH
 \`\`\`
 

@@ -45,12 +45,6 @@ export class RefusalFilter extends BaseExceptionFilter {
   }
 }
 
-/** Stands where the filter would, and catches nothing. */
-@Catch(class Nothing {})
-export class NoFilter implements ExceptionFilter {
-  catch(): void {}
-}
-
 /** The same for gateways, of which global filters hear nothing. */
 @Catch(RateLimitExceededException)
 class GatewayFilter implements ExceptionFilter {

@@ -106,11 +106,16 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(headers).not.toHaveProperty('retry-after');
   });
 
-  it("lets a filter of the user's answer what a handler has thrown", async () => {
-    await start({}, [{ provide: APP_FILTER, useClass: Teapot }]);
-    const answer = await refused('/manual');
-    expect([answer.status, answer.headers['retry-after']]).toEqual([418, undefined]);
-  });
+  it.each([false, true])(
+    "lets a filter of the user's answer instead, with `problemDetails: %p`",
+    async (problemDetails) => {
+      await start({ problemDetails }, [{ provide: APP_FILTER, useClass: Teapot }]);
+      const thrown = await refused('/manual');
+      expect([thrown.status, thrown.headers['retry-after']]).toEqual([418, undefined]);
+      const guarded = await refused('/plain');
+      expect([guarded.status, guarded.headers['retry-after']]).toEqual([418, '60']);
+    },
+  );
 
   it.each([
     ['plain', { detail: 'Too Many Requests', 'violated-policies': ['Resource.plain'] }],
