@@ -1,6 +1,6 @@
 export { Bucket } from './bucket.js';
 export { BucketService } from './bucket.service.js';
-export { toAnswer } from './core/answer.js';
+export { plainAnswer, toAnswer } from './core/answer.js';
 export { type BucketState, lifetime, newState } from './core/bucket-state.js';
 export { type Clock, systemClock } from './core/clock.js';
 export type { Decision, DecisionSource, LimitState, StoreAnswer } from './core/decision.js';

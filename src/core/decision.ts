@@ -47,8 +47,8 @@ export interface Decision {
 }
 
 /**
- * What a store answers: the decision, and what only `Bucket` asks for. It may tell its parts by getters, so read them by
- * their names; `{ ...answer }` may lose them.
+ * What a store answers: the decision, and what only `Bucket` asks for. It may tell its parts by getters, which
+ * `{ ...answer }` and JSON lose: copy it by `plainAnswer`.
  */
 export interface StoreAnswer extends Decision {
   /** Tokens in the bucket, the least over its limits; may be below zero. */

@@ -18,7 +18,7 @@ type Refusal = RateLimitExceededException | RateLimitUnavailableException;
 export class RefusalFilter extends BaseExceptionFilter {
   constructor(
     protected override readonly httpAdapterHost: HttpAdapterHost,
-    private readonly problemDetails = false,
+    private readonly problemDetails: boolean,
   ) {
     super();
   }

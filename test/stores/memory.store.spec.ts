@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { BucketService, MemoryStore } from 'nest-rate-limit';
 import { describeStoreContract, FakeClock } from 'nest-rate-limit/testing';
+import { parsePolicy } from '../../src/core/policy.js';
 
 describeStoreContract('MemoryStore', (clock) => new MemoryStore({ clock }));
 
@@ -120,5 +121,40 @@ describe('MemoryStore', () => {
     await clock.advance(60_000);
     for (let i = 0; i < 400; i++) await of(`newer ${i}`).tryConsume(10);
     expect(store.size).toBeLessThanOrEqual(400);
+  });
+
+  it('tells the names of the limits that were asked for, where another policy has the same numbers', () => {
+    const { store } = make(10);
+    const policies = ['one', 'other'].map((name) =>
+      parsePolicy(
+        {
+          name: 'test',
+          limits: [
+            { name, maxRequest: 2 },
+            { capacity: 5, refill: 1 },
+          ],
+        },
+        'test',
+      ),
+    );
+    const names = [0, 1, 1, 0].map((i) => {
+      const takes = [{ policy: policies[i], key: 'a', amount: 1000, maxWait: 0 }];
+      return store.run({ verb: 'take', takes }).limits[0].name;
+    });
+    expect(names).toEqual(['test/one', 'test/other', 'test/other', 'test/one']);
+  });
+
+  it.each([
+    { maxRequest: 5, duration: 10 },
+    { capacity: 5, refill: 0.5 },
+  ])('changes nothing of a bucket of %j by a take of nothing', async (options) => {
+    const { store, clock } = make(10);
+    const policy = parsePolicy(options, 'test');
+    const run = (amount: number) => store.run({ verb: 'take', takes: [{ policy, key: 'a', amount, maxWait: 0 }] });
+    run(1000);
+    const before = store.dump();
+    await clock.advance(900);
+    expect(run(0)).toMatchObject({ allowed: true, taken: 0, remaining: 'capacity' in options ? 4.45 : 4 });
+    expect(store.dump()).toEqual(before);
   });
 });

@@ -21,8 +21,9 @@ export interface OpenBucket extends BucketState {
 }
 
 /**
- * The buckets of one policy, and of all of its name and numbers: they may block for different times. A bucket is a slot in a flat array of numbers (its clock and a debt per limit), found by
- * its key; windows keep their logs beside it, and the few that are blocked are listed apart.
+ * The buckets of one policy, and of all of its name and numbers: they may block for different times. A bucket is a slot
+ * in a flat array of numbers (its clock and a debt per limit), found by its key; windows keep their logs beside it, and
+ * the few that are blocked are listed apart.
  *
  * Buckets that are not blocked stand in a heap by the instant when they will be full, which is when they may be
  * forgotten. A take only moves that instant away, so it leaves the heap alone: a bucket that comes up too early is
@@ -75,17 +76,16 @@ export class BucketTable {
     return state;
   }
 
-  /**
-   * `execute` for what nearly every request is: a take from one kept bucket that is not blocked, at once or not at all.
-   * The same law without the generality; `undefined` where it is not that simple.
-   */
+  /** Takes in one of the quick ways; `undefined`, and nothing changed, where `execute` must be asked. */
   takeNow(take: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
     const slot = this.slots.get(take.key);
-    if (slot === undefined || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
+    if (slot === undefined || take.amount === 0 || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
     const start = slot * this.width;
-    return this.single
-      ? takeOne(take, this.cells, start, now, source)
-      : takeSeveral(take, this.lists, this.cells, this.windowed ? this.logs[slot] : undefined, start, now, source);
+    if (this.single) return takeOne(take, this.cells, start, now, source);
+    // Another policy of the same numbers may call its limits by other names.
+    const lists = take.policy === this.policy ? this.lists : take.policy;
+    const logs = this.windowed ? this.logs[slot] : undefined;
+    return takeSeveral(take, lists, this.cells, logs, start, now, source);
   }
 
   /** Whether the bucket is kept by now. */

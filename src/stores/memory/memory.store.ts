@@ -30,6 +30,7 @@ export interface MemoryDump {
 const SWEEP_EVERY = 100;
 /** So few that nobody notices, also before they are compiled. */
 const SWEEP_SLICE = 250;
+
 /** Buckets in this process. Answers synchronously. */
 export class MemoryStore extends RateLimitStore {
   readonly clock: Clock;

@@ -9,7 +9,7 @@ import { AMOUNT_PER_TOKEN } from '../../core/tokens.js';
 
 /*
  * `execute` for what nearly every request is: a take of one policy from a bucket that is kept and not blocked, at once
- * or not at all. The same law without the generality, on the cells of a bucket as they lie in its table: its clock at
+ * or not at all, and of more than nothing. The same law without the generality, on the cells of a bucket as they lie in its table: its clock at
  * `start`, and a debt for each limit. Each returns `undefined`, and has changed nothing, where it is not that simple.
  */
 
