@@ -118,6 +118,21 @@ const parts = {
     return turns(keys, () => keep(new BucketAnswer(policy.limits[0], 'api', --left, 0, 1000, true, 'store')));
   },
 };
+/** The same where neither keys nor numbers are in the processor's caches. */
+const manyParts = {
+  'reading the time': parts['reading the time'],
+  'finding the bucket': parts['finding the bucket'],
+  'its two numbers': (keys) => {
+    const cells = new Float64Array(2 * keys.length);
+    // As far apart as the buckets of addresses in no order are.
+    let slot = 0;
+    return turns(keys, () => {
+      slot = (slot + 61_803) % keys.length;
+      cells[2 * slot] += 1;
+      cells[2 * slot + 1] += 1;
+    });
+  },
+};
 let kept;
 function keep(value) {
   kept = value;
@@ -215,6 +230,10 @@ export const candidates = {
     parts,
     on(() => ['203.0.113.7'], false),
   ),
+  manyParts: each(
+    manyParts,
+    on(() => addresses(MANY), false),
+  ),
   live: {
     'bucket, 10 live': filled({ capacity: 20_000, refill: 1, unit: 'days' }, 10),
     'bucket, 10,000 live': filled({ capacity: 20_000, refill: 1, unit: 'days' }, 10_000),
@@ -238,10 +257,12 @@ export async function run() {
   const live = await measure(HERE, 'live', Object.keys(candidates.live), { ms: 60, warm: 60 });
   const other = await measure(HERE, 'throttlerLive', Object.keys(candidates.throttlerLive), { rounds: 5 });
   const pieces = await measure(HERE, 'parts', Object.keys(candidates.parts));
-  const list = Object.entries(pieces)
-    .map(([name, { median }]) => `${name} (${ns(median)})`)
-    .join(', ');
-  const rest = Object.values(pieces).reduce((left, { median }) => left - median, hot[OURS].median);
+  const manyPieces = await measure(HERE, 'manyParts', Object.keys(candidates.manyParts));
+  const list = (all) =>
+    Object.entries(all)
+      .map(([name, { median }]) => `${name} (${ns(median)})`)
+      .join(', ');
+  const rest = (all, { median: whole }) => ns(Object.values(all).reduce((left, { median }) => left - median, whole));
   const bars = (results) =>
     chart(
       Object.entries(results).map(([name, { median }]) => [name, median]),
@@ -274,13 +295,15 @@ ${timings(hot, OURS, ratio)}
 
 ${bars(hot)}
 
-Of our time for a hot key ${list} take their share, each measured by itself; the law, the request and the way there take ${ns(rest)}. All of them must read the time: that alone is ${percent(pieces['reading the time'].median / hot.hitlimit.median)} of what hitlimit's store takes, which counts up and answers with one object again and again. What we take above it is for maps that never stop the process to be rebuilt, and for an answer of the caller's own.
+Of our time for a hot key ${list(pieces)} take their share, each measured by itself; the law, the request and the way there take ${rest(pieces, hot[OURS])}. All of them must read the time: that alone is ${percent(pieces['reading the time'].median / hot.hitlimit.median)} of what hitlimit's store takes, which counts up and answers with one object again and again. What we take above it is for maps that never stop the process to be rebuilt, and for an answer of the caller's own.
 
 ### 100,000 keys
 
 ${timings(keys, OURS, ratio)}
 
 ${bars(keys)}
+
+Here nothing is in the processor's caches, and waiting for memory is most of it: of our time ${list(manyPieces)}, each measured by itself; the law, the request, the answer and the way there take ${rest(manyPieces, keys[OURS])}. hitlimit finds an object behind the key and counts it up; for the bare Map, which keeps a number, that takes ${times(ratio(keys[FLOOR], keys.hitlimit))} as long.
 
 ### Refused
 
