@@ -24,7 +24,7 @@ export class Bucket {
 
   /** Takes n now, or nothing. */
   async tryConsume(n = 1): Promise<boolean> {
-    return (await this.decide(n)).allowed;
+    return (await this.take(amountOf(n), 0)).allowed;
   }
 
   /** Takes n now, or nothing; tells the whole answer. */

@@ -8,9 +8,10 @@ import { debtAt, phaseAt } from '../../core/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../../core/tokens.js';
 
 /*
- * `execute` for what nearly every request is: a take of one policy from a bucket that is kept and not blocked, at once
- * or not at all, and of more than nothing. The same law without the generality, on the cells of a bucket as they lie in its table: its clock at
- * `start`, and a debt for each limit. Each returns `undefined`, and has changed nothing, where it is not that simple.
+ * `execute` for what nearly every request is: a take of one policy, of more than nothing, at once or not at all, from a
+ * bucket that is kept and not blocked. The same law without the generality, on the cells of a bucket as they lie in its
+ * table: its clock at `start`, and a debt for each limit. Each returns `undefined`, and has changed nothing, where it is
+ * not that simple.
  */
 
 /** From one bucket. */
