@@ -2,6 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { BucketService, MemoryStore } from 'nest-rate-limit';
 import { describeStoreContract, FakeClock } from 'nest-rate-limit/testing';
 import { parsePolicy } from '../../src/core/policy.js';
+import type { Verb } from '../../src/core/request.js';
 
 describeStoreContract('MemoryStore', (clock) => new MemoryStore({ clock }));
 
@@ -121,6 +122,33 @@ describe('MemoryStore', () => {
     await clock.advance(60_000);
     for (let i = 0; i < 400; i++) await of(`newer ${i}`).tryConsume(10);
     expect(store.size).toBeLessThanOrEqual(400);
+  });
+
+  it('finds each of 200,000 buckets, also while they become many and few again', () => {
+    const { store } = make(1_000_000);
+    const policy = parsePolicy({ capacity: 10, refill: 0 }, 'test');
+    const run = (verb: Verb, i: number) =>
+      store.run({ verb, takes: [{ policy, key: `key ${i}`, amount: verb === 'take' ? 1000 : 0, maxWait: 0 }] })
+        .limits[0].remaining;
+    const taken = new Array<number>(200_000).fill(0);
+    for (let i = 0; i < 200_000; i++) {
+      run('take', i);
+      taken[i]++;
+      if (i % 3 === 0) {
+        run('take', i >> 1);
+        taken[i >> 1]++;
+      }
+      if (i % 7 === 0) {
+        const earlier = i - (i >> 3);
+        run('reset', earlier);
+        taken[earlier] = 0;
+      }
+    }
+    expect(store.size).toBe(taken.filter((count) => count > 0).length);
+    expect(store.dump().buckets[policy.id]).toHaveLength(store.size);
+    expect(taken.findIndex((count, i) => run('estimate', i) !== 10 - count)).toBe(-1);
+    for (let i = 0; i < 200_000; i++) run('reset', i);
+    expect(store.size).toBe(0);
   });
 
   it('tells the names of the limits that were asked for, where another policy has the same numbers', () => {
