@@ -35,13 +35,13 @@ export class Deadlines<T extends Due> {
     return true;
   }
 
-  /** Forgets those at the head that are over, so that no more are kept than wait. */
+  /** Forgets those at the head that are over: what is kept longer than it is needed has to be moved by the collector. */
   private dropOver(): void {
     while (this.head < this.queue.length && this.queue[this.head].over) this.head++;
     if (this.head === this.queue.length) {
       this.queue.length = 0;
       this.head = 0;
-    } else if (this.head > 1024) {
+    } else if (this.head > 64) {
       this.queue.splice(0, this.head);
       this.head = 0;
     }

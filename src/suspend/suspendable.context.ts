@@ -94,18 +94,16 @@ export class SuspendableContext implements ExecutionContext {
    * @internal The same for a filter that is itself asynchronous. What ends the suspension ends the request, though the
    * filter may still wait for something that never comes.
    */
-  async outcomeOf(filtered: Promise<void>): Promise<void> {
-    const failed = new Promise<never>((_, reject) => {
-      this.failed = reject;
-      if (this.suspension?.failure) reject(this.suspension.failure.error);
+  outcomeOf(filtered: Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const fail = (error: unknown) => {
+        this.discard(error);
+        reject(error);
+      };
+      this.failed = fail;
+      if (this.suspension?.failure) fail(this.suspension.failure.error);
+      filtered.then(() => this.outcome()).then(resolve, fail);
     });
-    try {
-      await Promise.race([filtered, failed]);
-    } catch (error) {
-      this.discard(error);
-      throw error;
-    }
-    await this.outcome();
   }
 
   private current(): Suspension {

@@ -66,21 +66,14 @@ export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
       const ended = context.outcome();
       return ended ? ended.then(() => true) : true;
     }
-    return this.afterwards(execution, context, filtered);
+    return context.outcomeOf(filtered).then(() => {
+      if (isGone(execution)) throw new ClientGoneError();
+      return true;
+    });
   }
 
   /** Ends all its suspensions with 503. */
   onModuleDestroy(): void | Promise<void> {
     this.open.close();
-  }
-
-  private async afterwards(
-    execution: ExecutionContext,
-    context: SuspendableRequestContext,
-    filtered: Promise<void>,
-  ): Promise<boolean> {
-    await context.outcomeOf(filtered);
-    if (isGone(execution)) throw new ClientGoneError();
-    return true;
   }
 }
