@@ -130,7 +130,7 @@ function endOfLine({ limits }: Policy, state: BucketState): number {
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
     const log = state.logs[i];
-    if (log) end = Math.max(end, log.sum > 0 ? log.times[log.times.length - 1] : 0);
+    if (log) end = Math.max(end, log.newest);
     else if (limit.refill > 0) end = Math.max(end, state.at + bucketWait(limit, state.debts[i], 0, state.at));
   }
   return end > state.at ? end : 0;

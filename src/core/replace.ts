@@ -48,7 +48,7 @@ export function replace(
     const oldLog = source.logs[matches[i]];
     const log = target.logs[i];
     if (log && oldLog) {
-      for (let k = oldLog.head; k < oldLog.times.length; k++) admit(limit, log, oldLog.amounts[k], oldLog.times[k]);
+      for (let k = oldLog.head; k < oldLog.list.length; k += 2) admit(limit, log, oldLog.list[k + 1], oldLog.list[k]);
     } else {
       target.debts[i] = carriedDebt(old, balanceOf(old, source, matches[i]), limit, strategy);
     }

@@ -36,7 +36,8 @@ export class BucketTable {
   private free = NO_SLOT;
   private readonly width: number;
   private cells: Float64Array;
-  private readonly logs: (AdmissionLog | undefined)[][] = [];
+  /** As many for each slot as there are limits; a bucket has none. */
+  private readonly logs: (AdmissionLog | undefined)[] = [];
   private readonly windowed: boolean;
   /** Copies: of frozen arrays V8 reads the elements slowly. */
   private readonly lists: Pick<Policy, 'limits' | 'labels'>;
@@ -84,8 +85,8 @@ export class BucketTable {
     if (this.single) return takeOne(take, this.cells, start, now, source);
     // Another policy of the same numbers may call its limits by other names.
     const lists = take.policy === this.policy ? this.lists : take.policy;
-    const logs = this.windowed ? this.logs[slot] : undefined;
-    return takeSeveral(take, lists, this.cells, logs, start, now, source);
+    const logs = this.windowed ? this.logs : undefined;
+    return takeSeveral(take, lists, this.cells, start, logs, this.firstLog(slot), now, source);
   }
 
   /** Whether the bucket is kept by now. */
@@ -123,8 +124,8 @@ export class BucketTable {
     if (lineEnd > 0) this.lineEnds.set(slot, lineEnd);
     else if (this.lineEnds.size > 0) this.lineEnds.delete(slot);
     if (this.windowed) {
-      this.logs[slot] ??= [];
-      for (let i = 0; i < logs.length; i++) copyLog(logs[i], this.logs[slot], i);
+      const first = this.firstLog(slot);
+      for (let i = 0; i < logs.length; i++) copyLog(logs, i, this.logs, first + i);
     }
     return !setBack && blockedUntil === 0 && !this.blocked.has(slot);
   }
@@ -148,7 +149,7 @@ export class BucketTable {
     this.lineEnds.delete(slot);
     this.slots.delete(this.keys[slot]);
     this.keys[slot] = '';
-    if (this.windowed) this.logs[slot] = [];
+    if (this.windowed) this.logs.fill(undefined, this.firstLog(slot), this.firstLog(slot + 1));
     this.cells[slot * this.width] = this.free;
     this.free = slot;
     return 1;
@@ -236,9 +237,13 @@ export class BucketTable {
     let cell = slot * this.width;
     state.at = cells[cell++];
     for (let i = 0; i < debts.length; i++) debts[i] = cells[cell++];
-    if (this.windowed) for (let i = 0; i < logs.length; i++) copyLog(this.logs[slot][i], logs, i);
+    if (this.windowed) for (let i = 0; i < logs.length; i++) copyLog(this.logs, this.firstLog(slot) + i, logs, i);
     if (this.blocked.size > 0) state.blockedUntil = this.blocked.get(slot) ?? 0;
     if (this.lineEnds.size > 0) state.lineEnd = this.lineEnds.get(slot) ?? 0;
+  }
+
+  private firstLog(slot: number): number {
+    return slot * (this.width - 1);
   }
 
   private block(slot: number, until: number): void {
@@ -264,12 +269,15 @@ export class BucketTable {
   }
 }
 
-/** Makes `logs[i]` the same as `from`, in a log of its own: passing over old entries in one does not reach the other. */
-function copyLog(from: AdmissionLog | undefined, logs: (AdmissionLog | undefined)[], i: number): void {
-  if (!from) {
-    logs[i] = undefined;
+type Logs = (AdmissionLog | undefined)[];
+
+/** Makes `to[k]` the same as `from[i]`, in a log of its own: passing over old entries in one does not reach the other. */
+function copyLog(from: Logs, i: number, to: Logs, k: number): void {
+  const log = from[i];
+  if (!log) {
+    to[k] = undefined;
     return;
   }
-  logs[i] ??= new AdmissionLog();
-  logs[i].assign(from);
+  to[k] ??= new AdmissionLog();
+  to[k].assign(log);
 }

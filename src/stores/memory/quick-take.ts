@@ -46,8 +46,9 @@ export function takeSeveral(
   { policy, amount, maxWait }: Take,
   { limits, labels }: Pick<Policy, 'limits' | 'labels'>,
   cells: Float64Array,
-  logs: readonly (AdmissionLog | undefined)[] | undefined,
   start: number,
+  logs: readonly (AdmissionLog | undefined)[] | undefined,
+  firstLog: number,
   now: number,
   source: DecisionSource,
 ): StoreAnswer | undefined {
@@ -56,7 +57,7 @@ export function takeSeveral(
   let allowed = true;
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
-    const kept = logs?.[i];
+    const kept = logs?.[firstLog + i];
     if (kept) {
       seen[i] ??= new AdmissionLog();
       seen[i].assign(kept);
@@ -70,7 +71,7 @@ export function takeSeveral(
   const standings = new Array<AnsweredLimit>(limits.length);
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
-    const kept = logs?.[i];
+    const kept = logs?.[firstLog + i];
     if (kept) {
       const log = seen[i];
       const retryAfter = allowed ? 0 : windowWait(limit, log, amount, now);
