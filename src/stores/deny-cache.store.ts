@@ -16,11 +16,13 @@ interface Denial {
 
 /** Most refusals remembered; the oldest goes first. */
 const MOST = 10_000;
+/** ms for which one is remembered at most: what another process gives back, resets or unblocks is not seen meanwhile. */
+const LONGEST = 1000;
 
 /**
- * A store around a store that is far away: a refusal is remembered until its `retryAfter`, and the same request is
- * refused without asking again. A flood costs the far store one question per promise. Whatever this process changes in
- * a bucket ends what is remembered of it.
+ * A store around a store that is far away: a refusal is remembered until its `retryAfter`, but no longer than a second,
+ * and the same request is refused without asking again. A flood of one key costs the far store one question per second.
+ * Whatever this process changes in a bucket ends what is remembered of it.
  */
 export class DenyCacheStore extends StoreWrapper {
   /** By bucket; requests for several buckets by all of them. */
@@ -60,7 +62,7 @@ export class DenyCacheStore extends StoreWrapper {
     const denial = takes.length === 1 ? this.single.get(bucketName(takes[0])) : this.several.get(jointName(takes));
     if (!denial) return undefined;
     // After a step back of the clock nobody knows how much of it is over.
-    if (denial.askedAt > now || now >= denial.until) {
+    if (denial.askedAt > now || now >= Math.min(denial.until, denial.askedAt + LONGEST)) {
       this.drop(denial);
       return undefined;
     }

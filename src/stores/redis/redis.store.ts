@@ -33,9 +33,9 @@ export interface RedisStoreOptions {
   prefix?: string;
   /** `true` keeps users' keys (addresses, names) out of Redis: all are hashed. Default `false`. */
   hashKeys?: boolean;
-  /** `false`: every refusal is asked for. Default `true`: the module remembers a refusal until its `retryAfter`. */
+  /** `false`: every refusal is asked for. Default `true`: the module remembers one for up to a second. */
   denyCache?: boolean;
-  /** `false` sends each decision by itself; default `true`: those of one turn of the event loop go together. */
+  /** `false` sends each decision by itself; default `true`: those of one turn of the event loop go together, up to 32 in one command. */
   batch?: boolean;
   /**
    * A request that reaches the server later than this does nothing (ms; default: none). So what a caller has given up
@@ -62,8 +62,8 @@ const LEAST_TTL_OF_INJECTED_CLOCK = 60_000;
 const MOST_IN_BATCH = 32;
 
 /**
- * Buckets in Redis, shared by all processes. A request costs one `EVALSHA` for all its limits, and all requests of one
- * turn of the event loop go out in one. All times are the server's. Redis 5 or later, or Valkey.
+ * Buckets in Redis, shared by all processes. A request costs one `EVALSHA` for all its limits, and up to 32 requests of
+ * one turn of the event loop go out in one (in a Cluster those of one key). All times are the server's. Redis 5 or later, or Valkey.
  */
 export class RedisStore extends RateLimitStore {
   readonly clock: Clock;
