@@ -1,6 +1,6 @@
 import { plainAnswer } from '../core/answer.js';
 import { every } from '../core/clock.js';
-import type { StoreAnswer } from '../core/decision.js';
+import type { DecisionSource, StoreAnswer } from '../core/decision.js';
 import { bucketName, type StoreRequest, type Take } from '../core/request.js';
 import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
 import type { RateLimitStore } from './rate-limit.store.js';
@@ -11,20 +11,24 @@ interface Lease {
   readonly take: Take;
   /** Thousandths of a token. */
   left: number;
+  /** What those want, in the same unit, who wait for what is asked of the store now. */
+  wanted: number;
   usedAt: number;
   /** The last answer of the store; what it said is shown until it is asked again. */
   answer: StoreAnswer | undefined;
-  /** What is asked of the store now; who comes meanwhile waits for it. */
-  asking: Promise<unknown> | undefined;
+  /** What is asked of the store now: it tells who has answered. */
+  asking: Promise<DecisionSource> | undefined;
+  /** The store had less than it was asked for: until somebody passes there, each asks for himself. */
+  dry: boolean;
 }
 
 const RETURN_AFTER = 1000;
 const MOST = 10_000;
 
 /**
- * A store around a store that is far away: for a policy with `lease: n` it takes up to n tokens at once and spends them
- * here. No token is ever spent twice; those that a process holds are missing elsewhere, so they are given back when
- * they have not been touched for a second, and when the store is closed.
+ * A store around a store that is far away: for a policy with `lease: n` it takes up to n tokens at once, or as many as
+ * are wanted at that moment, and spends them here. No token is ever spent twice; those that a process holds are missing
+ * elsewhere, so they are given back when they have not been touched for a second, and when the store is closed.
  */
 export class LeaseStore extends StoreWrapper {
   private readonly leases = new Map<string, Lease>();
@@ -50,26 +54,30 @@ export class LeaseStore extends StoreWrapper {
   }
 
   private async spend(take: Take): Promise<StoreAnswer> {
-    let lease = this.leaseOf(take);
-    // While somebody asks for more, the others wait for what he gets.
-    while (lease.left < take.amount && lease.asking) {
-      await lease.asking.catch(() => {});
-      lease = this.leaseOf(take);
+    for (;;) {
+      const lease = this.leaseOf(take);
+      lease.usedAt = this.clock.now();
+      if (lease.left >= take.amount) return spend(lease, take);
+      if (lease.dry && !lease.asking) return this.takeRest(lease, take);
+      // While one asks for more, the others wait for what he gets, and hear what he hears.
+      lease.wanted += take.amount;
+      try {
+        lease.asking ??= this.askFor(lease).finally(() => {
+          lease.asking = undefined;
+        });
+        const source = await lease.asking;
+        if (source !== 'store') return this.store.run({ verb: 'take', takes: [take], source });
+      } finally {
+        lease.wanted -= take.amount;
+      }
     }
-    lease.usedAt = this.clock.now();
-    if (lease.left >= take.amount) return spend(lease, take);
-    const asking = this.renew(lease, take);
-    lease.asking = asking;
-    return asking.finally(() => {
-      lease.asking = undefined;
-    });
   }
 
   private leaseOf(take: Take): Lease {
     const name = bucketName(take);
     let lease = this.leases.get(name);
     if (!lease) {
-      lease = { take, left: 0, usedAt: 0, answer: undefined, asking: undefined };
+      lease = { take, left: 0, wanted: 0, usedAt: 0, answer: undefined, asking: undefined, dry: false };
       this.leases.set(name, lease);
       const [oldest] = this.leases.values();
       if (this.leases.size > MOST) this.giveBack(oldest).catch(() => {});
@@ -77,25 +85,42 @@ export class LeaseStore extends StoreWrapper {
     return lease;
   }
 
-  /** Takes more, up to the lease, and spends of it; or tells why there is not enough. */
-  private async renew(lease: Lease, take: Take): Promise<StoreAnswer> {
-    const missing = Math.max(take.policy.lease, take.amount) - lease.left;
+  /** Takes more: as much as a lease holds, or as is wanted by now. */
+  private async askFor(lease: Lease): Promise<DecisionSource> {
+    const { take } = lease;
+    const missing = Math.max(take.policy.lease, lease.wanted) - lease.left;
     const amount = Math.ceil(missing / AMOUNT_PER_TOKEN) * AMOUNT_PER_TOKEN;
     const more = await this.store.run({ verb: 'takeUpTo', takes: [{ ...take, amount }] });
+    const { source } = more;
     const taken = Math.round(more.taken * AMOUNT_PER_TOKEN);
-    if (more.source !== 'store') {
+    if (source === 'store') {
+      lease.left += taken;
+      lease.answer = plainAnswer(more);
+      lease.dry = taken < missing;
+    } else if (taken > 0) {
       // The store is away: nothing is held back of what decides meanwhile.
-      if (taken > 0) await this.store.run({ verb: 'put', source: more.source, takes: [{ ...take, amount: taken }] });
-      return this.store.run({ verb: 'take', takes: [take] });
+      await this.store.run({ verb: 'put', source, takes: [{ ...take, amount: taken }] });
     }
-    lease.left += taken;
-    lease.answer = plainAnswer(more);
-    if (lease.left >= take.amount) return spend(lease, take);
-    const rest = await this.store.run({ verb: 'take', takes: [{ ...take, amount: take.amount - lease.left }] });
-    if (!rest.allowed) return rest;
-    lease.left = take.amount;
-    lease.answer = plainAnswer(rest);
-    return spend(lease, take);
+    return source;
+  }
+
+  /** Takes from the store what is missing here, or tells why it is not there. */
+  private async takeRest(lease: Lease, take: Take): Promise<StoreAnswer> {
+    let held = lease.left;
+    // Nobody else's meanwhile.
+    lease.left = 0;
+    try {
+      const rest = await this.store.run({ verb: 'take', takes: [{ ...take, amount: take.amount - held }] });
+      if (!rest.allowed) return rest;
+      lease.dry = false;
+      if (held === 0) return rest;
+      held = 0;
+      lease.answer = plainAnswer(rest);
+      lease.left += take.amount;
+      return spend(lease, take);
+    } finally {
+      if (held > 0) this.leaseOf(take).left += held;
+    }
   }
 
   /** What needs to see the whole bucket: first this process gives back what it holds of it. */

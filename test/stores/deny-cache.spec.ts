@@ -177,7 +177,7 @@ describe('the cache of refusals', () => {
   });
 
   it('sees within a second what another process has given back, reset or unblocked', async () => {
-    const policy = { ...WINDOW, block: '1d' };
+    const policy: LimitOptions = { ...WINDOW, block: '1d' };
     exhaust(policy);
     counted.inner.run({ verb: 'reset', takes: [take(policy, 0)] });
     await clock.advance(999);

@@ -1,5 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { BucketService, type LimitOptions, MemoryStore, RateLimitStore, type StoreRequest } from 'nest-rate-limit';
+import {
+  BucketService,
+  type LimitOptions,
+  MemoryStore,
+  RateLimitStore,
+  RateLimitStoreError,
+  type StoreRequest,
+} from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { LeaseStore } from '../../src/stores/lease.store.js';
 
@@ -8,6 +15,12 @@ const POLICY: LimitOptions = { name: 'lease', capacity: 100, refill: 1, unit: 'h
 /** A store that counts how often it is asked, and answers a turn later, as one far away does. */
 class FarStore extends RateLimitStore {
   asked = 0;
+  /** How often it was asked while it was not being asked already. */
+  rounds = 0;
+  /** Something else answers. */
+  away = false;
+  fails = false;
+  private underWay = 0;
 
   constructor(readonly near: MemoryStore) {
     super();
@@ -22,9 +35,13 @@ class FarStore extends RateLimitStore {
   }
 
   override async run(request: StoreRequest) {
+    if (request.source) return this.near.run(request, request.source);
     this.asked++;
-    await Promise.resolve();
-    return this.near.run(request);
+    if (this.underWay++ === 0) this.rounds++;
+    await new Promise(setImmediate);
+    this.underWay--;
+    if (this.fails) throw new RateLimitStoreError('gone');
+    return this.near.run(request, this.away ? 'fallback' : 'store');
   }
 }
 
@@ -74,6 +91,42 @@ describe('a lease', () => {
     const answers = await Promise.all(Array.from({ length: 10 }, () => bucket.tryConsume()));
     expect(answers).toEqual(new Array(10).fill(true));
     expect(far.asked).toBe(1);
+    await store.close();
+  });
+
+  it('asks but a few times one after the other, however many come together, with tokens or without', async () => {
+    const { store, bucket } = process();
+    const answers = await Promise.all(Array.from({ length: 90 }, () => bucket.tryConsume()));
+    expect(answers).toEqual(new Array(90).fill(true));
+    expect(far.rounds).toBe(2);
+    await bucket.tryConsume(10);
+    const before = far.rounds;
+    const decisions = await Promise.all(Array.from({ length: 100 }, () => bucket.decide()));
+    expect(decisions.every(({ allowed, retryAfter }) => !allowed && retryAfter === 3_600_000)).toBe(true);
+    expect(far.rounds - before).toBeLessThanOrEqual(2);
+    await store.close();
+  });
+
+  it('lets nobody wait twice for a store that is away', async () => {
+    far.away = true;
+    const { store, bucket } = process();
+    const decisions = await Promise.all(Array.from({ length: 20 }, () => bucket.decide()));
+    expect(new Set(decisions.map(({ source }) => source))).toEqual(new Set(['fallback']));
+    expect(far.asked).toBe(1);
+    far.away = false;
+    expect(await bucket.decide()).toMatchObject({ allowed: true, source: 'cache' });
+    await store.close();
+  });
+
+  it('keeps what it holds when the rest of a larger request is not there, or cannot be asked for', async () => {
+    const { store, bucket } = process();
+    await bucket.tryConsume(97);
+    expect(await bucket.tryConsume(1)).toBe(true); // of the last three
+    far.fails = true;
+    await expect(bucket.tryConsume(3)).rejects.toThrow('gone');
+    far.fails = false;
+    expect(await bucket.tryConsume(3)).toBe(false);
+    expect(await bucket.tryConsume(2)).toBe(true);
     await store.close();
   });
 
