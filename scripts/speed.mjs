@@ -21,6 +21,7 @@ const SHOWN = [
   ['a guard with three limits, Fastify', 'Three limits, Fastify', 'median', [OURS, THROTTLER]],
   ['a refusal, Express', 'Refused, Express', 'median', [OURS, THROTTLER, '', HITLIMIT]],
   ['bytes per bucket', 'What buckets weigh, and how they end', 'bytes per bucket', PEERS],
+  ['decisions per second in Redis, one at a time', 'Redis', '1 at once', [OURS, NEST_LAB, FLEXIBLE, HITLIMIT]],
   ['decisions per second in Redis, 64 at once', 'Redis', '64 at once', [OURS, NEST_LAB, FLEXIBLE, HITLIMIT]],
   [
     'the same with three limits',

@@ -1,6 +1,7 @@
 // Whoever asks, and whichever way, gets the same classes; and the shipped suite for stores passes.
 import { strictEqual } from 'node:assert';
 import { createRequire } from 'node:module';
+import { describe, it } from 'node:test';
 
 const require = createRequire(import.meta.url);
 
@@ -14,10 +15,13 @@ for (const entry of ['', '/opentelemetry', '/swagger', '/testing']) {
 
 const { MemoryStore } = await import('nest-rate-limit');
 const { describeStoreContract } = await import('nest-rate-limit/testing');
-const tests = [];
-globalThis.describe = (_name, body) => body();
-globalThis.it = (_name, body) => tests.push(body);
-describeStoreContract('MemoryStore', (clock) => new MemoryStore({ clock }));
-strictEqual(tests.length > 0, true, 'the store contract is empty');
-for (const test of tests) await test();
-console.log('done');
+let passed = 0;
+const counted = (name, body) =>
+  it(name, async () => {
+    await body();
+    passed++;
+  });
+describeStoreContract('MemoryStore', (clock) => new MemoryStore({ clock }), { describe, it: counted });
+process.on('exit', (code) => {
+  if (code === 0 && passed > 100) console.log('done');
+});

@@ -18,10 +18,10 @@ import { AMOUNT_PER_TOKEN } from './tokens.js';
 
 /**
  * Carries `request` out on the states of its buckets (one per take; behind them, for `replace`, the state of the new
- * policy) and writes the answer into `row` (see `answer.ts`). The only decision procedure there is; the Lua script
- * of the Redis store is its twin. It reads no clock and does no I/O. A state that it changed has `changed` set; the
- * others need not be written back. For `estimate` nothing is to be written back: the states end as `take` would have
- * left them.
+ * policy) and writes the answer into `row` (see `answer.ts`). This is what a decision is; the Lua script of the Redis
+ * store is its twin, and both stores have shortcuts for plain takes, which tests hold against it. It reads no clock and
+ * does no I/O. A state that it changed has `changed` set; the others need not be written back. For `estimate` nothing is
+ * to be written back: the states end as `take` would have left them.
  */
 export function execute(request: StoreRequest, states: readonly BucketState[], now: number, row: Row): void {
   const { verb, takes } = request;

@@ -1,2 +1,2 @@
 export { FakeClock } from './fake-clock.js';
-export { describeStoreContract, type MakeStore } from './store-contract.js';
+export { describeStoreContract, type MakeStore, type TestRunner } from './store-contract.js';

@@ -12,7 +12,7 @@ import { runVector, type Vector } from './vector.js';
 export type MakeStore = (clock: FakeClock) => RateLimitStore | Promise<RateLimitStore>;
 
 /** The part of Jest, Vitest or `node:test` that the suite calls. */
-interface TestGlobals {
+export interface TestRunner {
   describe(name: string, body: () => void): void;
   it(name: string, body: () => Promise<void>): void;
 }
@@ -20,15 +20,18 @@ interface TestGlobals {
 const VECTORS = ['token-bucket', 'sliding-window', 'multi-limit', 'reservations', 'bucket-service'];
 
 /**
- * The suite that every store must pass: all test vectors, and what they cannot say. Call it in a test file; it needs
- * `describe` and `it` as globals, as Jest has them.
+ * The suite that every store must pass: all test vectors, and what they cannot say. Call it in a test file. Where
+ * `describe` and `it` are no globals, as they are in Jest, hand them over.
  *
  * ```ts
- * describeStoreContract('MyStore', (clock) => new MyStore({ clock }));
+ * describeStoreContract('MyStore', (clock) => new MyStore({ clock }), { describe, it });
  * ```
  */
-export function describeStoreContract(name: string, makeStore: MakeStore): void {
-  const { describe, it } = globalThis as unknown as TestGlobals;
+export function describeStoreContract(
+  name: string,
+  makeStore: MakeStore,
+  { describe, it }: TestRunner = globalThis as unknown as TestRunner,
+): void {
   const load = createRequire(join(process.cwd(), 'package.json'));
 
   const withStore = (body: (buckets: BucketService, clock: FakeClock) => Promise<void>) => async () => {
