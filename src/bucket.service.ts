@@ -1,4 +1,4 @@
-import { Inject, Injectable, Optional } from '@nestjs/common';
+import { Inject, Injectable, type OnModuleDestroy, Optional } from '@nestjs/common';
 import { Bucket } from './bucket.js';
 import { toDecision } from './core/answer.js';
 import type { Decision } from './core/decision.js';
@@ -9,6 +9,7 @@ import { amountOf } from './core/tokens.js';
 import { boundKey } from './key.js';
 import { BUCKET, tellDecision } from './observe/messages.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
+import { shutDown } from './suspend/open-suspensions.js';
 
 /** The injection token of the module's named policies. */
 export const POLICIES = Symbol.for('nest-rate-limit:policies');
@@ -22,8 +23,9 @@ export const POLICIES = Symbol.for('nest-rate-limit:policies');
  * ```
  */
 @Injectable()
-export class BucketService {
+export class BucketService implements OnModuleDestroy {
   private readonly defined = new WeakMap<LimitOptions, Policy>();
+  private readonly closing = new AbortController();
 
   constructor(
     private readonly store: RateLimitStore,
@@ -37,9 +39,8 @@ export class BucketService {
    * same name and numbers share their buckets; numbers without a name are called `bucket`.
    */
   bucket(policy: string | LimitOptions, key: string): Bucket {
-    return new Bucket(this.store, this.policy(policy, 'bucket'), checkKey(key), (other, name) =>
-      this.policy(other, name),
-    );
+    const parse = (other: string | LimitOptions, name: string) => this.policy(other, name);
+    return new Bucket(this.store, parse(policy, 'bucket'), checkKey(key), parse, this.closing.signal);
   }
 
   /** Takes from several buckets together, or from none; `n` is 1 where it is left out. */
@@ -56,6 +57,11 @@ export class BucketService {
     const answer = await this.store.run({ verb: 'take', takes });
     tellDecision(answer, takes, BUCKET);
     return toDecision(answer);
+  }
+
+  /** Ends all that wait for tokens, so that no worker keeps the process alive. */
+  onModuleDestroy(): void {
+    this.closing.abort(shutDown());
   }
 
   private policy(policy: string | LimitOptions, fallbackName: string): Policy {

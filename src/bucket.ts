@@ -20,6 +20,8 @@ export class Bucket {
     private readonly policy: Policy,
     readonly key: string,
     private readonly parse: (policy: string | LimitOptions, fallbackName: string) => Policy,
+    /** Ends all waiting. */
+    private readonly closing?: AbortSignal,
   ) {}
 
   /** Takes n now, or nothing. */
@@ -41,7 +43,7 @@ export class Bucket {
    * Takes n, waiting in line for it as long as `maxWait` (default: as long as it takes). Who would wait longer, or
    * asks for more than the bucket can hold, is rejected at once with `RateLimitExceededException` and nothing is taken.
    * When `signal` is aborted while waiting, what nobody behind relies on is given back, and the promise rejects with
-   * the signal's reason.
+   * the signal's reason; so it does when the application closes, with a `ServiceUnavailableException`.
    */
   async consume(
     n = 1,
@@ -54,9 +56,10 @@ export class Bucket {
     if (!answer.allowed) throw refusal(toDecision(answer));
     const { clock } = this.store;
     const tellEnd = answer.delay > 0 ? tellWait(answer, this.takes(amount), BUCKET, () => clock.now()) : undefined;
+    const ending = anyOf(signal, this.closing);
     try {
       signal?.throwIfAborted();
-      if (answer.delay > 0) await clock.sleep(answer.delay, signal);
+      if (answer.delay > 0) await clock.sleep(answer.delay, ending.signal);
       tellEnd?.('passed');
     } catch (reason) {
       tellEnd?.('left');
@@ -65,6 +68,8 @@ export class Bucket {
       // Who gives up is told his own reason, also where nothing can be given back because the store is away.
       await back.catch(() => {});
       throw reason;
+    } finally {
+      ending.release();
     }
     return toDecision(answer);
   }
@@ -89,29 +94,32 @@ export class Bucket {
 
   /**
    * Resolves when at least n are there, and takes nothing. Wakes by time, and at once when tokens are given back, by
-   * whatever process. More than the capacity is a `RangeError`; `timeout` rejects with a `TimeoutError`.
+   * whatever process. More than the capacity is a `RangeError`; `timeout` rejects with a `TimeoutError`, `signal` with
+   * its reason, and the end of the application with a `ServiceUnavailableException`.
    */
   async watch(n = 1, { timeout, signal }: { timeout?: Duration; signal?: AbortSignal } = {}): Promise<void> {
     const amount = amountOf(n);
     const least = Math.min(...this.policy.limits.map((limit) => limit.size));
     if (n > least) throw new RangeError(`tokens must be at most the capacity of ${least}, got ${n}`);
-    signal?.throwIfAborted();
+    const ending = anyOf(signal, this.closing);
     const { clock } = this.store;
     const end = timeout === undefined ? Infinity : clock.now() + parseDuration('timeout', timeout);
     let wake = new AbortController();
     const stop = this.store.subscribe(this.policy, this.key, () => wake.abort());
+    ending.signal.addEventListener('abort', () => wake.abort());
     try {
       for (;;) {
+        ending.signal.throwIfAborted();
         wake = new AbortController();
         const { allowed, retryAfter } = await this.run('estimate', amount);
         if (allowed) return;
         const left = end - clock.now();
         if (left <= 0) throw new DOMException(`Fewer than ${n} tokens within the timeout`, 'TimeoutError');
-        const either = signal ? AbortSignal.any([signal, wake.signal]) : wake.signal;
-        await clock.sleep(Math.min(retryAfter, left), either).catch(() => signal?.throwIfAborted());
+        await clock.sleep(Math.min(retryAfter, left), wake.signal).catch(() => {});
       }
     } finally {
       stop();
+      ending.release();
     }
   }
 
@@ -146,7 +154,7 @@ export class Bucket {
     checkReplace(to, strategy);
     if (to.id !== this.policy.id) await this.run('replace', 0, { to, strategy });
     else if (strategy === 'reset') await this.reset();
-    return new Bucket(this.store, to, this.key, this.parse);
+    return new Bucket(this.store, to, this.key, this.parse, this.closing);
   }
 
   private async take(amount: number, maxWait: number): Promise<StoreAnswer> {
@@ -163,4 +171,18 @@ export class Bucket {
   private takes(amount: number, maxWait = 0): readonly Take[] {
     return [{ policy: this.policy, key: this.key, amount, maxWait }];
   }
+}
+
+/** A signal that is aborted with the first of `signals`, until it lets go of them: they may outlive it by far. */
+function anyOf(...signals: (AbortSignal | undefined)[]): { readonly signal: AbortSignal; release(): void } {
+  const controller = new AbortController();
+  const abort = ({ target }: { readonly target: unknown }) => controller.abort((target as AbortSignal).reason);
+  for (const signal of signals) {
+    if (signal?.aborted) controller.abort(signal.reason);
+    signal?.addEventListener('abort', abort);
+  }
+  const release = () => {
+    for (const signal of signals) signal?.removeEventListener('abort', abort);
+  };
+  return { signal: controller.signal, release };
 }

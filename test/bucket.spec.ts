@@ -1,8 +1,10 @@
 import { describe, expect, it } from '@jest/globals';
+import { Test } from '@nestjs/testing';
 import {
   BucketService,
   MemoryStore,
   type RateLimitExceededException,
+  RateLimitModule,
   RateLimitStoreError,
   type StoreRequest,
 } from 'nest-rate-limit';
@@ -27,6 +29,26 @@ describe('Bucket', () => {
     abort.abort(new Error('gone'));
     await expect(waiting).rejects.toThrow('gone');
     await expect(bucket.decide()).rejects.toThrow(RateLimitStoreError);
+  });
+
+  it('ends all that wait when the application closes, and gives their places back', async () => {
+    const store = new MemoryStore({ clock: new FakeClock() });
+    const app = await Test.createTestingModule({ imports: [RateLimitModule.forRoot({ store })] }).compile();
+    await app.init();
+    const { signal } = new AbortController();
+    const buckets = ['a', 'b'].map((key) =>
+      app.get(BucketService).bucket({ capacity: 1, refill: 1, unit: 'hours' }, key),
+    );
+    await Promise.all(buckets.map((bucket) => bucket.consume()));
+    const waiting = buckets.flatMap((bucket, i) => {
+      const options = i === 0 ? {} : { signal };
+      return [bucket.consume(1, options), bucket.watch(1, options)];
+    });
+    const ends = waiting.map((wait) => wait.catch((error: Error) => error.message));
+    await new Promise(setImmediate);
+    await app.close();
+    expect(await Promise.all(ends)).toEqual(new Array(4).fill('The application is shutting down'));
+    expect(await Promise.all(buckets.map((bucket) => bucket.available()))).toEqual([0, 0]);
   });
 
   it.each([

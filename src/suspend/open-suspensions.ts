@@ -22,6 +22,7 @@ export class OpenSuspensions {
   }
 }
 
-function shutDown(): ServiceUnavailableException {
+/** What ends those who wait when the application closes. */
+export function shutDown(): ServiceUnavailableException {
   return new ServiceUnavailableException('The application is shutting down');
 }
