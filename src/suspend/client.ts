@@ -54,7 +54,9 @@ export function isGone(context: ExecutionContext): boolean {
   const connection = connectionOf(context);
   if (!connection) return isClosed(socketOf(context));
   if (connection.writableFinished === true) return false;
-  return connection.destroyed === true || queuedOn(connection)?.destroyed === true;
+  // A socket is destroyed, and has no address, some turns before its response hears of it.
+  const socket = connection.socket ?? connection.req?.socket;
+  return connection.destroyed === true || socket?.destroyed === true;
 }
 
 /** Sockets of socket.io are disconnected, those of `ws` are in state 2 or 3, and others are destroyed. */

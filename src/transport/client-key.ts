@@ -49,5 +49,5 @@ export function lookAtWay(context: ExecutionContext, address: string): void {
 
 /** Nothing. Of a closed socket an error: it has no address any more, and what it left behind must not pass for that. */
 export function withoutAddress(context: ExecutionContext): undefined {
-  if (context.getType() !== 'http' && isGone(context)) throw new ClientGoneError();
+  if (isGone(context)) throw new ClientGoneError();
 }

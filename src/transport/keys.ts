@@ -1,5 +1,5 @@
 import { BlockList, isIP } from 'node:net';
-import type { ExecutionContext } from '@nestjs/common';
+import { BadRequestException, type ExecutionContext } from '@nestjs/common';
 import { reject } from '../core/option-error.js';
 import { graphqlRequestOf } from '../suspend/graphql.js';
 import { requestOf } from '../suspend/http.js';
@@ -29,14 +29,22 @@ export function byIp({ ipv6Subnet = DEFAULT_IPV6_SUBNET }: { ipv6Subnet?: number
 
 /**
  * By the value of a header. A client chooses it freely, so it must be one that you check, such as an API key. Without
- * it the request is an error, or counted by `otherwise`.
+ * it the request is an error (400), or counted by `otherwise`.
  */
-export function byHeader(name: string, otherwise: KeyOf = () => undefined): KeyOf {
+export function byHeader(name: string, otherwise?: KeyOf): KeyOf {
   if (typeof name !== 'string' || !/^[\w!#$%&'*+.^`|~-]+$/.test(name)) reject('name', 'the name of a header', name);
   const header = name.toLowerCase();
   return (context) => {
-    const value = pathOf(requestLike(context), ['headers', header]);
-    return idOf(Array.isArray(value) ? value.join(', ') : value) ?? otherwise(context);
+    const headers = pathOf(requestLike(context), ['headers']);
+    const value = pathOf(headers, [header]);
+    const key = idOf(Array.isArray(value) ? value.join(', ') : value);
+    if (key !== undefined || otherwise) return key ?? otherwise?.(context);
+    const type: string = context.getType();
+    // The client's error: one of the server would be logged, with a stack for each such request.
+    if (headers && (type === 'http' || type === 'graphql')) {
+      throw new BadRequestException(`The header ${header} is missing`);
+    }
+    return undefined;
   };
 }
 

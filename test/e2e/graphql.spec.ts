@@ -4,6 +4,7 @@ import { type INestApplication, Logger, UseGuards } from '@nestjs/common';
 import { Args, Mutation, Query, Resolver, Subscription } from '@nestjs/graphql';
 import {
   BucketService,
+  byHeader,
   MemoryStore,
   RateLimit,
   RateLimitGuard,
@@ -53,6 +54,12 @@ class Things {
   @Query(() => String, { nullable: true })
   other() {
     return 'other';
+  }
+
+  @RateLimit({ ...TWO, key: byHeader('x-api-key') })
+  @Query(() => String)
+  keyed() {
+    return 'keyed';
   }
 
   @RateLimit({ ...TWO, key: 'all' })
@@ -163,6 +170,15 @@ describe.each(SERVERS)('%s', (server) => {
       extensions: { code: 'SERVICE_UNAVAILABLE', retryAfter: 1000 },
     });
     expect(runs).toEqual([]);
+  });
+
+  it('answers that a header is missing, and logs nothing', async () => {
+    const logged = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => {});
+    await start();
+    const { body } = await query(app, '{ keyed }');
+    expect(body.errors?.[0]).toMatchObject({ message: 'The header x-api-key is missing' });
+    expect(logged).not.toHaveBeenCalled();
+    logged.mockRestore();
   });
 
   it('refuses the third mutation, and counts a field each time that it is executed', async () => {

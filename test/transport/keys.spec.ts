@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { BadRequestException, Logger } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { byAll, byHeader, byIp, byUser, fromAddresses } from 'nest-rate-limit';
 
@@ -44,10 +44,20 @@ describe('byHeader', () => {
   it.each([
     ['X-Api-Key', { 'x-api-key': 'k1' }, 'k1'],
     ['x-api-key', { 'x-api-key': ['k1', 'k2'] }, 'k1, k2'],
-    ['x-api-key', { 'x-api-key': '' }, undefined],
-    ['x-api-key', {}, undefined],
   ])('%s of %j is %p', (name, headers, key) => {
     expect(byHeader(name)(http({ headers }))).toBe(key);
+  });
+
+  it.each([
+    ['HTTP', http({ headers: {} })],
+    ['HTTP, empty', http({ headers: { 'x-api-key': '' } })],
+    ['GraphQL', of('graphql', {}, {}, { req: { headers: {} } }, {})],
+  ])('lets its absence be an error of the client: %s', (_case, context) => {
+    expect(() => byHeader('X-Api-Key')(context)).toThrow(new BadRequestException('The header x-api-key is missing'));
+  });
+
+  it('tells nothing of messages, which are answered in other ways', () => {
+    expect(byHeader('x-api-key')(of('ws', { handshake: { headers: {} } }))).toBeUndefined();
   });
 
   it('counts otherwise who sends none', () => {
