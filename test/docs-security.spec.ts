@@ -1,5 +1,10 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { get, type IncomingMessage } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication, type Type } from '@nestjs/common';
 import { type DecisionMessage, RateLimit, RateLimitModule } from 'nest-rate-limit';
@@ -72,6 +77,41 @@ describe('whose address', () => {
     const told = (cell: string) => addresses[cell.replace("'", '’')] ?? cell;
     expect(await keyOf('203.0.113.7')).toBe(told(honest));
     expect(await keyOf('6.6.6.6, 203.0.113.7')).toBe(told(forged));
+  });
+});
+
+describe('over a Unix socket', () => {
+  // As the page says it.
+  const TRUST = { express: 1, fastify: (_address: unknown, hop: number) => hop === 0 };
+
+  @Controller()
+  class Resource {
+    @RateLimit({ maxRequest: 1000 })
+    @Get()
+    get() {}
+  }
+
+  it.each(ADAPTERS)('a request has an address only where the proxy is trusted by its place: %s', async (adapter) => {
+    const folder = await mkdtemp(join(tmpdir(), 'rate-limit-'));
+    const socketPath = join(folder, 'socket');
+    const statusOf = async (trust?: unknown) => {
+      app = await createApp(
+        adapter,
+        { imports: [RateLimitModule.forRoot()], controllers: [Resource] },
+        undefined,
+        trust,
+      );
+      await app.listen(socketPath);
+      const headers = { 'X-Forwarded-For': '6.6.6.6, 203.0.113.7' };
+      const [response] = (await once(get({ socketPath, headers, agent: false }), 'response')) as [IncomingMessage];
+      response.resume();
+      await app.close();
+      return response.statusCode;
+    };
+    expect(await statusOf()).toBe(500);
+    expect(await statusOf(TRUST[adapter])).toBe(200);
+    expect(last.key).toBe('203.0.113.7');
+    await rm(folder, { recursive: true });
   });
 });
 
