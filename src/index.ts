@@ -13,6 +13,7 @@ export type { LimitOptions, Policy } from './core/policy.js';
 export type { ReplaceStrategy } from './core/replace.js';
 export type { FailureMode, StoreRequest, Take, Verb } from './core/request.js';
 export { AdmissionLog } from './core/sliding-window.js';
+export { RateLimitResolverError } from './key.js';
 export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module-options.js';
 export type {
   DecisionMessage,
@@ -22,7 +23,6 @@ export type {
   WaitEnd,
   WaitMessage,
 } from './observe/channels.js';
-export { RateLimitResolverError } from './planned-take.js';
 export { RateLimit, SkipRateLimit } from './rate-limit.decorator.js';
 export { RateLimitExceededException, RateLimitUnavailableException } from './rate-limit.exception.js';
 export { RateLimitGuard } from './rate-limit.guard.js';

@@ -1,3 +1,4 @@
+import { show } from './core/option-error.js';
 import { hashKey } from './stores/hash-key.js';
 
 const LONGEST = 256;
@@ -8,4 +9,18 @@ const LONGEST = 256;
  */
 export function boundKey(key: string): string {
   return key.length <= LONGEST && key[0] !== '%' ? key : hashKey(key);
+}
+
+/** A resolver gave what cannot be used; the request's error, not a refusal. */
+export class RateLimitResolverError extends Error {
+  override readonly name = 'RateLimitResolverError';
+}
+
+export function isKey(key: unknown): key is string {
+  return typeof key === 'string' && key !== '';
+}
+
+/** Fails because of what is no key: those who have none would share a bucket. */
+export function rejectKey(what: string, key: unknown): never {
+  throw new RateLimitResolverError(`${what} must be a text of at least one character, got ${show(key)}`);
 }

@@ -3,7 +3,7 @@ import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { show } from './core/option-error.js';
 import type { Policy } from './core/policy.js';
 import type { Take } from './core/request.js';
-import { boundKey } from './key.js';
+import { boundKey, isKey, RateLimitResolverError, rejectKey } from './key.js';
 import { costAmount, type PolicyUse } from './policy-use.js';
 import { NO_CLIENT } from './transport/client-key.js';
 
@@ -66,16 +66,8 @@ export function plannedTake(use: PolicyUse, key: unknown, amount: number): Plann
   return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError, use };
 }
 
-/** A resolver gave what cannot be used; the request's error, not a refusal. */
-export class RateLimitResolverError extends Error {
-  override readonly name = 'RateLimitResolverError';
-}
-
 function checkKey(policy: Policy, key: unknown): string {
-  if (typeof key === 'string' && key !== '') return boundKey(key);
-  throw new RateLimitResolverError(
-    `The key of policy ${policy.name} must be a text of at least one character, got ${show(key)}`,
-  );
+  return isKey(key) ? boundKey(key) : rejectKey(`The key of policy ${policy.name}`, key);
 }
 
 /** The amount of a cost that was told at run time. */

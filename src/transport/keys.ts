@@ -1,6 +1,8 @@
 import { BlockList, isIP } from 'node:net';
 import { BadRequestException, type ExecutionContext } from '@nestjs/common';
+import { chain, type MaybePromise } from '../core/maybe-promise.js';
 import { reject } from '../core/option-error.js';
+import { isKey, rejectKey } from '../key.js';
 import { graphqlRequestOf } from '../suspend/graphql.js';
 import { requestOf } from '../suspend/http.js';
 import { addressKey, bareAddress, DEFAULT_IPV6_SUBNET } from './address.js';
@@ -8,7 +10,7 @@ import { addressOf, lookAtWay, withoutAddress } from './client-key.js';
 import { LateUser } from './late-user.js';
 
 /** Tells whose bucket a request is counted in. `undefined` where it cannot: then the request is an error. */
-export type KeyOf = (context: ExecutionContext) => string | undefined;
+export type KeyOf = (context: ExecutionContext) => MaybePromise<string | undefined>;
 
 /**
  * By the client's address, as without a key; IPv6 by its network of so many bits (32 to 128, default 56), because a
@@ -66,13 +68,23 @@ export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
   };
 }
 
-/** By all of them together, such as the user and the address. Where one cannot tell, none can. */
+/** By all of them together, such as the user and the address. Where one cannot tell, the request is an error. */
 export function byAll(...keys: readonly KeyOf[]): KeyOf {
   if (keys.length === 0) reject('keys', 'at least one', 'none');
   return (context) => {
-    const parts = keys.map((key) => key(context));
-    return parts.includes(undefined) ? undefined : JSON.stringify(parts);
+    // One after the other: so none fails late, when another has failed already and nobody listens.
+    const parts = keys.reduce<MaybePromise<readonly string[]>>(
+      (before, key, i) =>
+        chain(before, (told) => chain(key(context), (part) => [...told, checkPart(i + 1, part, context)])),
+      [],
+    );
+    return chain(parts, JSON.stringify);
   };
+}
+
+function checkPart(number: number, part: unknown, context: ExecutionContext): string {
+  if (isKey(part)) return part;
+  return rejectKey(`Part ${number} of byAll on ${context.getClass().name}.${context.getHandler().name}`, part);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { BadRequestException, Logger } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
-import { byAll, byHeader, byIp, byUser, fromAddresses } from 'nest-rate-limit';
+import { byAll, byHeader, byIp, byUser, fromAddresses, RateLimitResolverError } from 'nest-rate-limit';
 
 /** The context of an HTTP request. */
 function http(request: object): ExecutionContextHost {
@@ -102,8 +102,29 @@ describe('byAll', () => {
     expect(new Set([of('x', 'y:z'), of('x:y', 'z'), of('x","y', 'z'), of('x', 'y","z')]).size).toBe(4);
   });
 
-  it('tells nothing where one of them cannot', () => {
-    expect(byAll(byIp(), byUser())(http({ ip: '203.0.113.7' }))).toBeUndefined();
+  it.each([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    ['', '""'],
+    [7, '7'],
+  ])('names the part that is %p, and makes no bucket that others share', async (part, shown) => {
+    const error = new RateLimitResolverError(
+      `Part 2 of byAll on Resource.get must be a text of at least one character, got ${shown}`,
+    );
+    expect(() => byAll(byIp(), () => part as undefined)(http(ADA))).toThrow(error);
+    await expect(byAll(byIp(), async () => part as undefined)(http(ADA))).rejects.toThrow(error);
+  });
+
+  it('waits for parts that come later', async () => {
+    const account = async () => 'ada';
+    expect(await byAll(account, byIp(), account)(http({ ip: '203.0.113.7' }))).toBe('["ada","203.0.113.7","ada"]');
+  });
+
+  it('asks no further part where one fails, so that no other fails where nobody listens', async () => {
+    const further = jest.fn(() => 'ada');
+    const failing = () => Promise.reject(new Error('no account'));
+    await expect(byAll(failing, further)(http(ADA))).rejects.toThrow('no account');
+    expect(further).not.toHaveBeenCalled();
   });
 
   it('refuses to be of nothing', () => {
