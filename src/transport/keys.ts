@@ -31,7 +31,7 @@ export function byIp({ ipv6Subnet = DEFAULT_IPV6_SUBNET }: { ipv6Subnet?: number
 
 /**
  * By the value of a header. A client chooses it freely, so it must be one that you check, such as an API key. Without
- * it the request is an error (400), or counted by `otherwise`.
+ * it the request is an error (400), or counted by `otherwise`, with `@` before that key.
  */
 export function byHeader(name: string, otherwise?: KeyOf): KeyOf {
   if (typeof name !== 'string' || !/^[\w!#$%&'*+.^`|~-]+$/.test(name)) reject('name', 'the name of a header', name);
@@ -40,20 +40,20 @@ export function byHeader(name: string, otherwise?: KeyOf): KeyOf {
     const headers = pathOf(requestLike(context), ['headers']);
     const value = pathOf(headers, [header]);
     const key = idOf(Array.isArray(value) ? value.join(', ') : value);
-    if (key !== undefined || otherwise) return key ?? otherwise?.(context);
+    if (otherwise) return keyOr(otherwise, key, context);
     const type: string = context.getType();
     // The client's error: one of the server would be logged, with a stack for each such request.
-    if (headers && (type === 'http' || type === 'graphql')) {
+    if (key === undefined && headers && (type === 'http' || type === 'graphql')) {
       throw new BadRequestException(`The header ${header} is missing`);
     }
-    return undefined;
+    return key;
   };
 }
 
 /**
  * By what your authentication has left at `request.user`: its `id`, or what `path` leads to (`'account.id'`). It must
  * run before the rate limit: a middleware, or a guard that Nest runs before this one. Without a user the request is an
- * error, or counted by `otherwise`.
+ * error, or counted by `otherwise`, with `@` before that key.
  */
 export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
   if (typeof path !== 'string' || path === '') reject('path', 'names with dots between them', path);
@@ -62,10 +62,15 @@ export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
   const late = new LateUser(userOf, otherwise === undefined);
   return (context) => {
     const user = userOf(context);
-    if (user !== undefined) return user;
-    late.look(context);
-    return otherwise?.(context);
+    if (user === undefined) late.look(context);
+    return otherwise ? keyOr(otherwise, user, context) : user;
   };
+}
+
+/** `key`, or else that of `otherwise`. They never are the same: nobody can send what is another's address. */
+function keyOr(otherwise: KeyOf, key: string | undefined, context: ExecutionContext): MaybePromise<string | undefined> {
+  if (key !== undefined) return /^[@=]/.test(key) ? `=${key}` : key;
+  return chain(otherwise(context), (other) => (isKey(other) ? `@${other}` : other));
 }
 
 /** By all of them together, such as the user and the address. Where one cannot tell, the request is an error. */

@@ -61,7 +61,7 @@ describe('byHeader', () => {
   });
 
   it('counts otherwise who sends none', () => {
-    expect(byHeader('x-api-key', byIp())(http({ ip: '203.0.113.7', headers: {} }))).toBe('203.0.113.7');
+    expect(byHeader('x-api-key', byIp())(http({ ip: '203.0.113.7', headers: {} }))).toBe('@203.0.113.7');
   });
 
   it('does not stumble over a request without headers', () => {
@@ -91,7 +91,56 @@ describe('byUser', () => {
   });
 
   it('counts otherwise who is nobody', () => {
-    expect(byUser('id', byIp())(http({ ip: '203.0.113.7' }))).toBe('203.0.113.7');
+    expect(byUser('id', byIp())(http({ ip: '203.0.113.7' }))).toBe('@203.0.113.7');
+  });
+});
+
+describe('a key with another for who has none', () => {
+  const headers = { 'x-api-key': 'k1' };
+  const ip = '203.0.113.7';
+  const nested = byUser('id', byHeader('x-api-key', byIp()));
+
+  it.each([
+    [{ user: { id: 'ada' }, headers, ip }, 'ada'],
+    [{ headers, ip }, '@k1'],
+    [{ headers: {}, ip }, '@@203.0.113.7'],
+  ])('tells by how many `@` are before it whose it is: %j', (request, key) => {
+    expect(nested(http(request))).toBe(key);
+  });
+
+  it('is never that of another, whatever a client sends', () => {
+    const texts = [
+      '203.0.113.7',
+      '@203.0.113.7',
+      '@@203.0.113.7',
+      '=@203.0.113.7',
+      '=203.0.113.7',
+      '@=@203.0.113.7',
+      '@=203.0.113.7',
+    ];
+    const requests = [
+      ...texts.map((id) => ({ user: { id } })),
+      ...texts.map((value) => ({ headers: { 'x-api-key': value } })),
+      { headers: {}, ip },
+    ];
+    expect(new Set(requests.map((request) => nested(http(request)))).size).toBe(requests.length);
+  });
+
+  it.each([
+    ['=', '=='],
+    ['@ada', '=@ada'],
+    ['a@b', 'a@b'],
+  ])('of %s is %s, and without another as it was', (id, key) => {
+    expect(byUser('id', byIp())(http({ user: { id } }))).toBe(key);
+    expect(byUser()(http({ user: { id } }))).toBe(id);
+  });
+
+  it('waits for the other', async () => {
+    expect(await byUser('id', async () => 'later')(http({}))).toBe('@later');
+  });
+
+  it.each([undefined, null, '', 7])('is none where the other is %p', (other) => {
+    expect(byUser('id', () => other as undefined)(http({}))).toBe(other);
   });
 });
 
