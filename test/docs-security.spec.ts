@@ -5,8 +5,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { get, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { Controller, Get, type INestApplication, type Type } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Controller, Get, type INestApplication, Logger, type Type } from '@nestjs/common';
 import { type DecisionMessage, RateLimit, RateLimitModule } from 'nest-rate-limit';
 import request from 'supertest';
 import { ADAPTERS, type AdapterName, createApp } from './support/create-app.js';
@@ -128,12 +128,25 @@ describe('log-in', () => {
     },
   };
 
-  it.each(rowsOf('Attack').map(([, attack, meets]) => ({ attack, meets })))('$attack', async ({ attack, meets }) => {
+  const start = async () => {
     const [module] = modulesOf('docs/security.md').filter(({ section }) => section === 'Log-in');
     const { LoginController } = (await run(module)) as { LoginController: Type<{ login(): void }> };
     LoginController.prototype.login = failing(LoginController.prototype.login);
     ({ app } = await startApp({ LoginController }));
     app?.getHttpAdapter().getInstance().set('trust proxy', 'loopback');
+  };
+
+  it.each([undefined, 7, '', ' \u2003'])('refuses who names no account, and logs nothing: %j', async (user) => {
+    await start();
+    const logged = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => {});
+    const { status, body } = await request(app?.getHttpServer()).post('/login').send({ user });
+    expect([status, body.message]).toEqual([400, 'user must name an account']);
+    expect(logged).not.toHaveBeenCalled();
+    logged.mockRestore();
+  });
+
+  it.each(rowsOf('Attack').map(([, attack, meets]) => ({ attack, meets })))('$attack', async ({ attack, meets }) => {
+    await start();
     const { from, account, passed } = attacks[attack];
     const attempt = async (n: number) => {
       const address = `198.51.${from(n) >> 8}.${from(n) & 255}`;
