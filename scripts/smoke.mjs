@@ -21,6 +21,7 @@ const JEST = { name: 'Jest 30, ts-jest, supertest', args: ['../node_modules/jest
 const VITEST = { name: 'Vitest 4, supertest', args: ['../node_modules/vitest/vitest.mjs', 'run', '--globals'] };
 
 const rows = [
+  types(12, 'module', OLDEST), // first, because the others bring ioredis along
   // With the compiler's options of Nest 10: `exports` of a package are not read.
   app(10, 'commonjs', OLDEST, 5, { module: 'commonjs', moduleResolution: 'node10', skipLibCheck: false }),
   app(10, 'module', NEWEST, 6),
@@ -46,6 +47,14 @@ function app(nest, type, node, ioredis, options = {}, tsc = OWN_TSC) {
     await executeToEnd(program, ['app.js', redisUrl()], cwd);
   };
   return { nest, type, node, with: `ioredis ${ioredis}`, what, run };
+}
+
+function types(nest, type, node) {
+  const run = async (folder) => {
+    const cwd = project(folder, type, 'memory', { skipLibCheck: false });
+    await execute(process.execPath, [OWN_TSC, '-p', '.'], cwd);
+  };
+  return { nest, type, node, with: 'no ioredis', what: 'strict types, with those of libraries checked', run };
 }
 
 function features(nest, type, node) {

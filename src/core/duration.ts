@@ -33,7 +33,7 @@ export function parsePeriod(duration: unknown = 1, unit: unknown = 'seconds'): n
   const name = typeof unit === 'string' ? unit.replace(/s$/, '') : '';
   const ms = Object.hasOwn(UNIT_MS, name) && UNIT_MS[name];
   if (!ms) reject('unit', `one of ${Object.values(TimeUnit).join(', ')}`, unit);
-  if (typeof duration !== 'number' || !(duration > 0)) reject('duration', 'a positive number', duration);
+  if (typeof duration !== 'number' || !(duration > 0)) reject('duration', 'a positive number of `unit`s', duration);
   return wholeMs('duration', duration * ms, duration);
 }
 

@@ -56,6 +56,12 @@ export class RateLimitStoreError extends Error {
   ) {
     super(message, options);
   }
+
+  /** So that a health check can answer with it: of an error JSON has nothing. */
+  toJSON(): object {
+    const { name, message, scope } = this;
+    return { name, message, scope };
+  }
 }
 
 /** The verbs after which somebody who waits for tokens should look again. */

@@ -77,12 +77,14 @@ function policyItem(name: string, { size, fillTime }: Limit): string {
   return fillTime >= 1000 && fillTime !== Infinity ? `${item};w=${Math.ceil(fillTime / 1000)}` : item;
 }
 
-/** Limit, remaining and seconds until the bucket is as good as new, of the limit nearest to exhaustion. */
+/** Limit, remaining and seconds until it is as good as new, all of the limit nearest to exhaustion. */
 function writeTriple(decision: Decision, prefix: string, writer: HeaderWriter, response: unknown): void {
-  writer.setHeader(response, `${prefix}-limit`, String(Math.floor(decision.limit)));
-  writer.setHeader(response, `${prefix}-remaining`, String(Math.floor(decision.remaining)));
-  if (decision.resetAfter !== Infinity)
-    writer.setHeader(response, `${prefix}-reset`, String(Math.ceil(decision.resetAfter / 1000)));
+  const { limit, remaining, limits } = decision;
+  const nearest = limits.find((one) => one.limit === limit && one.remaining === remaining) ?? decision;
+  writer.setHeader(response, `${prefix}-limit`, String(Math.floor(limit)));
+  writer.setHeader(response, `${prefix}-remaining`, String(Math.floor(remaining)));
+  if (nearest.resetAfter !== Infinity)
+    writer.setHeader(response, `${prefix}-reset`, String(Math.ceil(nearest.resetAfter / 1000)));
 }
 
 /** A structured-field string; names are printable ASCII. */

@@ -111,7 +111,7 @@ describe('wrong numbers', () => {
       { maxRequest: 5, duration: 1e-7, unit: 'milliseconds' },
       '`duration` must be a whole number of milliseconds, got 1e-7',
     ],
-    [{ maxRequest: 5, duration: -1 }, '`duration` must be a positive number, got -1'],
+    [{ maxRequest: 5, duration: -1 }, '`duration` must be a positive number of `unit`s, got -1'],
     [
       { maxRequest: 5, unit: '__proto__' },
       '`unit` must be one of milliseconds, seconds, minutes, hours, days, got "__proto__"',

@@ -49,6 +49,15 @@ class Sms {
   @Get('quoted')
   quoted() {}
 
+  @RateLimit({
+    limits: [
+      { maxRequest: 1, duration: 2 },
+      { maxRequest: 5, unit: 'days' },
+    ],
+  })
+  @Get('burst')
+  burst() {}
+
   @RateLimit({ maxRequest: 1, unit: 'hour', name: 'hour' })
   @RateLimit({ maxRequest: 1, unit: 'minute', name: 'minute' })
   @Get('longest')
@@ -189,6 +198,15 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     });
     await ours('/window');
     expect((await ours('/window'))['retry-after']).toBe('10');
+  });
+
+  it('tells all three of the same limit, though another one is longer in filling', async () => {
+    await start({ headers: 'legacy' });
+    expect(await ours('/burst')).toEqual({
+      'x-ratelimit-limit': '1',
+      'x-ratelimit-remaining': '0',
+      'x-ratelimit-reset': '2',
+    });
   });
 
   it('tells several sets at once, of several limits the one nearest to exhaustion', async () => {

@@ -394,7 +394,7 @@ describe('Validation', () => {
   it.each<[LimitOptions, string]>([
     [{ capacity: 0, refill: 1 }, '`capacity` must be a positive number, got 0'],
     [{ capacity: -1, refill: 1 }, '`capacity` must be a positive number, got -1'],
-    [{ capacity: 1, refill: 1, duration: -1 }, '`duration` must be a positive number, got -1'],
+    [{ capacity: 1, refill: 1, duration: -1 }, '`duration` must be a positive number of `unit`s, got -1'],
     [{ capacity: 1, refill: -1 }, '`refill` must be a number from 0 up, got -1'],
     [{ limits: [] }, '`limits` must be a list of at least one limit, got an array of 0'],
   ])('%j is refused: %s', async (policy, message) => {

@@ -330,7 +330,7 @@ describe('What RateLimitJ offers beside', () => {
   });
 
   it.each([
-    [{ duration: 0, maxRequest: 2 }, '`duration` must be a positive number, got 0'],
+    [{ duration: 0, maxRequest: 2 }, '`duration` must be a positive number of `unit`s, got 0'],
     [{ duration: 10, maxRequest: 0 }, '`maxRequest` must be a positive whole number, got 0'],
   ])('a wrong rule %p is told: %s', async (rule, message) => {
     const buckets = await open();

@@ -212,6 +212,11 @@ describe("mode 'local'", () => {
       await ask('estimate');
     }
     expect(store.health()).toMatchObject({ status: 'down', error: { message: 'OOM' } });
+    expect(JSON.parse(JSON.stringify(store.health().error))).toEqual({
+      name: 'RateLimitStoreError',
+      message: 'OOM',
+      scope: 'write',
+    });
     await sleep(600);
     expect((await ask('estimate')).source).toBe('store'); // the probe
     expect(store.health().status).toBe('down');
