@@ -77,15 +77,19 @@ export interface Applied {
   readonly from: 'handler' | 'class' | 'default';
 }
 
-/** The handler's own decorators, else those of its class, else the module's default. */
-export function appliedTo(type: Type, handler: Handler, whole: RateLimitOptions | undefined): Applied | undefined {
-  if (Reflect.getMetadata(SKIP, handler)) return undefined;
-  const own = inputsOf(handler);
-  if (own.length > 0) return { inputs: own, from: 'handler' };
-  if (isSkipped(type)) return undefined;
-  const shared = inputsOf(type);
-  if (shared.length > 0) return { inputs: shared, from: 'class' };
+/** The handler's own decorators, else those of its class or the nearest base class, else the module's default. */
+export function appliedTo(type: Type, handler: Handler, whole?: RateLimitOptions): Applied | undefined {
+  for (const [from, target] of [['handler', handler] as const, ['class', type] as const]) {
+    const given: readonly (RateLimitInput | typeof SKIP)[] = Reflect.getMetadata(LIMITS, target) ?? [];
+    if (given.includes(SKIP)) return undefined;
+    if (given.length > 0) return { inputs: given.flatMap(takenApart), from };
+  }
   return whole && { inputs: [whole], from: 'default' };
+}
+
+/** An empty list stays, so that it is found wrong and not taken for no decorator. */
+function takenApart(given: unknown): Single[] {
+  return Array.isArray(given) && given.length > 0 ? given : [given as Single];
 }
 
 /** Compiles the decorators of a handler, and of its class, to a plan; `undefined` if it is not limited. */
@@ -108,22 +112,6 @@ function propertyOf(type: Type, handler: Handler): string {
     if (found) return found[0];
   }
   return handler.name;
-}
-
-/** Of a class and its base classes the nearest that is decorated decides. */
-function isSkipped(type: Type): boolean {
-  for (let place: Type | null = type; place; place = Object.getPrototypeOf(place)) {
-    if (Reflect.hasOwnMetadata(SKIP, place)) return true;
-    if (Reflect.hasOwnMetadata(LIMITS, place)) return false;
-  }
-  return false;
-}
-
-/** All that the decorators of a target were given, lists taken apart. */
-export function inputsOf(target: object): Single[] {
-  const inputs: RateLimitInput[] = Reflect.getMetadata(LIMITS, target) ?? [];
-  // An empty list stays, so that it is found wrong and not taken for no decorator.
-  return inputs.flatMap((input) => (Array.isArray(input) && input.length === 0 ? [input] : input) as Single);
 }
 
 function makePlan(

@@ -2,8 +2,7 @@ import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
 import { RateLimitOptionError } from './core/option-error.js';
 import type { ParsedModuleOptions } from './module-options.js';
-import { compilePlan, type Handler, inputsOf, type Plan, resolversOf } from './plan.js';
-import { LIMITS } from './rate-limit.decorator.js';
+import { type Applied, appliedTo, compilePlan, type Handler, type Plan, resolversOf } from './plan.js';
 import { ResolverInstances } from './resolver-instances.js';
 
 /** Injection token of the module's checked options. */
@@ -46,17 +45,14 @@ export class Plans implements OnModuleInit {
     for (const { metatype, host } of wrappers) {
       if (isClass(metatype) && !hosts.has(metatype)) hosts.set(metatype, host?.metatype?.name ?? '');
     }
-    const handlers = [...hosts.keys()].map((type) => ({ type, handlers: this.handlersOf(type) }));
-    const limited = handlers.filter(
-      ({ type, handlers }) => Reflect.hasMetadata(LIMITS, type) || handlers.some((h) => Reflect.hasMetadata(LIMITS, h)),
-    );
+    const limited = [...hosts.keys()].flatMap((type) => this.limitedOf(type));
     const named = new Set(limited.map(({ type }) => type));
     if (this.options.default?.perHandler)
       for (const { metatype } of controllers) if (isClass(metatype)) named.add(metatype);
     this.nameClasses([...named], hosts);
-    const inputs = limited.flatMap(({ type, handlers }) => [type, ...handlers].flatMap(inputsOf));
+    const inputs = limited.flatMap((applied) => applied.inputs);
     await this.instances.find(resolversOf([...inputs, ...this.options.inputs]));
-    for (const { type, handlers } of limited) for (const handler of handlers) this.of(type, handler);
+    for (const { type, handler } of limited) this.of(type, handler);
   }
 
   /** The plan of a handler; `undefined` if it is not limited. */
@@ -106,15 +102,18 @@ export class Plans implements OnModuleInit {
 
   private hasUnnamed(type: Type): boolean {
     if (this.options.default?.perHandler) return true;
-    return [type, ...this.handlersOf(type)].flatMap(inputsOf).some((input) => {
-      if (typeof input === 'object') return input.name === undefined;
-      return typeof input === 'function';
-    });
+    const inputs = this.limitedOf(type).flatMap((applied) => applied.inputs);
+    return inputs.some((input) => (typeof input === 'object' ? input.name === undefined : typeof input === 'function'));
   }
 
-  private handlersOf(type: Type): Handler[] {
+  /** What decorators limit of a class, and by what. */
+  private limitedOf(type: Type): (Applied & Pick<Entry, 'type' | 'handler'>)[] {
     const prototype = type.prototype as Record<string, Handler>;
-    return this.scanner.getAllMethodNames(prototype).map((name) => prototype[name]);
+    return this.scanner.getAllMethodNames(prototype).flatMap((name) => {
+      const handler = prototype[name];
+      const applied = appliedTo(type, handler);
+      return applied ? [{ ...applied, type, handler }] : [];
+    });
   }
 }
 

@@ -1,7 +1,8 @@
 import type { RateLimitInput } from './rate-limit.options.js';
 
-/** Metadata keys; global symbols, so that a second copy of this package understands them. */
+/** Metadata key: what the decorators of a target were given. A global symbol, so that a second copy understands it. */
 export const LIMITS = Symbol.for('nest-rate-limit:limits');
+/** Stands there for `@SkipRateLimit`. */
 export const SKIP = Symbol.for('nest-rate-limit:skip');
 
 /**
@@ -18,17 +19,18 @@ export const SKIP = Symbol.for('nest-rate-limit:skip');
  * those of its class.
  */
 export function RateLimit(limits: RateLimitInput): MethodDecorator & ClassDecorator {
-  return (target: object, _property?: string | symbol, descriptor?: PropertyDescriptor) => {
-    const place = descriptor ? descriptor.value : target;
-    const others: RateLimitInput[] = Reflect.getOwnMetadata(LIMITS, place) ?? [];
-    // Decorators run from the bottom up; the list reads from the top down.
-    Reflect.defineMetadata(LIMITS, [limits, ...others], place);
-  };
+  return decorator(limits);
 }
 
 /** Switches every limit off, for a handler or for all handlers of a class that have no `@RateLimit` of their own. */
 export function SkipRateLimit(): MethodDecorator & ClassDecorator {
+  return decorator(SKIP);
+}
+
+function decorator(given: RateLimitInput | typeof SKIP): MethodDecorator & ClassDecorator {
   return (target: object, _property?: string | symbol, descriptor?: PropertyDescriptor) => {
-    Reflect.defineMetadata(SKIP, true, descriptor ? descriptor.value : target);
+    const place = descriptor ? descriptor.value : target;
+    // Decorators run from the bottom up; the list reads from the top down.
+    Reflect.defineMetadata(LIMITS, [given, ...(Reflect.getOwnMetadata(LIMITS, place) ?? [])], place);
   };
 }
