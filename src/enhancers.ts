@@ -1,8 +1,9 @@
 import { Inject, Injectable, type Type } from '@nestjs/common';
-import { ApplicationConfig, DiscoveryService, HttpAdapterHost, MetadataScanner } from '@nestjs/core';
+import { ApplicationConfig, DiscoveryService, HttpAdapterHost } from '@nestjs/core';
+import { classesOf, type Handler, methodsOf } from './handlers.js';
 import type { ParsedModuleOptions } from './module-options.js';
 import { appliedTo } from './plan.js';
-import { isClass, PARSED_OPTIONS } from './plans.js';
+import { PARSED_OPTIONS } from './plans.js';
 import { bindInterceptor } from './rate-limit.interceptor.js';
 import type { RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
 import { bindToGateway, RefusalFilter } from './transport/refusal.filter.js';
@@ -15,31 +16,21 @@ import { bindToGateway, RefusalFilter } from './transport/refusal.filter.js';
 @Injectable()
 export class Enhancers {
   constructor(
-    private readonly discovery: DiscoveryService,
-    private readonly scanner: MetadataScanner,
+    discovery: DiscoveryService,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
     adapterHost: HttpAdapterHost,
     config: ApplicationConfig,
   ) {
     // Of global filters Nest asks the last first, and adds the user's after this one.
     config.addGlobalFilter(new RefusalFilter(adapterHost, options.problemDetails));
-    this.bind();
-  }
-
-  private bind(): void {
-    const wrappers = [...this.discovery.getControllers(), ...this.discovery.getProviders()];
-    for (const type of new Set(wrappers.map(({ metatype }) => metatype))) {
-      if (!isClass(type)) continue;
+    for (const type of classesOf([...discovery.getControllers(), ...discovery.getProviders()])) {
       bindToGateway(type);
-      for (const name of this.scanner.getAllMethodNames(type.prototype)) {
-        const handler = type.prototype[name];
-        if (this.mayNeedInterceptor(type, handler)) bindInterceptor(type.prototype, name, handler);
-      }
+      for (const [, method] of methodsOf(type)) if (this.mayNeedInterceptor(type, method)) bindInterceptor(method);
     }
   }
 
   /** Whether costs may have to be settled there, or refusals be answered by something else. */
-  private mayNeedInterceptor(type: Type, handler: () => unknown): boolean {
+  private mayNeedInterceptor(type: Type, handler: Handler): boolean {
     // All handlers are decorated, whatever they handle.
     if (Reflect.getMetadataKeys(handler).length === 0) return false;
     const applied = appliedTo(type, handler, this.options.default);

@@ -2,6 +2,7 @@ import type { ExecutionContext, Type } from '@nestjs/common';
 import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { at, RateLimitOptionError, show } from './core/option-error.js';
 import type { Take } from './core/request.js';
+import { type Handler, methodsOf } from './handlers.js';
 import { type PlannedTake, takeOf } from './planned-take.js';
 import { type Instances, isResolver, type PolicyUse, parseUse, teller } from './policy-use.js';
 import { LIMITS, SKIP } from './rate-limit.decorator.js';
@@ -69,7 +70,6 @@ interface PlanContext {
 }
 
 type Single = Exclude<RateLimitInput, readonly unknown[]>;
-export type Handler = ReturnType<ExecutionContext['getHandler']>;
 
 /** What limits a handler, and whose decorators say so. */
 export interface Applied {
@@ -97,21 +97,11 @@ export function compilePlan(type: Type, handler: Handler, context: PlanContext):
   const applied = appliedTo(type, handler, context.default);
   if (!applied) return undefined;
   const { inputs, from } = applied;
-  const property = propertyOf(type, handler);
+  const [property = handler.name] = methodsOf(type).find(([, method]) => method === handler) ?? [];
   const handlerName = `${context.nameOf(type)}.${property}`;
   if (from === 'handler') return makePlan(inputs, `${type.name}.${property}`, handlerName, handlerName, context);
   if (from === 'class') return makePlan(inputs, type.name, context.nameOf(type), handlerName, context);
   return makePlan(inputs, 'forRoot({ default })', 'default', handlerName, context);
-}
-
-/** What the class calls the handler; the function has another name where another decorator wrapped it. */
-function propertyOf(type: Type, handler: Handler): string {
-  for (let owner = type.prototype; owner; owner = Object.getPrototypeOf(owner)) {
-    const properties = Object.entries(Object.getOwnPropertyDescriptors(owner));
-    const found = properties.find(([, descriptor]) => descriptor.value === handler);
-    if (found) return found[0];
-  }
-  return handler.name;
 }
 
 function makePlan(

@@ -1,8 +1,9 @@
 import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
-import { DiscoveryService, MetadataScanner } from '@nestjs/core';
+import { DiscoveryService } from '@nestjs/core';
 import { RateLimitOptionError } from './core/option-error.js';
+import { classesOf, type Handler, methodsOf } from './handlers.js';
 import type { ParsedModuleOptions } from './module-options.js';
-import { type Applied, appliedTo, compilePlan, type Handler, type Plan, resolversOf } from './plan.js';
+import { type Applied, appliedTo, compilePlan, type Plan, resolversOf } from './plan.js';
 import { ResolverInstances } from './resolver-instances.js';
 
 /** Injection token of the module's checked options. */
@@ -35,21 +36,15 @@ export class Plans implements OnModuleInit {
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
     private readonly instances: ResolverInstances,
     private readonly discovery: DiscoveryService,
-    private readonly scanner: MetadataScanner,
   ) {}
 
   async onModuleInit(): Promise<void> {
     const controllers = this.discovery.getControllers();
     const wrappers = [...controllers, ...this.discovery.getProviders()];
-    const hosts = new Map<Type, string>();
-    for (const { metatype, host } of wrappers) {
-      if (isClass(metatype) && !hosts.has(metatype)) hosts.set(metatype, host?.metatype?.name ?? '');
-    }
-    const limited = [...hosts.keys()].flatMap((type) => this.limitedOf(type));
-    const named = new Set(limited.map(({ type }) => type));
-    if (this.options.default?.perHandler)
-      for (const { metatype } of controllers) if (isClass(metatype)) named.add(metatype);
-    this.nameClasses([...named], hosts);
+    const limited = [...classesOf(wrappers)].flatMap((type) => this.limitedOf(type));
+    const named = this.options.default?.perHandler ? classesOf(controllers) : new Set<Type>();
+    for (const { type } of limited) named.add(type);
+    this.nameClasses([...named], (type) => wrappers.find(({ metatype }) => metatype === type)?.host?.name ?? '');
     const inputs = limited.flatMap((applied) => applied.inputs);
     await this.instances.find(resolversOf([...inputs, ...this.options.inputs]));
     for (const { type, handler } of limited) this.of(type, handler);
@@ -84,15 +79,15 @@ export class Plans implements OnModuleInit {
   }
 
   /** Classes of one name are told apart by their module's; where that is the same too, their policies need names. */
-  private nameClasses(types: readonly Type[], hosts: ReadonlyMap<Type, string>): void {
+  private nameClasses(types: readonly Type[], hostOf: (type: Type) => string): void {
     const taken = new Map<string, Type>();
     for (const type of types) {
       const shared = types.some((other) => other !== type && other.name === type.name);
-      const name = shared ? `${hosts.get(type)}.${type.name}` : type.name;
+      const name = shared ? `${hostOf(type)}.${type.name}` : type.name;
       const other = taken.get(name);
       if (other && [type, other].some((one) => this.hasUnnamed(one))) {
         throw new RateLimitOptionError(
-          `Invalid @RateLimit on ${type.name}: \`name\` must be given, since two classes in ${hosts.get(type)} are called ${type.name}`,
+          `Invalid @RateLimit on ${type.name}: \`name\` must be given, since two classes in ${hostOf(type)} are called ${type.name}`,
         );
       }
       taken.set(name, type);
@@ -108,15 +103,9 @@ export class Plans implements OnModuleInit {
 
   /** What decorators limit of a class, and by what. */
   private limitedOf(type: Type): (Applied & Pick<Entry, 'type' | 'handler'>)[] {
-    const prototype = type.prototype as Record<string, Handler>;
-    return this.scanner.getAllMethodNames(prototype).flatMap((name) => {
-      const handler = prototype[name];
+    return methodsOf(type).flatMap(([, handler]) => {
       const applied = appliedTo(type, handler);
       return applied ? [{ ...applied, type, handler }] : [];
     });
   }
-}
-
-export function isClass(type: unknown): type is Type {
-  return typeof type === 'function' && typeof type.prototype === 'object' && type.prototype !== null;
 }

@@ -1,8 +1,7 @@
 import { type CallHandler, type ExecutionContext, type NestInterceptor, UseInterceptors } from '@nestjs/common';
 import { isObservable, type Observable, of } from 'rxjs';
+import type { Handler } from './handlers.js';
 import { identityOf, remembered } from './settle.js';
-
-type Handler = ReturnType<ExecutionContext['getHandler']>;
 
 /** What `onLimited` has said. It stays, because an interceptor such as one with `retry` may ask more than once. */
 const answers = new WeakMap<object, { readonly value: unknown }>();
@@ -20,10 +19,10 @@ const interceptor = new RateLimitInterceptor();
 const bound = new WeakSet<Handler>();
 
 /** Binds the interceptor, once and next to the handler, so that the user's interceptors see what it answers. */
-export function bindInterceptor(prototype: object, name: string, handler: Handler): void {
+export function bindInterceptor(handler: Handler): void {
   if (bound.has(handler)) return;
   bound.add(handler);
-  UseInterceptors(interceptor)(prototype, name, { value: handler });
+  UseInterceptors(interceptor)(handler);
 }
 
 /** Lets a request pass whose handler will not run: `value` is answered instead. */

@@ -1,5 +1,6 @@
 import { Inject, Injectable, type Type } from '@nestjs/common';
-import { DiscoveryService, MetadataScanner } from '@nestjs/core';
+import { DiscoveryService } from '@nestjs/core';
+import { classesOf, type Handler, methodsOf } from '../handlers.js';
 import type { ParsedModuleOptions } from '../module-options.js';
 import { type Applied, appliedTo } from '../plan.js';
 import { PARSED_OPTIONS } from '../plans.js';
@@ -18,31 +19,27 @@ const STATUS = 429;
 export class Documentation {
   constructor(
     discovery: DiscoveryService,
-    private readonly scanner: MetadataScanner,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
   ) {
-    const types = new Set(discovery.getControllers().map(({ metatype }) => metatype));
-    for (const type of types) if (type?.prototype) this.document(type as Type);
+    for (const type of classesOf(discovery.getControllers())) this.document(type);
   }
 
   private document(type: Type): void {
     if (isDocumented(type, STATUS)) return;
-    const names = this.scanner
-      .getAllMethodNames(type.prototype)
-      .filter((name) => Reflect.hasMetadata('path', type.prototype[name]));
-    const responses = names.map((name) => this.responseOf(type, type.prototype[name]));
+    const handlers = methodsOf(type).filter(([, method]) => Reflect.hasMetadata('path', method));
+    const responses = handlers.map(([, handler]) => this.responseOf(type, handler));
     const kinds = new Set(responses.map((response) => JSON.stringify(response)));
     // Where all are alike the class says it, and nothing is written at functions that other classes may inherit.
     const common = kinds.size === 1 ? responses[0] : undefined;
     documentClass(type, STATUS, common);
-    for (const [i, name] of names.entries()) {
-      if (isDocumented(type.prototype[name], STATUS)) continue;
+    for (const [i, [name, handler]] of handlers.entries()) {
+      if (isDocumented(handler, STATUS)) continue;
       documentHandler(type, name, STATUS, common ? undefined : responses[i]);
     }
   }
 
   /** The refusal of a handler; `undefined` if it never refuses, or shall not tell. */
-  private responseOf(type: Type, handler: () => unknown): object | undefined {
+  private responseOf(type: Type, handler: Handler): object | undefined {
     const asked: ApiRateLimitOptions | false | undefined =
       Reflect.getMetadata(DOCUMENTED, handler) ?? Reflect.getMetadata(DOCUMENTED, type);
     const policies = this.policiesOf(appliedTo(type, handler, this.options.default));
