@@ -2,7 +2,7 @@ import { Inject, Injectable, type OnModuleDestroy, Optional } from '@nestjs/comm
 import { Bucket } from './bucket.js';
 import { toDecision } from './core/answer.js';
 import type { Decision } from './core/decision.js';
-import { RateLimitOptionError, show } from './core/option-error.js';
+import { reject } from './core/option-error.js';
 import { type LimitOptions, type Policy, parsePolicy } from './core/policy.js';
 import { mergeTakes } from './core/request.js';
 import { amountOf } from './core/tokens.js';
@@ -69,11 +69,9 @@ export class BucketService implements OnModuleDestroy {
       const named = this.policies.get(policy);
       if (named) return named.policy;
       const known = [...this.policies.keys()].join(', ') || 'none';
-      throw new RateLimitOptionError(`\`policy\` must be one of those in \`policies\` (${known}), got ${show(policy)}`);
+      reject('policy', `one of those in \`policies\` (${known})`, policy);
     }
-    if (typeof policy !== 'object' || policy === null) {
-      throw new RateLimitOptionError(`\`policy\` must be a name or limits, got ${show(policy)}`);
-    }
+    if (typeof policy !== 'object' || policy === null) reject('policy', 'a name or limits', policy);
     const known = this.defined.get(policy);
     // The same numbers without a name may be used here under one name and there under another.
     if (known && known.name === (policy.name ?? fallbackName)) return known;
@@ -85,5 +83,5 @@ export class BucketService implements OnModuleDestroy {
 
 function checkKey(key: unknown): string {
   if (typeof key === 'string' && key !== '') return boundKey(key);
-  throw new RateLimitOptionError(`\`key\` must be a text of at least one character, got ${show(key)}`);
+  return reject('key', 'a text of at least one character', key);
 }

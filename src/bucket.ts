@@ -55,7 +55,7 @@ export class Bucket {
     const answer = await this.take(amount, patience);
     if (!answer.allowed) throw refusal(toDecision(answer));
     const { clock } = this.store;
-    const tellEnd = answer.delay > 0 ? tellWait(answer, this.takes(amount), BUCKET, () => clock.now()) : undefined;
+    const tellEnd = answer.delay > 0 ? tellWait(answer, this.takes(amount), BUCKET, clock) : undefined;
     const ending = anyOf(signal, this.closing);
     try {
       signal?.throwIfAborted();

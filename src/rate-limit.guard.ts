@@ -170,7 +170,7 @@ export class RateLimitGuard extends SuspendableGuard {
   ): void {
     const suspension = context.suspend({ timeout: answer.delay + GRACE });
     this.line.waiting++;
-    const tellEnd = tellWait(answer, takes, context.getType(), () => this.store.clock.now());
+    const tellEnd = tellWait(answer, takes, context.getType(), this.store.clock);
     suspension.onSettled(() => {
       this.line.waiting--;
       tellEnd(endOf(suspension));

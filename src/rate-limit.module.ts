@@ -61,7 +61,7 @@ const PROVIDERS: Provider[] = [
   {
     provide: RateLimitStore,
     inject: [PARSED_OPTIONS],
-    useFactory: (options: ParsedModuleOptions) => openStore(options),
+    useFactory: openStore,
   },
   {
     provide: POLICIES,

@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.js';
 import type { Decision } from '../core/decision.js';
 import type { Take } from '../core/request.js';
 import { type DecisionMessage, decisions, type WaitEnd, waits } from './channels.js';
@@ -29,13 +30,13 @@ export function tellWait(
   decision: Decision,
   takes: readonly Take[],
   transport: string,
-  now: () => number,
+  clock: Clock,
 ): (end: WaitEnd) => void {
   if (!waits.hasSubscribers) return silent;
   const message = decisionMessage(decision, takes, transport);
-  const began = now();
+  const began = clock.now();
   waits.publish({ decision: message, end: undefined, waited: 0 });
-  return (end) => waits.publish({ decision: message, end, waited: Math.max(0, now() - began) });
+  return (end) => waits.publish({ decision: message, end, waited: Math.max(0, clock.now() - began) });
 }
 
 function silent(): void {}

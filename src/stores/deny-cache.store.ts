@@ -1,5 +1,6 @@
 import { plainAnswer } from '../core/answer.js';
 import type { LimitState, StoreAnswer } from '../core/decision.js';
+import { chain } from '../core/maybe-promise.js';
 import { bucketName, type StoreRequest, type Take } from '../core/request.js';
 import { bucketWait } from '../core/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
@@ -53,8 +54,7 @@ export class DenyCacheStore extends StoreWrapper {
       else if (verb !== 'estimate') this.forget(changed);
       return answer;
     };
-    const answer = this.store.run(request);
-    return answer instanceof Promise ? answer.then(learn) : learn(answer);
+    return chain(this.store.run(request), learn);
   }
 
   private find(takes: readonly Take[], now: number): Denial | undefined {

@@ -10,7 +10,7 @@ import { MemoryStore } from './memory/memory.store.js';
 import { type RateLimitStore, RateLimitStoreError, type StoreHealth } from './rate-limit.store.js';
 import { StoreWrapper } from './store-wrapper.js';
 
-export interface ResilienceOptions {
+interface ResilienceOptions {
   readonly mode: FailureMode;
   /** ms within which a decision is given. */
   readonly timeout: number;
