@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { MemoryStore, RateLimitStore } from 'nest-rate-limit';
+import { MemoryStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { toDecision } from '../../src/core/answer.js';
 import type { StoreAnswer } from '../../src/core/decision.js';
@@ -9,6 +9,7 @@ import { parsePolicy } from '../../src/core/policy.js';
 import type { StoreRequest, Take } from '../../src/core/request.js';
 import { toAmount } from '../../src/core/tokens.js';
 import { DenyCacheStore } from '../../src/stores/deny-cache.store.js';
+import { StoreWrapper } from '../../src/stores/store-wrapper.js';
 import { closeBuckets, openBuckets } from '../support/buckets.js';
 import { type RedisServer, startRedis } from '../support/redis.js';
 
@@ -22,39 +23,27 @@ const BUCKET = { name: 'bucket', capacity: 5, refill: 1 };
 const WINDOW = { name: 'window', duration: 10, maxRequest: 3 };
 
 /** A store in memory that counts what it is asked. */
-class Counted extends RateLimitStore {
-  readonly inner: MemoryStore;
+class Counted extends StoreWrapper {
   asked = 0;
   /** What it holds back its answers for. */
   gate: Promise<void> | undefined;
 
-  constructor(readonly clock: FakeClock) {
-    super();
-    this.inner = new MemoryStore({ clock });
-  }
-
   override run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
     this.asked++;
-    const answer = this.inner.run(request);
+    const answer = this.store.run(request);
     return this.gate ? this.gate.then(() => answer) : answer;
-  }
-
-  override subscribe(...args: Parameters<RateLimitStore['subscribe']>): () => void {
-    return this.inner.subscribe(...args);
-  }
-
-  override close(): void {
-    this.inner.close();
   }
 }
 
 describe('the cache of refusals', () => {
   let clock: FakeClock;
+  let memory: MemoryStore;
   let counted: Counted;
   let cache: DenyCacheStore;
   beforeEach(() => {
     clock = new FakeClock();
-    counted = new Counted(clock);
+    memory = new MemoryStore({ clock });
+    counted = new Counted(memory);
     cache = new DenyCacheStore(counted);
   });
   afterEach(() => cache.close());
@@ -86,7 +75,7 @@ describe('the cache of refusals', () => {
           age < 1000 ? { asked: 0, source: 'cache', allowed: false } : { asked: 1, source: 'store', allowed: false },
         );
         if (asked > 0) age = 0;
-        const real = toDecision(counted.inner.run({ verb: 'estimate', takes: [take(policy)] }));
+        const real = toDecision(memory.run({ verb: 'estimate', takes: [take(policy)] }));
         expect([answer.retryAfter, answer.resetAfter, toDecision(answer).limits]).toEqual([
           real.retryAfter,
           real.resetAfter,
@@ -179,7 +168,7 @@ describe('the cache of refusals', () => {
   it('sees within a second what another process has given back, reset or unblocked', async () => {
     const policy: LimitOptions = { ...WINDOW, block: '1d' };
     exhaust(policy);
-    counted.inner.run({ verb: 'reset', takes: [take(policy, 0)] });
+    memory.run({ verb: 'reset', takes: [take(policy, 0)] });
     await clock.advance(999);
     expect(run('take', take(policy)).answer.allowed).toBe(false);
     await clock.advance(1);

@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { type Clock, MemoryStore, RateLimitStore, RateLimitStoreError, RedisStore } from 'nest-rate-limit';
+import { MemoryStore, RateLimitStoreError, RedisStore } from 'nest-rate-limit';
 import type { StoreAnswer } from '../../src/core/decision.js';
 import { parsePolicy } from '../../src/core/policy.js';
 import type { StoreRequest } from '../../src/core/request.js';
 import { ServerTime } from '../../src/stores/redis/server-time.js';
 import { ResilientStore } from '../../src/stores/resilient.store.js';
+import { StoreWrapper } from '../../src/stores/store-wrapper.js';
 import { closeBuckets, log, openBuckets } from '../support/buckets.js';
 import { listen } from '../support/faults.js';
 import { freePort, type RedisServer, startRedis } from '../support/redis.js';
@@ -128,23 +129,17 @@ describe('no ghost takes', () => {
 const FAILURE = { mode: 'local', timeout: 50, instances: 1 } as const;
 
 /** A store in memory that does what a test tells it to. */
-class Double extends RateLimitStore {
-  override subscribe(): () => void {
-    return () => {};
-  }
-
-  readonly inner = new MemoryStore();
-  readonly clock: Clock = this.inner.clock;
+class Double extends StoreWrapper {
   readonly asked: StoreRequest[] = [];
-  answer: (request: StoreRequest) => Promise<StoreAnswer> = async (request) => this.inner.run(request);
+  answer: (request: StoreRequest) => Promise<StoreAnswer> = async (request) => this.store.run(request);
+
+  constructor(readonly memory = new MemoryStore()) {
+    super(memory);
+  }
 
   override run(request: StoreRequest): Promise<StoreAnswer> {
     this.asked.push(request);
     return this.answer(request);
-  }
-
-  override close(): void {
-    this.inner.close();
   }
 
   fail(scope: 'store' | 'bucket' | 'write' = 'store'): void {
@@ -154,7 +149,7 @@ class Double extends RateLimitStore {
   }
 
   work(): void {
-    this.answer = async (request) => this.inner.run(request);
+    this.answer = async (request) => this.store.run(request);
   }
 }
 
@@ -205,7 +200,7 @@ describe("mode 'local'", () => {
     const { double, store, ask } = resilient();
     double.answer = async (request) => {
       if (request.verb === 'take') throw new RateLimitStoreError('OOM', 'write');
-      return double.inner.run(request);
+      return double.memory.run(request);
     };
     for (let i = 0; i < 10; i++) {
       await ask('take');
@@ -272,7 +267,7 @@ describe('failure modes', () => {
     await store.run({ verb: 'take', takes: [take] });
     double.answer = async (request) => {
       await sleep(80);
-      return double.inner.run(request);
+      return double.memory.run(request);
     };
     expect((await store.run({ verb: 'take', takes: [take] })).source).toBe('fallback');
     await until(() => double.asked.at(-1)?.verb === 'cancel');

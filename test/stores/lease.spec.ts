@@ -1,19 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import {
-  BucketService,
-  type LimitOptions,
-  MemoryStore,
-  RateLimitStore,
-  RateLimitStoreError,
-  type StoreRequest,
-} from 'nest-rate-limit';
+import { BucketService, type LimitOptions, MemoryStore, RateLimitStoreError, type StoreRequest } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { LeaseStore } from '../../src/stores/lease.store.js';
+import { StoreWrapper } from '../../src/stores/store-wrapper.js';
 
 const POLICY: LimitOptions = { name: 'lease', capacity: 100, refill: 1, unit: 'hours', lease: 10 };
 
 /** A store that counts how often it is asked, and answers a turn later, as one far away does. */
-class FarStore extends RateLimitStore {
+class FarStore extends StoreWrapper {
   asked = 0;
   /** How often it was asked while it was not being asked already. */
   rounds = 0;
@@ -22,16 +16,8 @@ class FarStore extends RateLimitStore {
   fails = false;
   private underWay = 0;
 
-  constructor(readonly near: MemoryStore) {
-    super();
-  }
-
-  get clock() {
-    return this.near.clock;
-  }
-
-  override subscribe() {
-    return () => {};
+  constructor(private readonly near: MemoryStore) {
+    super(near);
   }
 
   override async run(request: StoreRequest) {

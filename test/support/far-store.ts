@@ -1,17 +1,16 @@
-import { MemoryStore, RateLimitStore, RateLimitStoreError, type StoreRequest, systemClock } from 'nest-rate-limit';
+import { MemoryStore, RateLimitStoreError, type StoreRequest } from 'nest-rate-limit';
+import { StoreWrapper } from '../../src/stores/store-wrapper.js';
 
 /** A store somewhere else, that can be away. */
-export class FarStore extends RateLimitStore {
-  readonly clock = systemClock;
+export class FarStore extends StoreWrapper {
   away = false;
-  private readonly inner = new MemoryStore();
+
+  constructor() {
+    super(new MemoryStore());
+  }
 
   override async run(asked: StoreRequest) {
     if (this.away) throw new RateLimitStoreError('away');
-    return this.inner.run(asked);
-  }
-
-  override subscribe() {
-    return () => {};
+    return this.store.run(asked);
   }
 }
