@@ -1,8 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { EventEmitter } from 'node:events';
 import { describe, expect, it, jest } from '@jest/globals';
-import { type ExecutionContext, ServiceUnavailableException } from '@nestjs/common';
-import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
+import { ServiceUnavailableException } from '@nestjs/common';
 import {
   ClientGoneError,
   SuspendableGuard,
@@ -11,6 +9,7 @@ import {
   SuspensionTimeoutError,
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
+import { contextOf, Response } from '../support/response.js';
 
 type Filter = (context: SuspendableRequestContext) => void | Promise<void>;
 
@@ -25,20 +24,6 @@ class Guard extends SuspendableGuard {
   protected filter(context: SuspendableRequestContext): void | Promise<void> {
     return this.run(context);
   }
-}
-
-/** A response as far as a guard looks at it. */
-class Response extends EventEmitter {
-  destroyed = false;
-  writableFinished = false;
-  leave(): void {
-    this.destroyed = true;
-    this.emit('close');
-  }
-}
-
-function contextOf(response = new Response()): ExecutionContext {
-  return new ExecutionContextHost([{}, response], class {}, () => {});
 }
 
 /** Runs the guard, and tells what it says, its suspension and how often the request went on. */

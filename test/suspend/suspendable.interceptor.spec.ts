@@ -1,8 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { EventEmitter } from 'node:events';
 import { describe, expect, it, jest } from '@jest/globals';
-import { type ExecutionContext, ServiceUnavailableException } from '@nestjs/common';
-import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
+import { ServiceUnavailableException } from '@nestjs/common';
 import {
   ClientGoneError,
   type ResponseOutcome,
@@ -12,6 +10,7 @@ import {
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { from, lastValueFrom, NEVER, type Observable, of, Subject, throwError, toArray } from 'rxjs';
+import { contextOf, Response } from '../support/response.js';
 
 type Filter = (context: SuspendableResponseContext, outcome: ResponseOutcome) => void | Promise<void>;
 
@@ -29,19 +28,6 @@ class Interceptor extends SuspendableInterceptor {
     this.outcomes.push(outcome);
     return this.run(context, outcome);
   }
-}
-
-class Response extends EventEmitter {
-  destroyed = false;
-  writableFinished = false;
-  leave(): void {
-    this.destroyed = true;
-    this.emit('close');
-  }
-}
-
-function contextOf(response = new Response()): ExecutionContext {
-  return new ExecutionContextHost([{}, response], class {}, () => {});
 }
 
 const late = new Error('late');
