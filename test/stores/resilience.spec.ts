@@ -11,6 +11,7 @@ import {
   RateLimitStoreError,
 } from 'nest-rate-limit';
 import request from 'supertest';
+import { log } from '../support/buckets.js';
 import { createApp } from '../support/create-app.js';
 import { connection, FAULTS, type Fault, type Rig } from '../support/faults.js';
 import { until } from '../support/requests.js';
@@ -35,15 +36,6 @@ class Shop {
     return 'open';
   }
 }
-
-/** All that Nest's logger was told under this module's name. */
-const lines: string[] = [];
-const put =
-  (level: string) =>
-  (message: unknown, ...rest: unknown[]) => {
-    if (rest.at(-1) === 'RateLimit') lines.push(`${level}: ${message}`);
-  };
-const quiet = { log: put('log'), error: put('error'), warn: put('warn') };
 
 /** How late this process's own timers are: the machine's part in a late answer. */
 async function measured<T>(ask: () => Promise<T>): Promise<{ value: T; ms: number }> {
@@ -131,10 +123,10 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
   let foreign: unknown;
 
   beforeAll(async () => {
-    lines.length = 0;
+    log.lines.length = 0;
     rig = await fault.start();
     subjects = await Promise.all(MODES.map((mode) => Subject.open(mode, rig.url)));
-    Logger.overrideLogger(quiet);
+    Logger.overrideLogger(log);
     keys = [];
     if (fault.data !== 'none') {
       for (const subject of subjects) {
@@ -197,8 +189,8 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
       expect(error).toBeInstanceOf(RateLimitStoreError);
       expect(Date.now() - (since ?? 0)).toBeLessThan(5000);
     }
-    expect(lines).toHaveLength(MODES.length);
-    for (const line of lines) {
+    expect(log.lines).toHaveLength(MODES.length);
+    for (const line of log.lines) {
       expect(line).toMatch(
         fault.scope === 'store'
           ? /^error: The store does not answer, the failure mode decides: Redis|^error: .* No answer within 50 ms/
@@ -208,7 +200,7 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
   });
 
   it('is over soon after, without a restart and without a ghost', async () => {
-    lines.length = 0;
+    log.lines.length = 0;
     const slowest = subjects.map((subject) => subject.slowest);
     if (fault.scope === 'bucket') expect(await values()).toEqual(foreign);
     await rig.mend();
@@ -223,7 +215,7 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
       expect(await subject.bucket.available()).toBe(POOL.capacity - kept);
       await subject.get('/shop').expect(200);
     }
-    expect(lines).toEqual(fault.scope === 'store' ? MODES.map(() => 'log: The store answers again') : []);
+    expect(log.lines).toEqual(fault.scope === 'store' ? MODES.map(() => 'log: The store answers again') : []);
   });
 });
 
