@@ -63,7 +63,7 @@ export interface Limit {
 export const EXACT_WINDOW = 128;
 
 /** The limits that one set of numbers means: one, or two where all five are given. */
-export function parseNumbers(options: NamedLimit): Limit[] {
+export function parseNumbers(options: LimitNumbers): Limit[] {
   const { maxRequest, capacity, refill, refillMode } = options;
   if (maxRequest === undefined && capacity === undefined && refill === undefined) {
     throw new RateLimitOptionError('`maxRequest`, or `capacity` and `refill`, must be given');
@@ -178,7 +178,7 @@ function greatestCommonDivisor(a: number, b: number): number {
 }
 
 /** Two limits of one policy never have one name: the second `bucket` becomes `bucket-2`. */
-export function numberNames(limits: Limit[]): Limit[] {
+function numberNames(limits: Limit[]): Limit[] {
   const seen = new Set<string>();
   return limits.map((limit) => {
     let name = limit.name;

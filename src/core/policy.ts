@@ -5,7 +5,6 @@ import {
   type Limit,
   type LimitNumbers,
   type NamedLimit,
-  numberNames,
   parseLimits,
   parseNumbers,
 } from './limit.js';
@@ -94,7 +93,7 @@ export function dividePolicy(policy: Policy, instances: number): Policy {
 }
 
 function limitsOf(options: LimitOptions): Limit[] {
-  if (options.limits === undefined) return numberNames(parseNumbers(options as LimitNumbers));
+  if (options.limits === undefined) return parseNumbers(options);
   const mixed = LIMIT_NUMBERS.find((name) => options[name] !== undefined);
   if (mixed) throw new RateLimitOptionError(`\`${mixed}\` must be left out beside \`limits\``);
   return parseLimits(options.limits);
