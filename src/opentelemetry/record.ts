@@ -8,24 +8,15 @@ import {
   STORE,
   type StoreMessage,
   WAIT,
-  type WaitEnd,
   type WaitMessage,
 } from '../observe/channels.js';
 
 const SECONDS = { unit: 's', advice: { explicitBucketBoundaries: [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1, 10, 60] } };
 
-/** What became of a request: the words of the conventions, and `limited` for both of their limiters. */
-const RESULT_OF: Readonly<Record<WaitEnd, string>> = {
-  passed: 'acquired',
-  left: 'request_canceled',
-  late: 'request_canceled',
-  closed: 'request_canceled',
-};
-
 /**
  * Records metrics from now on; returns the way to stop. Called twice, everything counts twice. Names and values are
- * those of OpenTelemetry's conventions for the rate limiting of ASP.NET Core, without its name. No attribute has a key,
- * an address or a path in it.
+ * those of OpenTelemetry's conventions for the rate limiting of ASP.NET Core, without its name; the result of both of
+ * their limiters is `limited`. No attribute has a key, an address or a path in it.
  */
 export function recordRateLimits(meter: Meter = metrics.getMeter('nest-rate-limit')): () => void {
   const requests = meter.createCounter('rate_limiting.requests', {
@@ -54,7 +45,7 @@ export function recordRateLimits(meter: Meter = metrics.getMeter('nest-rate-limi
     [WAIT]: ({ decision, end, waited }: WaitMessage) => {
       queued.add(end ? -1 : 1, { 'rate_limiting.policy': decision.policy });
       if (!end) return;
-      const result = RESULT_OF[end];
+      const result = end === 'passed' ? 'acquired' : 'request_canceled';
       requests.add(1, attributesOf(decision, result));
       inQueue.record(waited / 1000, { 'rate_limiting.policy': decision.policy, 'rate_limiting.result': result });
     },
