@@ -1,7 +1,5 @@
-import type { ExecutionContext } from '@nestjs/common';
 import { type Duration, parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
-import type { MaybePromise } from './core/maybe-promise.js';
 import { at, checkNames, RateLimitOptionError, reject } from './core/option-error.js';
 import type { FailureMode } from './core/request.js';
 import {
@@ -12,6 +10,7 @@ import {
   parseOnLimited,
   parseSkip,
   parseUse,
+  type Tell,
 } from './policy-use.js';
 import type { LimitedResolver, OnLimited, RateLimitOptions, Resolvable } from './rate-limit.options.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
@@ -71,8 +70,8 @@ export interface ParsedModuleOptions {
   /** Policies by name, those of features, too. */
   readonly named: Map<string, PolicyUse>;
   readonly default: RateLimitOptions | undefined;
-  readonly key: (context: ExecutionContext) => MaybePromise<unknown>;
-  readonly skip: ((context: ExecutionContext) => MaybePromise<unknown>) | undefined;
+  readonly key: Tell<unknown>;
+  readonly skip: Tell<unknown> | undefined;
   readonly onLimited: LimitedResolver['resolve'] | undefined;
   readonly guard: boolean;
   readonly headers: readonly HeaderSet[];

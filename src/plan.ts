@@ -3,14 +3,15 @@ import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { at, RateLimitOptionError, show } from './core/option-error.js';
 import type { Take } from './core/request.js';
 import { type Handler, methodsOf } from './handlers.js';
+import type { ParsedModuleOptions } from './module-options.js';
 import { type PlannedTake, takeOf } from './planned-take.js';
-import { type Instances, isResolver, type PolicyUse, parseUse, teller } from './policy-use.js';
+import { type Instances, isResolver, type PolicyUse, parseUse, type Tell, teller } from './policy-use.js';
 import { LIMITS, SKIP } from './rate-limit.decorator.js';
 import type { PolicyResolver, RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
 import { type FixedHeaders, fixedHeaders } from './transport/headers.js';
 
 /** What a policy is given by at run time: a fixed use, or one that is told per request. */
-type Source = PolicyUse | ((context: ExecutionContext) => MaybePromise<PolicyUse>);
+type Source = PolicyUse | Tell<PolicyUse>;
 
 /** What the guard does for one handler, compiled once. */
 export class Plan {
@@ -60,10 +61,7 @@ function present(takes: readonly (PlannedTake | undefined)[]): readonly PlannedT
 }
 
 /** What the compiler must know of the module. */
-interface PlanContext {
-  readonly named: ReadonlyMap<string, PolicyUse>;
-  readonly default: RateLimitOptions | undefined;
-  readonly key: (context: ExecutionContext) => MaybePromise<unknown>;
+interface PlanContext extends Pick<ParsedModuleOptions, 'named' | 'default' | 'key'> {
   readonly instances: Instances;
   /** What a class is called; more than its own name where two have one. */
   readonly nameOf: (type: Type) => string;

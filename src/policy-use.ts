@@ -13,7 +13,7 @@ import type { LimitedResolver, RateLimitOptions, Resolvable, Resolver } from './
 export type Instances = <T>(type: Type<Resolver<T>>) => Resolver<T>;
 
 /** Something told of a request; of a refused one by its decision, too. */
-type Tell<T> = (context: ExecutionContext, decision?: Decision) => MaybePromise<T>;
+export type Tell<T> = (context: ExecutionContext, decision?: Decision) => MaybePromise<T>;
 
 /** A policy as one handler uses it: its options, parsed once. */
 export interface PolicyUse {
