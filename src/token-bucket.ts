@@ -67,12 +67,12 @@ export class TokenBucket {
    * `TimeoutError` when it would take longer than `timeout`; nothing is taken then. When `signal` is aborted, what
    * nobody behind relies on is given back.
    */
-  async wait(n = 1, { timeout, signal }: { timeout?: Duration; signal?: AbortSignal } = {}): Promise<void> {
+  async wait(n = 1, { timeout = LONGEST, signal }: { timeout?: Duration; signal?: AbortSignal } = {}): Promise<void> {
     const units = amountOf(n) * this.limit.weight;
     if (units > this.limit.capacity) {
       throw new RangeError(`tokens must be at most the capacity of ${this.limit.size}, got ${n}`);
     }
-    const patience = timeout === undefined || timeout === 0 ? (timeout ?? LONGEST) : parseDuration('timeout', timeout);
+    const patience = timeout === 0 ? 0 : parseDuration('timeout', timeout);
     signal?.throwIfAborted();
     this.advance();
     const own = bucketWait(this.limit, this.debt, units, this.at);
