@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import type { Bucket } from '../bucket.js';
 import { BucketService } from '../bucket.service.js';
 import type { LimitOptions } from '../core/policy.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
@@ -95,7 +94,7 @@ export function describeStoreContract(
     it(
       'starts a block at the first refusal, does not renew it, and ends it to the millisecond',
       withStore(async (buckets, clock) => {
-        const bucket: Bucket = buckets.bucket({ maxRequest: 1, duration: 10, block: '3s' }, 'key');
+        const bucket = buckets.bucket({ maxRequest: 1, duration: 10, block: '3s' }, 'key');
         assert.equal(await bucket.tryConsume(), true);
         await clock.advance(9000);
         assert.equal((await bucket.decide()).retryAfter, 3000);
