@@ -1,7 +1,7 @@
 // Bytes allocated and instructions run per decision: steadier than times on a busy machine.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { start } from './lib/measure.mjs';
+import { serve, start } from './lib/measure.mjs';
 import { publish, significant, table } from './lib/report.mjs';
 
 const HERE = fileURLToPath(import.meta.url);
@@ -57,9 +57,7 @@ function instructions(part, work, name) {
 
 const [, , task, ...args] = process.argv;
 if (task === 'allocated' && process.send) {
-  process.send({ ready: true });
-  process.once('message', async () => process.send(await allocated(...args)));
-  process.on('disconnect', () => process.exit());
+  serve(() => allocated(...args));
 } else if (task === 'repeat') {
   await repeat(...args);
 }

@@ -288,7 +288,7 @@ export async function run() {
   const alone = results['one limit, Fastify'];
   const headers = alone[OURS].median - alone[`${OURS}, no headers`].median;
   const parts = Object.entries(results).map(([work, result]) => {
-    const [title] = [work.charAt(0).toUpperCase() + work.slice(1)];
+    const title = work.charAt(0).toUpperCase() + work.slice(1);
     const bars = chart(
       Object.entries(result).map(([name, { median }]) => [name, median]),
       ns,

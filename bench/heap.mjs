@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { parsePolicy } from './build/core/policy.js';
 import { MemoryStore } from './build/index.js';
-import { median, start } from './lib/measure.mjs';
+import { median, serve, start } from './lib/measure.mjs';
 import { chart, publish, significant, table, verdicts } from './lib/report.mjs';
 
 const MILLION = 1_000_000;
@@ -143,9 +143,7 @@ const tasks = { weigh, expire, idle, flood };
 
 if (process.send && process.argv[2] in tasks) {
   const [, , task, ...args] = process.argv;
-  process.send({ ready: true });
-  process.once('message', async () => process.send(await tasks[task](...args)));
-  process.on('disconnect', () => process.exit());
+  serve(() => tasks[task](...args));
 }
 
 async function inChild(...args) {

@@ -5,6 +5,7 @@ import { APP_GUARD, NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import 'reflect-metadata';
+import { serve } from './lib/measure.mjs';
 import { moduleOf } from './lib/nest.mjs';
 
 const [, , platform, guard] = process.argv;
@@ -116,6 +117,4 @@ const app = await NestFactory.create(moduleOf({ ...parts, controllers: [HelloCon
 await use?.(app);
 await app.listen(0, '127.0.0.1');
 const { port } = app.getHttpServer().address();
-process.on('message', () => process.send(process.cpuUsage()));
-process.on('disconnect', () => process.exit());
-process.send({ port });
+serve(() => process.cpuUsage(), { port });

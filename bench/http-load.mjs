@@ -1,10 +1,11 @@
 // Loads a port for some seconds when it is told to, and tells how many requests were answered.
 import autocannon from 'autocannon';
+import { serve } from './lib/measure.mjs';
 
 const SAMPLE_MS = 20;
 let client = 0;
 
-process.on('message', async ({ port, seconds }) => {
+serve(async ({ port, seconds }) => {
   const result = await autocannon({
     url: `http://127.0.0.1:${port}/`,
     connections: 64,
@@ -21,11 +22,9 @@ process.on('message', async ({ port, seconds }) => {
     },
   });
   const { errors, non2xx, timeouts } = result;
-  process.send({
+  return {
     requests: result['2xx'],
     seconds: (result.finish - result.start) / 1000,
     errors: errors + non2xx + timeouts,
-  });
+  };
 });
-process.on('disconnect', () => process.exit());
-process.send({ ready: true });

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
 import 'reflect-metadata';
-import { measure, ratio, start } from './lib/measure.mjs';
+import { measure, ratio, serve, start } from './lib/measure.mjs';
 import { moduleOf } from './lib/nest.mjs';
 import { startRedis } from './lib/redis.mjs';
 import { chart, publish, significant, table, times, verdicts } from './lib/report.mjs';
@@ -113,12 +113,10 @@ async function few(name, size) {
   const decide = await deciders[name](process.env.BENCH_REDIS_URL);
   const run = crowd(decide, Number(size));
   await run(1000);
-  process.send({ ready: true });
-  process.once('message', async () => {
+  serve(async () => {
     await run(2000);
-    process.send({ done: true });
+    return {};
   });
-  process.on('disconnect', () => process.exit());
 }
 
 /** In a child: a key that is refused goes on and on. */
@@ -128,13 +126,11 @@ async function flood(count) {
   const policy = parsePolicy({ capacity: 5, refill: 5, unit: 'minutes' }, 'flooded');
   const take = () => store.run({ verb: 'take', takes: [{ policy, key: 'flooder', amount: 1000, maxWait: 0 }] });
   for (let i = 0; i < 5; i++) await take();
-  process.send({ ready: true });
-  process.once('message', async () => {
+  serve(async () => {
     let refused = 0;
     for (let i = 0; i < Number(count); i++) if (!(await take()).allowed) refused++;
-    process.send({ refused });
+    return { refused };
   });
-  process.on('disconnect', () => process.exit());
 }
 
 const tasks = { few, flood };

@@ -35,6 +35,13 @@ export async function start(file, args, { env = {}, execArgv = [] } = {}) {
   };
 }
 
+/** The child's side of `start`: says that it is ready, and answers each message with what `work` comes to. */
+export function serve(work, ready = {}) {
+  process.on('message', async (message) => process.send(await work(message)));
+  process.on('disconnect', () => process.exit());
+  process.send(ready);
+}
+
 /**
  * Measures all candidates of a work: `rounds` rounds of `ms` each, in turn, the first of a round another each time.
  * Answers for each `{ median, low, high, cpu, samples }`, in ns per decision; `low` and `high` are the quartiles.

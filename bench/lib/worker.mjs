@@ -1,5 +1,7 @@
 // One candidate in a process of its own, so that none spoils another's compiled code. It idles between its rounds.
 // Arguments: the module of candidates, work, candidate. Messages: `{ ms }` to run for about so long.
+import { serve } from './measure.mjs';
+
 const [, , file, work, name] = process.argv;
 const { candidates } = await import(file);
 const run = await candidates[work][name]();
@@ -15,7 +17,7 @@ for (let spent = 0; spent < 20e6 && count < 2 ** 20; ) {
   spent = now() - start;
 }
 
-process.on('message', async ({ ms }) => {
+serve(async ({ ms }) => {
   const usage = process.cpuUsage();
   const start = now();
   let done = 0;
@@ -25,7 +27,5 @@ process.on('message', async ({ ms }) => {
   } while (now() - start < ms * 1e6);
   const spent = now() - start;
   const { user, system } = process.cpuUsage(usage);
-  process.send({ ns: spent / done, cpu: ((user + system) * 1000) / done, done });
+  return { ns: spent / done, cpu: ((user + system) * 1000) / done };
 });
-process.on('disconnect', () => process.exit());
-process.send({ ready: true });
