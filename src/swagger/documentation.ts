@@ -9,8 +9,6 @@ import { type ApiRateLimitOptions, DOCUMENTED } from './api-rate-limit.js';
 import { documentClass, documentHandler, isDocumented } from './metadata.js';
 import { responseOf } from './response.js';
 
-const STATUS = 429;
-
 /**
  * Documents the refusals of all limited handlers of controllers, for `@nestjs/swagger`, where the user has not. It is
  * done when the application is made: only then all decorators and options are known, and documents are made later.
@@ -25,16 +23,16 @@ export class Documentation {
   }
 
   private document(type: Type): void {
-    if (isDocumented(type, STATUS)) return;
+    if (isDocumented(type)) return;
     const handlers = methodsOf(type).filter(([, method]) => Reflect.hasMetadata('path', method));
     const responses = handlers.map(([, handler]) => this.responseOf(type, handler));
     const kinds = new Set(responses.map((response) => JSON.stringify(response)));
     // Where all are alike the class says it, and nothing is written at functions that other classes may inherit.
     const common = kinds.size === 1 ? responses[0] : undefined;
-    documentClass(type, STATUS, common);
+    documentClass(type, common);
     for (const [i, [name, handler]] of handlers.entries()) {
-      if (isDocumented(handler, STATUS)) continue;
-      documentHandler(type, name, STATUS, common ? undefined : responses[i]);
+      if (isDocumented(handler)) continue;
+      documentHandler(type, name, common ? undefined : responses[i]);
     }
   }
 

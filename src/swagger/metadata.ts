@@ -9,39 +9,39 @@ const RESPONSES = 'swagger/apiResponse';
 const PLUGIN = '_OPENAPI_METADATA_FACTORY';
 const STATUS = '__httpCode__';
 const METHOD = 'method';
+const REFUSAL = 429;
 
 type Responses = Record<string, object>;
 
 /** Responses that were written here, as opposed to the user's; another application may have begun before. */
 const written = new WeakSet<object>();
 
-/** Whether the user has documented this status of a class or handler. */
-export function isDocumented(target: object, status: number): boolean {
-  const there = (Reflect.getMetadata(RESPONSES, target) as Responses | undefined)?.[status];
+/** Whether the user has documented the refusals of a class or handler. */
+export function isDocumented(target: object): boolean {
+  const there = (Reflect.getMetadata(RESPONSES, target) as Responses | undefined)?.[REFUSAL];
   return there !== undefined && !written.has(there);
 }
 
-/** Documents a status of all handlers of a class, or takes back what was written. What a handler says goes first. */
-export function documentClass(type: Type, status: number, response: object | undefined): void {
-  const responses = Reflect.getMetadata(RESPONSES, type) as Responses | undefined;
-  if (responses || response) write(type, responses ?? {}, status, response);
+/** Documents the refusals of all handlers of a class, or takes back what was written. What a handler says goes first. */
+export function documentClass(type: Type, response: object | undefined): void {
+  write(type, response, () => ({}));
 }
 
 /** The same for one handler. */
-export function documentHandler(type: Type, name: string, status: number, response: object | undefined): void {
+export function documentHandler(type: Type, name: string, response: object | undefined): void {
   const handler = type.prototype[name] as object;
-  const responses = Reflect.getMetadata(RESPONSES, handler) as Responses | undefined;
-  if (responses || response) write(handler, responses ?? success(type, name, handler), status, response);
+  write(handler, response, () => success(type, name, handler));
 }
 
-function write(target: object, responses: Responses, status: number, response: object | undefined): void {
-  if (!response && !(status in responses)) return;
+function write(target: object, response: object | undefined, otherwise: () => Responses): void {
+  const responses = Reflect.getMetadata(RESPONSES, target) as Responses | undefined;
+  if (!response && !responses?.[REFUSAL]) return;
   // By descriptors, so that what is told only when it is read stays so.
-  const all: Responses = Object.defineProperties({}, Object.getOwnPropertyDescriptors(responses));
-  delete all[status];
+  const all: Responses = Object.defineProperties({}, Object.getOwnPropertyDescriptors(responses ?? otherwise()));
+  delete all[REFUSAL];
   if (response) {
     written.add(response);
-    all[status] = response;
+    all[REFUSAL] = response;
   }
   Reflect.defineMetadata(RESPONSES, all, target);
 }
