@@ -33,7 +33,7 @@ export class RefusalLog {
     const refused = dryRun ? `Policy ${known}, which is on trial, would have refused` : `Policy ${known} refused`;
     this.write(`${refused} a request`);
     this.silences.set(known, { refused, count: 0 });
-    this.after(EVERY, this.tell(known));
+    this.tellLater(known);
   }
 
   /** Writes what was not written yet. */
@@ -42,8 +42,8 @@ export class RefusalLog {
     this.silences.clear();
   }
 
-  private tell(policy: string): () => void {
-    return () => {
+  private tellLater(policy: string): void {
+    this.after(EVERY, () => {
       const silence = this.silences.get(policy);
       if (!silence) return;
       if (silence.count === 0) {
@@ -52,8 +52,8 @@ export class RefusalLog {
       }
       this.write(sum(silence.refused, silence.count));
       silence.count = 0;
-      this.after(EVERY, this.tell(policy));
-    };
+      this.tellLater(policy);
+    });
   }
 }
 
