@@ -8,15 +8,11 @@ export const PROBE_AFTER = 500;
 export class Breaker {
   private failures = 0;
   private probeAt = 0;
-  private open = false;
-
-  get isOpen(): boolean {
-    return this.open;
-  }
+  isOpen = false;
 
   /** Whether this request may be tried. */
   admits(): boolean {
-    if (!this.open) return true;
+    if (!this.isOpen) return true;
     const now = steadyNow();
     if (now < this.probeAt) return false;
     this.probeAt = now + PROBE_AFTER;
@@ -25,17 +21,17 @@ export class Breaker {
 
   /** `true` if that closed it. */
   succeeded(): boolean {
-    const wasOpen = this.open;
+    const wasOpen = this.isOpen;
     this.failures = 0;
-    this.open = false;
+    this.isOpen = false;
     return wasOpen;
   }
 
   /** `true` if that opened it. */
   failed(): boolean {
     this.failures++;
-    if (this.open || this.failures < FAILURES) return false;
-    this.open = true;
+    if (this.isOpen || this.failures < FAILURES) return false;
+    this.isOpen = true;
     this.probeAt = steadyNow() + PROBE_AFTER;
     return true;
   }
