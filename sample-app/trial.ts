@@ -27,7 +27,7 @@ export interface Step {
 }
 
 /** So many lines, said in the chat. */
-export interface ChatStep {
+interface ChatStep {
   readonly lines: number;
   readonly answers: Answers;
 }
@@ -36,7 +36,7 @@ export interface ChatStep {
 export type Answers = readonly (string | readonly [number, string])[];
 
 /** The step as a line for the shell. */
-export function toCommand(step: Step | ChatStep, port = 3000): string {
+function toCommand(step: Step | ChatStep, port = 3000): string {
   if ('lines' in step) {
     const url = port === 3000 ? '' : ` ws://localhost:${port}/chat`;
     return `seq ${step.lines} | node sample-app/chat/client.mjs${url}`;
@@ -61,7 +61,7 @@ export function toCommand(step: Step | ChatStep, port = 3000): string {
 }
 
 /** The answers as they come, equal ones counted. */
-export function toAnswers(answers: Answers): string[] {
+function toAnswers(answers: Answers): string[] {
   return answers.map((answer) => (typeof answer === 'string' ? answer : `${answer[1]}  (${answer[0]} times)`));
 }
 

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { BehaviorSubject } from 'rxjs';
 
 /** `none`: the app keeps its buckets in memory. */
-export type RedisState = 'none' | 'runs' | 'paused';
+type RedisState = 'none' | 'runs' | 'paused';
 
 /**
  * The app's connection to Redis, with a switch that makes it fall silent: nothing is sent any more, and so nothing

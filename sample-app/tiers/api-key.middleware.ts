@@ -1,6 +1,6 @@
 import { Injectable, type NestMiddleware } from '@nestjs/common';
 
-export interface Customer {
+interface Customer {
   readonly name: string;
   readonly tier: 'premium' | 'standard' | 'free';
 }

@@ -50,7 +50,7 @@ class Resource {
 }
 
 /** A decision about a request, and when it was made. */
-export type Seen = DecisionMessage & { readonly at: number };
+type Seen = DecisionMessage & { readonly at: number };
 
 const seen = new Map<string, Seen[]>();
 function see(message: unknown): void {

@@ -12,7 +12,7 @@ import type { AdapterName } from './create-app.js';
 
 /** Each server for GraphQL that Nest drives. */
 export const SERVERS = ['Apollo on Express', 'Apollo on Fastify', 'Mercurius'] as const;
-export type ServerName = (typeof SERVERS)[number];
+type ServerName = (typeof SERVERS)[number];
 
 export function adapterOf(server: ServerName): AdapterName {
   return server === 'Apollo on Express' ? 'express' : 'fastify';

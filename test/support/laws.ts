@@ -43,7 +43,7 @@ export class Subject {
 }
 
 /** A kind of store, and how many random scripts it can be asked in a few seconds. */
-export interface StoreKind {
+interface StoreKind {
   readonly name: string;
   readonly runs: number;
   make(clock: FakeClock): RateLimitStore;

@@ -9,14 +9,14 @@ import WebSocket from 'ws';
 
 /** Each library that Nest's gateways run on. */
 export const SOCKETS = ['ws', 'socket.io'] as const;
-export type SocketName = (typeof SOCKETS)[number];
+type SocketName = (typeof SOCKETS)[number];
 
 export function useSockets(app: INestApplication, name: SocketName): void {
   app.useWebSocketAdapter(name === 'ws' ? new WsAdapter(app) : new IoAdapter(app));
 }
 
 /** What a client is sent: the name of an event, and its data. */
-export type Heard = readonly [event: string, data: unknown];
+type Heard = readonly [event: string, data: unknown];
 
 /** A client of a gateway. */
 export interface SocketClient {
