@@ -109,12 +109,9 @@ function makePlan(
   handlerName: string,
   context: PlanContext,
 ): Plan {
-  const nameAt = (options: RateLimitOptions, index: number): string => {
-    const base = options?.perHandler ? handlerName : name;
-    return index === 0 ? base : `${base}-${index + 1}`;
-  };
   const parse = (options: RateLimitOptions, index: number): PolicyUse => {
-    const use = parseUse(options, nameAt(options, index), context.key, context.instances);
+    const base = options?.perHandler ? handlerName : name;
+    const use = parseUse(options, index === 0 ? base : `${base}-${index + 1}`, context.key, context.instances);
     const { perHandler, name: given } = options;
     if (!perHandler || given === undefined || handlerName === name) return use;
     return parseUse({ ...options, name: `${given}.${handlerName}` }, '', context.key, context.instances);
