@@ -129,8 +129,7 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
   if (!Number.isInteger(maxSuspended) || maxSuspended < 0) {
     reject('maxSuspended', 'a whole number from 0 up', maxSuspended);
   }
-  const key = options.key === undefined ? clientKey : parseKey('key', options.key, instances);
-  const skip = options.skip === undefined ? undefined : parseSkip(options.skip, instances);
+  const key = parseKey(options.key, clientKey, instances);
   const named = new Map<string, PolicyUse>();
   addPolicies(policies, named, key, instances);
   if ('default' in options) {
@@ -141,7 +140,7 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
     named,
     default: options.default,
     key,
-    skip,
+    skip: parseSkip(options.skip, instances),
     onLimited: parseOnLimited(options.onLimited, instances),
     guard,
     headers: parseHeaders(options.headers),

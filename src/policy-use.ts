@@ -73,10 +73,10 @@ export function parseUse(
   }
   return {
     policy,
-    key: options.key === undefined ? defaultKey : parseKey('key', options.key, instances),
+    key: parseKey(options.key, defaultKey, instances),
     amount: typeof cost === 'function' ? undefined : parseCost(cost, policy),
     cost: teller('cost', cost, instances),
-    skip: options.skip === undefined ? undefined : parseSkip(options.skip, instances),
+    skip: parseSkip(options.skip, instances),
     maxWait: maxWait === undefined ? 0 : parseDuration('maxWait', maxWait),
     dryRun,
     settle,
@@ -87,15 +87,17 @@ export function parseUse(
 }
 
 /** A key: text, a function or an injectable class. */
-export function parseKey(option: string, key: unknown, instances: Instances): Tell<unknown> {
+export function parseKey(key: unknown, otherwise: Tell<unknown>, instances: Instances): Tell<unknown> {
+  if (key === undefined) return otherwise;
   if ((typeof key === 'string' && key !== '') || typeof key === 'function') {
-    return teller(option, key as Resolvable<unknown>, instances);
+    return teller('key', key as Resolvable<unknown>, instances);
   }
-  return reject(option, 'a text, a function or an injectable class', key);
+  return reject('key', 'a text, a function or an injectable class', key);
 }
 
 /** Whether to skip: a constant, a function or an injectable class. */
-export function parseSkip(skip: unknown, instances: Instances): Tell<unknown> {
+export function parseSkip(skip: unknown, instances: Instances): Tell<unknown> | undefined {
+  if (skip === undefined) return undefined;
   if (typeof skip !== 'boolean' && typeof skip !== 'function') {
     reject('skip', 'true, false, a function or an injectable class', skip);
   }
