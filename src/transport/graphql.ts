@@ -3,7 +3,7 @@ import { toDecision } from '../core/answer.js';
 import type { Decision } from '../core/decision.js';
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal, UNAVAILABLE } from '../rate-limit.exception.js';
 import { graphqlRequestOf, graphqlResponseOf } from '../suspend/graphql.js';
-import { type FixedHeaders, type HeaderWriter, retrySeconds, writeHeaders } from './headers.js';
+import { type FixedHeaders, type HeaderWriter, writeHeaders, writeRetryAfter } from './headers.js';
 import { addressOfRequest, RETRY_STORE, type Transport } from './transport.js';
 
 /** Apollo and Mercurius. What is thrown has `extensions`, which graphql-js takes over into its own error. */
@@ -28,7 +28,7 @@ export const graphql: Transport = {
 
   unavailable(context, cause) {
     const response = writableResponse(context);
-    if (response) WRITER.setHeader(response, 'retry-after', String(retrySeconds(RETRY_STORE)));
+    if (response) writeRetryAfter(RETRY_STORE, WRITER, response);
     const extensions = extensionsOf('SERVICE_UNAVAILABLE', 503, RETRY_STORE);
     return Object.assign(new RateLimitUnavailableException(cause, bodyOf(UNAVAILABLE)), { extensions });
   },

@@ -48,13 +48,16 @@ export function writeHeaders(
       writeTriple(decision, sets[i] === 'draft-6' ? 'ratelimit' : 'x-ratelimit', writer, response);
     }
   }
-  if (!decision.allowed && decision.retryAfter !== Infinity) {
-    writer.setHeader(response, 'retry-after', String(retrySeconds(decision.retryAfter)));
-  }
+  if (!decision.allowed) writeRetryAfter(decision.retryAfter, writer, response);
+}
+
+/** `Retry-After`, in seconds; none where no retry can pass. */
+export function writeRetryAfter(ms: number, writer: HeaderWriter, response: unknown): void {
+  if (ms !== Infinity) writer.setHeader(response, 'retry-after', String(retrySeconds(ms)));
 }
 
 /** Whole seconds after which a client may come again: never earlier than it may, and never at once. */
-export function retrySeconds(ms: number): number {
+function retrySeconds(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1000));
 }
 

@@ -1,6 +1,6 @@
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from '../rate-limit.exception.js';
 import { requestOf, responseOf } from '../suspend/http.js';
-import { retrySeconds, writeHeaders } from './headers.js';
+import { writeHeaders, writeRetryAfter } from './headers.js';
 import { addressOfRequest, RETRY_STORE, type Transport } from './transport.js';
 
 /** Express and Fastify: 429 with headers. */
@@ -15,7 +15,7 @@ export const http: Transport = {
     refusal(decision, typeof message === 'object' ? message : { statusCode: 429, message }),
 
   unavailable(context, cause, adapter) {
-    adapter.setHeader(responseOf(context), 'retry-after', String(retrySeconds(RETRY_STORE)));
+    writeRetryAfter(RETRY_STORE, adapter, responseOf(context));
     return new RateLimitUnavailableException(cause);
   },
 };

@@ -3,7 +3,7 @@ import { BaseExceptionFilter, type HttpAdapterHost } from '@nestjs/core';
 import { throwError } from 'rxjs';
 import { RateLimitExceededException, RateLimitUnavailableException } from '../rate-limit.exception.js';
 import { graphql } from './graphql.js';
-import { retrySeconds } from './headers.js';
+import { writeRetryAfter } from './headers.js';
 import { answerOf } from './message.js';
 import { problemOf } from './problem.js';
 import { RETRY_STORE } from './transport.js';
@@ -35,9 +35,8 @@ export class RefusalFilter extends BaseExceptionFilter {
   private answer(exception: Refusal, host: ArgumentsHost): unknown {
     const { httpAdapter } = this.httpAdapterHost;
     const response = host.switchToHttp().getResponse<unknown>();
-    const retryAfter = retryAfterOf(exception);
     if (httpAdapter.isHeadersSent(response)) return super.catch(exception, host);
-    if (retryAfter !== Infinity) httpAdapter.setHeader(response, 'retry-after', String(retrySeconds(retryAfter)));
+    writeRetryAfter(retryAfterOf(exception), httpAdapter, response);
     if (!this.problemDetails) return super.catch(exception, host);
     httpAdapter.setHeader(response, 'Content-Type', 'application/problem+json');
     // A text, because Nest 11 on Express would call an object application/json.
