@@ -2,10 +2,9 @@ import { Inject, Injectable, type Type } from '@nestjs/common';
 import { ApplicationConfig, DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 import { classesOf, type Handler, methodsOf } from './handlers.js';
 import type { ParsedModuleOptions } from './module-options.js';
-import { appliedTo } from './plan.js';
+import { knownPolicies } from './plan.js';
 import { PARSED_OPTIONS } from './plans.js';
 import { bindInterceptor } from './rate-limit.interceptor.js';
-import type { RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
 import { bindToGateway, RefusalFilter } from './transport/refusal.filter.js';
 
 /**
@@ -33,15 +32,8 @@ export class Enhancers {
   private mayNeedInterceptor(type: Type, handler: Handler): boolean {
     // All handlers are decorated, whatever they handle.
     if (Reflect.getMetadataKeys(handler).length === 0) return false;
-    const applied = appliedTo(type, handler, this.options.default);
-    if (!applied) return false;
-    return this.options.onLimited !== undefined || applied.inputs.some((input) => this.mayNeed(input));
-  }
-
-  private mayNeed(input: RateLimitInput): boolean {
-    // What a resolver will tell is not known yet.
-    if (typeof input === 'function') return true;
-    const policy = typeof input === 'string' ? this.options.named.get(input) : (input as RateLimitOptions | null);
-    return policy?.settle !== undefined || policy?.onLimited !== undefined;
+    return knownPolicies(type, handler, this.options).some(
+      (policy) => !policy || policy.settle || policy.onLimited || this.options.onLimited,
+    );
   }
 }

@@ -85,6 +85,20 @@ export function appliedTo(type: Type, handler: Handler, whole?: RateLimitOptions
   return whole && { inputs: [whole], from: 'default' };
 }
 
+/** The same policies as far as they are known before a request: `undefined` for one that a resolver will tell. */
+export function knownPolicies(
+  type: Type,
+  handler: Handler,
+  { named, default: whole }: Pick<ParsedModuleOptions, 'named' | 'default'>,
+): (PolicyUse | RateLimitOptions | undefined)[] {
+  const { inputs = [] } = appliedTo(type, handler, whole) ?? {};
+  return inputs.map((input) => {
+    if (typeof input === 'function') return undefined;
+    // What is wrong is found later, when plans are made, and told better.
+    return (typeof input === 'string' ? named.get(input) : input) ?? {};
+  });
+}
+
 /** An empty list stays, so that it is found wrong and not taken for no decorator. */
 function takenApart(given: unknown): Single[] {
   return Array.isArray(given) && given.length > 0 ? given : [given as Single];

@@ -2,9 +2,8 @@ import { Inject, Injectable, type Type } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
 import { classesOf, type Handler, methodsOf } from '../handlers.js';
 import type { ParsedModuleOptions } from '../module-options.js';
-import { type Applied, appliedTo } from '../plan.js';
+import { knownPolicies } from '../plan.js';
 import { PARSED_OPTIONS } from '../plans.js';
-import type { RateLimitOptions } from '../rate-limit.options.js';
 import { type ApiRateLimitOptions, DOCUMENTED } from './api-rate-limit.js';
 import { documentClass, documentHandler, isDocumented } from './metadata.js';
 import { responseOf } from './response.js';
@@ -40,23 +39,14 @@ export class Documentation {
   private responseOf(type: Type, handler: Handler): object | undefined {
     const asked: ApiRateLimitOptions | false | undefined =
       Reflect.getMetadata(DOCUMENTED, handler) ?? Reflect.getMetadata(DOCUMENTED, type);
-    const policies = this.policiesOf(appliedTo(type, handler, this.options.default));
+    // Those that may refuse.
+    const policies = knownPolicies(type, handler, this.options).filter(
+      (policy) => !policy?.dryRun && policy?.skip !== true,
+    );
     if (asked === false || (!asked && policies.length === 0)) return undefined;
     const { headers, problemDetails } = this.options;
-    const messages = policies.map(({ message }) => message);
+    const messages = policies.map((policy) => policy?.message);
     const refusal = { headers: policies.length > 0 ? headers : undefined, problemDetails, messages };
     return responseOf(refusal, asked ?? {});
-  }
-
-  /** Those that may refuse. Of what a resolver will tell nothing is known. */
-  private policiesOf(applied: Applied | undefined): Pick<RateLimitOptions, 'message'>[] {
-    return (
-      (applied?.inputs ?? [])
-        .map((input) => (typeof input === 'string' ? this.options.named.get(input) : input))
-        .map((input) => (typeof input === 'function' ? {} : input))
-        // What is wrong is found later, when plans are made, and told better.
-        .filter((input) => typeof input === 'object' && input !== null)
-        .filter((input) => !('dryRun' in input && input.dryRun) && !('skip' in input && input.skip === true))
-    );
   }
 }
