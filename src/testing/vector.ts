@@ -139,23 +139,19 @@ class VectorRun {
       case 'tryConsume':
         return { allowed: await bucket.tryConsume(n) };
       case 'decide':
-        return bucket.decide(n);
       case 'estimate':
-        return bucket.estimate(n);
       case 'charge':
-        return bucket.charge(n);
       case 'put':
-        return bucket.put(n);
+        return bucket[op](n);
       case 'available':
         return { available: await bucket.available() };
       case 'consumeUpTo':
         return { consumed: await bucket.consumeUpTo(n as number) };
-      case 'reset':
-        return bucket.reset();
       case 'block':
         return bucket.block(step.duration as number);
+      case 'reset':
       case 'unblock':
-        return bucket.unblock();
+        return bucket[op]();
       case 'consume':
         return bucket.consume(n, { maxWait: step.maxWait, signal });
       case 'watch':
@@ -194,9 +190,8 @@ class VectorRun {
   private async callLocal(local: TokenBucket, { op, n, timeout }: Step, signal: AbortSignal): Promise<unknown> {
     switch (op) {
       case 'allow':
-        return { allowed: local.allow(n) };
       case 'tryConsume':
-        return { allowed: local.tryConsume(n) };
+        return { allowed: local[op](n) };
       case 'available':
         return { available: local.available };
       case 'wait':
