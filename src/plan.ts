@@ -77,7 +77,8 @@ export interface Applied {
 
 /** The handler's own decorators, else those of its class or the nearest base class, else the module's default. */
 export function appliedTo(type: Type, handler: Handler, whole?: RateLimitOptions): Applied | undefined {
-  for (const [from, target] of [['handler', handler] as const, ['class', type] as const]) {
+  for (const from of ['handler', 'class'] as const) {
+    const target = from === 'handler' ? handler : type;
     const given: readonly (RateLimitInput | typeof SKIP)[] = Reflect.getMetadata(LIMITS, target) ?? [];
     if (given.includes(SKIP)) return undefined;
     if (given.length > 0) return { inputs: given.flatMap(takenApart), from };
@@ -167,10 +168,9 @@ function makePlan(
 /** Every injectable class that the decorators of a target name. */
 export function resolversOf(inputs: readonly unknown[]): Type[] {
   return inputs
-    .flatMap((input) =>
-      typeof input === 'object' && input !== null
-        ? ['key', 'cost', 'skip', 'onLimited'].map((option) => (input as Record<string, unknown>)[option])
-        : [input],
-    )
+    .flatMap((input) => {
+      const { key, cost, skip, onLimited } = Object(input) as RateLimitOptions;
+      return [input, key, cost, skip, onLimited];
+    })
     .filter(isResolver);
 }
