@@ -212,7 +212,8 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
       expect(subject.store.health()).toEqual({ status: 'up' });
       // What the store told of is what it holds: nothing that timed out was taken, neither then nor since.
       const kept = fault.data === 'kept' && fault.scope === 'store' ? subject.taken : 1;
-      expect(await subject.bucket.available()).toBe(POOL.capacity - kept);
+      // A late answer on a busy machine is that of the failure mode; what a ghost took would never come back.
+      await until(async () => (await subject.bucket.available()) === POOL.capacity - kept);
       await subject.get('/shop').expect(200);
     }
     expect(log.lines).toEqual(fault.scope === 'store' ? MODES.map(() => 'log: The store answers again') : []);
