@@ -10,8 +10,9 @@ interface Denial {
   /** What was refused, in the order of the request's takes. */
   readonly takes: readonly Take[];
   readonly answer: StoreAnswer;
-  /** When it was asked for, and until when it stays refused, by this process's clock. */
+  /** When it was asked for and answered, and until when it surely stays refused, by this process's clock. */
   readonly askedAt: number;
+  readonly answeredAt: number;
   readonly until: number;
 }
 
@@ -74,7 +75,8 @@ export class DenyCacheStore extends StoreWrapper {
     // A refusal for ever may end by a gift from elsewhere.
     if (answer.source !== 'store' || answer.retryAfter === Infinity) return;
     // By the time of asking: the promise is never outlasted.
-    const denial = { takes, answer: plainAnswer(answer), askedAt, until: askedAt + answer.retryAfter };
+    const answeredAt = this.clock.now();
+    const denial = { takes, answer: plainAnswer(answer), askedAt, answeredAt, until: askedAt + answer.retryAfter };
     if (takes.length === 1) {
       makeRoom(this.single, (oldest) => this.drop(oldest));
       this.single.set(bucketName(takes[0]), denial);
@@ -154,9 +156,12 @@ function dearer(denial: Denial, [{ policy, amount }]: readonly Take[]): Denial |
   return { ...denial, answer: { ...answer, retryAfter, limits }, until: askedAt + retryAfter };
 }
 
-/** The same refusal, with the times that are left of it. */
-function remembered({ answer, askedAt }: Denial, now: number): StoreAnswer {
-  const left = (ms: number) => Math.max(0, ms - (now - askedAt));
+/**
+ * The same refusal, with the times that are left of it. Nobody knows when between question and answer it was decided:
+ * it is remembered as if that had been at once, and told as if it had been at last, so that no time is too short.
+ */
+function remembered({ answer, answeredAt }: Denial, now: number): StoreAnswer {
+  const left = (ms: number) => Math.max(0, ms - Math.max(0, now - answeredAt));
   const limits = answer.limits.map(
     (limit): LimitState => ({
       ...limit,

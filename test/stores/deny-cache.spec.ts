@@ -228,6 +228,22 @@ describe('the cache of refusals', () => {
     expect(run('take', take(BUCKET)).answer.allowed).toBe(true);
   });
 
+  it('tells the times of a late refusal from its answer on, since it may have been decided as late', async () => {
+    counted.inner.run({ verb: 'charge', takes: [take(BUCKET, 5)] });
+    let open = () => {};
+    counted.gate = new Promise((resolve) => (open = resolve));
+    const asked = cache.run({ verb: 'take', takes: [take(BUCKET)] });
+    await clock.advance(40);
+    open();
+    expect(await asked).toMatchObject({ allowed: false, retryAfter: 1000, source: 'store' });
+    counted.gate = undefined;
+    expect(run('take', take(BUCKET)).answer).toMatchObject({ retryAfter: 1000, source: 'cache' });
+    await clock.advance(959);
+    expect(run('take', take(BUCKET)).answer).toMatchObject({ retryAfter: 41, source: 'cache' });
+    await clock.advance(1);
+    expect(run('take', take(BUCKET)).answer).toMatchObject({ allowed: true, source: 'store' });
+  });
+
   it('does not lock a key longer because the clock steps back', () => {
     exhaust();
     clock.set(clock.now() - 3_600_000);
