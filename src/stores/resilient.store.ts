@@ -3,6 +3,7 @@ import { every, steady, steadyNow, systemClock } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { dividePolicy, type Policy } from '../core/policy.js';
 import type { FailureMode, StoreRequest, Take } from '../core/request.js';
+import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
 import { healthChanges, storeCalls } from '../observe/channels.js';
 import { Breaker, PROBE_AFTER } from './breaker.js';
 import { Deadlines, type Due } from './deadlines.js';
@@ -102,6 +103,10 @@ export class ResilientStore extends StoreWrapper {
     } else if (verb === 'take' && answer.delay > 0) {
       // A place in line that nobody will come for.
       this.ask({ verb: 'cancel', takes, actAt: answer.actAt }).catch(() => {});
+    } else if (verb === 'takeUpTo' && answer.taken > 0) {
+      // A lease that nobody holds.
+      const amount = Math.round(answer.taken * AMOUNT_PER_TOKEN);
+      this.ask({ verb: 'put', takes: [{ ...takes[0], amount }] }).catch(() => {});
     }
   }
 

@@ -275,6 +275,19 @@ describe('failure modes', () => {
     double.work();
     expect((await store.run({ verb: 'estimate', takes: [{ ...take, amount: 0 }] })).balance).toBeGreaterThanOrEqual(0);
   });
+
+  it('give back as many as there were that came too late', async () => {
+    const { double, ask } = resilient();
+    double.answer = async (request) => {
+      const answer = double.inner.run(request);
+      await sleep(80);
+      return answer;
+    };
+    expect((await ask('takeUpTo', {}, 20_000)).source).toBe('fallback');
+    await until(() => double.asked.at(-1)?.verb === 'put');
+    double.work();
+    expect((await ask('estimate', {}, 0)).balance).toBe(POOL.capacity);
+  });
 });
 
 describe('deadlines and probes', () => {
