@@ -70,7 +70,7 @@ export class RateLimitGuard extends SuspendableGuard {
     if (!single) return chain(plan.takes(context), (takes) => this.takeAll(context, plan, takes));
     const key = single.key(context);
     if (isPromise(key))
-      return key.then((told) => this.takeOne(context, plan, plannedTake(single, told, single.amount)));
+      return Promise.resolve(key).then((told) => this.takeOne(context, plan, plannedTake(single, told, single.amount)));
     return this.takeOne(context, plan, plannedTake(single, key, single.amount));
   }
 

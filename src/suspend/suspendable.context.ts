@@ -102,7 +102,9 @@ export class SuspendableContext implements ExecutionContext {
       };
       this.failed = fail;
       if (this.suspension?.failure) fail(this.suspension.failure.error);
-      filtered.then(() => this.outcome()).then(resolve, fail);
+      Promise.resolve(filtered)
+        .then(() => this.outcome())
+        .then(resolve, fail);
     });
   }
 

@@ -14,7 +14,14 @@ import {
   type Type,
 } from '@nestjs/common';
 import { APP_FILTER, REQUEST } from '@nestjs/core';
-import { BucketService, RateLimit, RateLimitModule, type Resolver, SkipRateLimit } from 'nest-rate-limit';
+import {
+  BucketService,
+  RateLimit,
+  type RateLimitInput,
+  RateLimitModule,
+  type Resolver,
+  SkipRateLimit,
+} from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
 import { COMBINATIONS, createApp } from '../support/create-app.js';
@@ -374,6 +381,29 @@ describe('an injectable class', () => {
       const { headers } = await request(app.getHttpServer()).get('/');
       expect(headers.ratelimit).toMatch(`"Asking.get";r=${left};`);
     }
+    await app.close();
+  });
+
+  /** Can be awaited, but its `then` gives nothing back. */
+  const awaitable = <T>(value: T) =>
+    // biome-ignore lint/suspicious/noThenProperty: as some libraries' queries have it
+    ({ then: (done: (value: T) => void) => void setImmediate(done, value) }) as unknown as Promise<T>;
+
+  it.each<[string, RateLimitInput]>([
+    ['key', { ...FIVE, key: () => awaitable('key') }],
+    ['cost', { ...FIVE, key: 'key', cost: () => awaitable(1) }],
+    ['skip', { ...FIVE, key: 'key', skip: () => awaitable(false) }],
+    ['policy', () => awaitable({ ...FIVE, key: 'key' })],
+  ])('that gives a %s which can be awaited, but is no promise, is waited for', async (_, limit) => {
+    @Controller()
+    class Asking {
+      @RateLimit(limit)
+      @Get()
+      get() {}
+    }
+    const app = await createApp('express', { imports: [RateLimitModule.forRoot()], controllers: [Asking] });
+    const { headers } = await request(app.getHttpServer()).get('/').expect(200);
+    expect(headers.ratelimit).toMatch('"Asking.get";r=4;');
     await app.close();
   });
 });

@@ -291,6 +291,12 @@ describe('a suspension', () => {
     expect(clock.sleeping).toBe(0);
   });
 
+  it('waits for a filter that can be awaited, but is no promise', async () => {
+    // biome-ignore lint/suspicious/noThenProperty: one that gives nothing back
+    const { ended } = run(() => ({ then: (done: () => void) => void setImmediate(done) }) as unknown as Promise<void>);
+    expect(await ended).toBe(true);
+  });
+
   it('may be resumed by a filter that throws nothing and returns something', () => {
     // A filter written as an arrow function returns what `resume` does.
     const guard = new Guard(((context: SuspendableRequestContext) => {
