@@ -109,9 +109,9 @@ export function give(policy: Policy, state: BucketState, amount: number): void {
   state.changed = true;
 }
 
-/** Cancels a reservation that was to act at `actAt`; one that has acted stays. */
+/** Cancels a reservation that was to act at `actAt`; one that has acted stays, and one of a bucket before is gone. */
 export function cancel(policy: Policy, state: BucketState, amount: number, actAt: number): void {
-  if (actAt <= state.at) return;
+  if (actAt <= state.at || actAt > state.lineEnd) return;
   policy.limits.forEach((limit, i) => {
     const log = state.logs[i];
     if (log) cancelAdmission(limit, log, amount, actAt);

@@ -47,6 +47,19 @@ describe.each([memory, redis])('cases that once went wrong, in the $name', (kind
     expect((await bucket.take(1, Infinity)).delay).toBe(1000);
   });
 
+  it.each<LimitNumbers>([
+    { capacity: 5, refill: 5, unit: 'hours' },
+    { maxRequest: 5, unit: 'hours' },
+  ])('gives nothing back of a place in line that a reset has ended: %j', async (numbers) => {
+    const bucket = subject(kind, numbers);
+    await bucket.take(5);
+    const gone = await bucket.take(1, Infinity);
+    await bucket.ask('reset', 0);
+    await bucket.take(5);
+    await bucket.ask('cancel', 1, { actAt: gone.actAt });
+    expect((await bucket.take(1)).allowed).toBe(false);
+  });
+
   it('does not find a block again that has ended, when the clock steps back', async () => {
     const bucket = subject(kind, { capacity: 5, refill: 1 });
     await bucket.ask('block', 0, { duration: 1000 });

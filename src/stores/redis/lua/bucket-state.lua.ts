@@ -66,7 +66,7 @@ local function endOfLine(policy, state)
 end
 
 local function cancel(policy, state, amount, actAt)
-  if actAt <= state.at then return end
+  if actAt <= state.at or actAt > state.lineEnd then return end
   for i, limit in ipairs(policy) do
     if limit.window then cancelAdmission(limit, state[i], amount, actAt)
     else state[i] = bucketCancel(limit, state[i], amount * limit.weight, state.at, actAt, state.lineEnd) end
