@@ -4,6 +4,7 @@ import { isPromise } from '../core/maybe-promise.js';
 import { ClientGoneError, isGone } from './client.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';
+import type { SuspendOptions, Suspension } from './suspension.js';
 
 /** What a suspendable guard sees: the context of the request, which it can suspend or answer. */
 export class SuspendableRequestContext extends SuspendableContext {
@@ -15,6 +16,13 @@ export class SuspendableRequestContext extends SuspendableContext {
     if (this.answer) return false;
     this.answer = { error };
     return true;
+  }
+
+  /** After an answer there is nothing to wait for: then the suspension is over. */
+  override suspend(options?: SuspendOptions): Suspension {
+    const suspension = super.suspend(options);
+    if (this.answer) this.discard(this.answer.error);
+    return suspension;
   }
 
   /** @internal */

@@ -169,6 +169,16 @@ describe('what is settled before the filter returns', () => {
 });
 
 describe('a suspension', () => {
+  it('is over where the filter has answered before, whether it is asynchronous or not', async () => {
+    const first = new Error('first');
+    const answered = (context: SuspendableRequestContext) => {
+      expect(context.abortWith(first)).toBe(true);
+      expect(context.suspend().abortWith(new Error('second'))).toBe(false);
+    };
+    await expect(run(async (context) => answered(context)).ended).rejects.toBe(first);
+    expect(() => new Guard(answered).canActivate(contextOf())).toThrow(first);
+  });
+
   it('is the same one when suspended twice', () => {
     run((context) => expect(context.suspend({ timeout: 5 })).toBe(context.suspend()));
   });
