@@ -1,6 +1,7 @@
 import { plainAnswer } from '../core/answer.js';
 import { every } from '../core/clock.js';
 import type { DecisionSource, StoreAnswer } from '../core/decision.js';
+import type { Policy } from '../core/policy.js';
 import { bucketName, type StoreRequest, type Take } from '../core/request.js';
 import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
 import type { RateLimitStore } from './rate-limit.store.js';
@@ -36,20 +37,20 @@ export class LeaseStore extends StoreWrapper {
 
   constructor(store: RateLimitStore) {
     super(store);
-    this.stop = every(RETURN_AFTER, () => void this.returnIdle(RETURN_AFTER));
+    this.stop = every(RETURN_AFTER, () => void this.returnIdle());
   }
 
   override run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
-    const { verb, takes } = request;
+    const { verb, takes, to } = request;
     const [take] = takes;
-    if (!isLeased(takes) || STAYS.has(verb)) return this.store.run(request);
+    if (!isLeased(takes, to) || STAYS.has(verb)) return this.store.run(request);
     if (verb === 'take' && takes.length === 1 && take.maxWait === 0) return this.spend(take);
     return this.runWithAll(request);
   }
 
   override async close(): Promise<void> {
     this.stop();
-    await this.returnIdle(0);
+    await this.giveAllBack([...this.leases.values()]);
     await this.store.close();
   }
 
@@ -125,34 +126,50 @@ export class LeaseStore extends StoreWrapper {
 
   /** What needs to see the whole bucket: first this process gives back what it holds of it. */
   private async runWithAll(request: StoreRequest): Promise<StoreAnswer> {
-    for (const take of request.takes) {
-      const lease = this.leases.get(bucketName(take));
-      if (lease) await this.giveBack(lease);
-    }
-    return this.store.run(request);
+    const { verb, takes, to } = request;
+    for (const lease of this.leasesOf(to ? [...takes, { ...takes[0], policy: to }] : takes)) await this.giveBack(lease);
+    const answer = await this.store.run(request);
+    // Again when a change is done: what was leased meanwhile is of the bucket that was.
+    if (!LOOKS.has(verb)) await this.giveAllBack(this.leasesOf(takes));
+    return answer;
+  }
+
+  private leasesOf(takes: readonly Take[]): Lease[] {
+    return takes.flatMap((take) => this.leases.get(bucketName(take)) ?? []);
   }
 
   private async giveBack(lease: Lease): Promise<void> {
-    await lease.asking?.catch(() => {});
-    const { take, left } = lease;
-    if (this.leases.get(bucketName(take)) !== lease) return;
-    this.leases.delete(bucketName(take));
+    const { take } = lease;
+    const name = bucketName(take);
+    // What is being asked for will be held here, too, and who waited for it may have asked for more.
+    while (lease.asking) await lease.asking.catch(() => {});
+    if (this.leases.get(name) !== lease) return;
+    this.leases.delete(name);
+    const { left } = lease;
     lease.left = 0;
     if (left > 0) await this.store.run({ verb: 'put', takes: [{ ...take, amount: left }] });
   }
 
-  private async returnIdle(idle: number): Promise<void> {
+  /** What cannot be given back now is lost to all until the bucket has refilled. */
+  private async giveAllBack(leases: readonly Lease[]): Promise<void> {
+    await Promise.allSettled(leases.map((lease) => this.giveBack(lease)));
+  }
+
+  private async returnIdle(): Promise<void> {
     const now = this.clock.now();
-    const over = [...this.leases.values()].filter(({ usedAt, asking }) => !asking && now - usedAt >= idle);
-    // What cannot be given back now is lost to all until the bucket has refilled.
-    await Promise.allSettled(over.map((lease) => this.giveBack(lease)));
+    await this.giveAllBack(
+      [...this.leases.values()].filter(({ usedAt, asking }) => !asking && now - usedAt >= RETURN_AFTER),
+    );
   }
 }
 
 /** These are right whatever a process holds. */
 const STAYS: ReadonlySet<string> = new Set(['put', 'charge', 'cancel']);
+/** These change no bucket but by taking. */
+const LOOKS: ReadonlySet<string> = new Set(['take', 'takeUpTo', 'estimate']);
 
-function isLeased(takes: readonly Take[]): boolean {
+function isLeased(takes: readonly Take[], to: Policy | undefined): boolean {
+  if (to && to.lease > 0) return true;
   for (const { policy } of takes) if (policy.lease > 0) return true;
   return false;
 }

@@ -229,7 +229,7 @@ describe('the cache of refusals', () => {
   });
 
   it('tells the times of a late refusal from its answer on, since it may have been decided as late', async () => {
-    counted.inner.run({ verb: 'charge', takes: [take(BUCKET, 5)] });
+    memory.run({ verb: 'charge', takes: [take(BUCKET, 5)] });
     let open = () => {};
     counted.gate = new Promise((resolve) => (open = resolve));
     const asked = cache.run({ verb: 'take', takes: [take(BUCKET)] });

@@ -279,7 +279,7 @@ describe('failure modes', () => {
   it('give back as many as there were that came too late', async () => {
     const { double, ask } = resilient();
     double.answer = async (request) => {
-      const answer = double.inner.run(request);
+      const answer = double.memory.run(request);
       await sleep(80);
       return answer;
     };

@@ -6,7 +6,9 @@ import { StoreWrapper } from '../../src/stores/store-wrapper.js';
 
 const POLICY: LimitOptions = { name: 'lease', capacity: 100, refill: 1, unit: 'hours', lease: 10 };
 
-/** A store that counts how often it is asked, and answers a turn later, as one far away does. */
+const turn = () => new Promise(setImmediate);
+
+/** A store that counts how often it is asked, and answers some turns later, as one far away does. */
 class FarStore extends StoreWrapper {
   asked = 0;
   /** How often it was asked while it was not being asked already. */
@@ -24,7 +26,8 @@ class FarStore extends StoreWrapper {
     if (request.source) return this.near.run(request, request.source);
     this.asked++;
     if (this.underWay++ === 0) this.rounds++;
-    await new Promise(setImmediate);
+    await turn();
+    await turn();
     this.underWay--;
     if (this.fails) throw new RateLimitStoreError('gone');
     return this.near.run(request, this.away ? 'fallback' : 'store');
@@ -139,6 +142,63 @@ describe('a lease', () => {
     expect(await bucket.available()).toBe(99);
     await bucket.block('1m');
     expect(await bucket.tryConsume()).toBe(false);
+    await store.close();
+  });
+
+  it('is not lost where the bucket is looked at while more is asked for', async () => {
+    const { store, bucket } = process();
+    const taken = Promise.all(Array.from({ length: 11 }, () => bucket.tryConsume()));
+    const looked = bucket.available();
+    expect(await taken).toEqual(new Array(11).fill(true));
+    expect(await looked).toBe(89);
+    await store.close();
+    expect(await all.bucket(POLICY, 'key').available()).toBe(89);
+  });
+
+  it('is given back where the store is closed while it is asked for', async () => {
+    const { store, bucket } = process();
+    const taken = bucket.tryConsume();
+    await store.close();
+    expect(await taken).toBe(true);
+    expect(await all.bucket(POLICY, 'key').available()).toBe(99);
+  });
+
+  it('is not spent twice while the rest of a larger request is asked for', async () => {
+    const { store, bucket } = process();
+    await bucket.tryConsume();
+    // Nine are held. Asked for two more, five of the nine go to others; then for five more, three to others.
+    const large = bucket.tryConsume(11);
+    const small = [bucket.tryConsume(5)];
+    while (far.asked < 3) await turn();
+    small.push(bucket.tryConsume(3));
+    expect(await Promise.all([large, ...small])).toEqual([true, true, true]);
+    await store.close();
+    expect(await all.bucket(POLICY, 'key').available()).toBe(80);
+  });
+
+  it.each(['block', 'reset'] as const)(
+    'is not held any more after a %s, though it was taken during that',
+    async (verb) => {
+      const { store, bucket } = process();
+      await bucket.tryConsume();
+      const done = verb === 'block' ? bucket.block('1m') : bucket.reset();
+      while (far.asked < 2) await turn();
+      const taken = bucket.tryConsume();
+      await done;
+      expect(await taken).toBe(true);
+      const more = await Promise.all(Array.from({ length: 110 }, () => bucket.tryConsume()));
+      expect(more.filter((allowed) => allowed)).toHaveLength(verb === 'block' ? 0 : 100);
+      await store.close();
+    },
+  );
+
+  it('does not survive the bucket it was taken from where another is carried over to it', async () => {
+    const { store, bucket } = process();
+    await bucket.tryConsume();
+    const old = new BucketService(store).bucket({ name: 'old', capacity: 100, refill: 0 }, 'key');
+    await old.consumeUpTo(100);
+    const carried = await old.replacePolicy(POLICY, 'as-is');
+    expect(await carried.tryConsume()).toBe(false);
     await store.close();
   });
 
