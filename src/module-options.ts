@@ -3,6 +3,7 @@ import { checkName } from './core/limit.js';
 import { at, checkNames, RateLimitOptionError, reject } from './core/option-error.js';
 import type { FailureMode } from './core/request.js';
 import {
+  checkMessage,
   FAILURE_MODES,
   type Instances,
   type PolicyUse,
@@ -50,6 +51,8 @@ export interface RateLimitModuleOptions {
    * or a list of friends (`fromAddresses('10.0.0.0/8')`). A constant, a function or an injectable class.
    */
   skip?: Resolvable<boolean>;
+  /** What refusals say, for all policies without a `message` of their own. */
+  message?: RateLimitOptions['message'];
   /** What answers instead of a refusal, for all policies without an `onLimited` of their own. */
   onLimited?: OnLimited;
   /** `false`: the guard is not bound to all handlers; bind `RateLimitGuard` with `@UseGuards`. Default `true`. */
@@ -72,6 +75,7 @@ export interface ParsedModuleOptions {
   readonly default: RateLimitOptions | undefined;
   readonly key: Tell<unknown>;
   readonly skip: Tell<unknown> | undefined;
+  readonly message: RateLimitOptions['message'];
   readonly onLimited: LimitedResolver['resolve'] | undefined;
   readonly guard: boolean;
   readonly headers: readonly HeaderSet[];
@@ -88,6 +92,7 @@ const OPTIONS = [
   'default',
   'key',
   'skip',
+  'message',
   'onLimited',
   'guard',
   'headers',
@@ -124,6 +129,7 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
   checkNames(options, OPTIONS);
   const { store, policies = {}, guard = true, problemDetails = false, maxSuspended = 10_000 } = options;
   if ('store' in options) checkStore(store);
+  checkMessage(options.message);
   if (typeof guard !== 'boolean') reject('guard', 'true or false', guard);
   if (typeof problemDetails !== 'boolean') reject('problemDetails', 'true or false', problemDetails);
   if (!Number.isInteger(maxSuspended) || maxSuspended < 0) {
@@ -141,6 +147,7 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
     default: options.default,
     key,
     skip: parseSkip(options.skip, instances),
+    message: options.message,
     onLimited: parseOnLimited(options.onLimited, instances),
     guard,
     headers: parseHeaders(options.headers),

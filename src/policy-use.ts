@@ -65,9 +65,7 @@ export function parseUse(
   if (settle !== undefined && settle !== 'failures' && settle !== 'successes' && typeof settle !== 'function') {
     reject('settle', "'failures', 'successes' or a function", settle);
   }
-  if (message === null || !['undefined', 'string', 'object', 'function'].includes(typeof message)) {
-    reject('message', 'a text, an object or a function', message);
-  }
+  checkMessage(message);
   if (onStoreError !== undefined && !FAILURE_MODES.includes(onStoreError)) {
     reject('onStoreError', `one of ${FAILURE_MODES.join(', ')}`, onStoreError);
   }
@@ -102,6 +100,13 @@ export function parseSkip(skip: unknown, instances: Instances): Tell<unknown> | 
     reject('skip', 'true, false, a function or an injectable class', skip);
   }
   return teller('skip', skip as Resolvable<unknown>, instances);
+}
+
+/** What refusals say: a text, an object or a function. */
+export function checkMessage(message: unknown): void {
+  if (message === null || !['undefined', 'string', 'object', 'function'].includes(typeof message)) {
+    reject('message', 'a text, an object or a function', message);
+  }
 }
 
 /** What answers instead of a refusal: a function or an injectable class. */

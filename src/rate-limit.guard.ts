@@ -11,8 +11,8 @@ import { RefusalLog } from './observe/refusal-log.js';
 import type { Plan } from './plan.js';
 import { forgetWarnings, type PlannedTake, plannedTake } from './planned-take.js';
 import { PARSED_OPTIONS, Plans, WaitingLine } from './plans.js';
-import type { PolicyUse } from './policy-use.js';
 import { answerInstead, canAnswerInstead } from './rate-limit.interceptor.js';
+import type { RateLimitOptions } from './rate-limit.options.js';
 import { settleLater } from './settle.js';
 import { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
 import { ClientGoneError } from './suspend/client.js';
@@ -146,7 +146,8 @@ export class RateLimitGuard extends SuspendableGuard {
     refusals.note(answer.policy);
     const use = takes.find(({ policy }) => policy.labels.includes(answer.policy))?.use;
     const decision = toDecision(answer);
-    const refuse = () => fail(transportOf(context).refusal(decision, messageOf(use, context, decision)));
+    const given = use?.message ?? this.options.message;
+    const refuse = () => fail(transportOf(context).refusal(decision, messageOf(given, context, decision)));
     const onLimited = use?.onLimited ?? this.options.onLimited;
     if (!onLimited || !canAnswerInstead(context)) return refuse();
     return chain(onLimited(context, decision), (value) =>
@@ -217,13 +218,12 @@ function fail(error: MaybePromise<Error>): Promise<never> {
   });
 }
 
-/** What the refusing policy has to say, if anything. */
+/** What is to be said of a refusal, if anything. */
 function messageOf(
-  use: PolicyUse | undefined,
+  given: RateLimitOptions['message'],
   context: SuspendableRequestContext,
   decision: Decision,
 ): string | object | undefined {
-  const given = use?.message;
   return typeof given === 'function' ? given(context, decision) : given;
 }
 

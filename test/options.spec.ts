@@ -217,6 +217,7 @@ const OF_THE_MODULE: [unknown, string][] = [
   [{ failure: { instances: 0 } }, '`failure.instances` must be a positive whole number, got 0'],
   [{ failure: { instances: 1.5 } }, '`failure.instances` must be a positive whole number, got 1.5'],
   [{ failure: { tries: 3 } }, 'failure: unknown option `tries`, known are mode, timeout, instances'],
+  [{ message: null }, '`message` must be a text, an object or a function, got null'],
   [{ maxSuspended: -1 }, '`maxSuspended` must be a whole number from 0 up, got -1'],
   [{ maxSuspended: Infinity }, '`maxSuspended` must be a whole number from 0 up, got Infinity'],
 ];

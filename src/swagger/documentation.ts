@@ -45,7 +45,7 @@ export class Documentation {
     );
     if (asked === false || (!asked && policies.length === 0)) return undefined;
     const { headers, problemDetails } = this.options;
-    const messages = policies.map((policy) => policy?.message);
+    const messages = policies.map((policy) => policy?.message ?? this.options.message);
     const refusal = { headers: policies.length > 0 ? headers : undefined, problemDetails, messages };
     return responseOf(refusal, asked ?? {});
   }

@@ -99,6 +99,12 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(answer.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
   });
 
+  it("says the module's message of all policies that have none of their own", async () => {
+    await start({ message: (_context, { policy, retryAfter }) => ({ code: 'LIMITED', policy, retryAfter }) });
+    expect((await refused('/plain')).body).toEqual({ code: 'LIMITED', policy: 'Resource.plain', retryAfter: 60_000 });
+    expect((await refused('/text')).body).toEqual({ statusCode: 429, message: 'Slow down, please' });
+  });
+
   it('leaves out `Retry-After` where a handler has asked for more than there can ever be', async () => {
     await start();
     const { status, headers } = await request(app.getHttpServer()).get('/never');
