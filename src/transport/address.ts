@@ -11,7 +11,7 @@ export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): strin
   if (isOwnKey(address)) return address;
   const bare = bareAddress(address);
   const version = isIP(bare);
-  if (version !== 6) return bare;
+  if (version !== 6) return bare || address;
   const groups = parseIPv6(bare);
   if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
     return [groups[6] >> 8, groups[6] & 255, groups[7] >> 8, groups[7] & 255].join('.');

@@ -40,6 +40,8 @@ describe('addressKey', () => {
   it.each([
     '',
     'unknown',
+    '%x',
+    '[]',
     '_hidden',
     'localhost:80',
     '203.0.113',
