@@ -30,6 +30,7 @@ import { PARSED_OPTIONS, Plans, WaitingLine } from './plans.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
 import { ResolverInstances } from './resolver-instances.js';
+import { allSettled } from './settle.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { Documentation } from './swagger/documentation.js';
 import { clientKey } from './transport/client-key.js';
@@ -137,7 +138,9 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
     if (this.options.key === clientKey) warnOfTrust(this.adapterHost.httpAdapter?.getInstance());
   }
 
+  /** Nest's last hook: its servers have closed, so what they let finish can be settled. */
   async onApplicationShutdown(): Promise<void> {
+    await allSettled(this.store);
     await this.store.close();
   }
 }

@@ -1,5 +1,6 @@
 import { type CallHandler, type ExecutionContext, HttpException, Logger } from '@nestjs/common';
 import { type Observable, tap } from 'rxjs';
+import { later } from './core/clock.js';
 import type { DecisionSource } from './core/decision.js';
 import { chain, type MaybePromise } from './core/maybe-promise.js';
 import { show } from './core/option-error.js';
@@ -23,6 +24,9 @@ interface Pending {
 
 const pending = new WeakMap<object, Pending>();
 
+/** What is being settled in each store. */
+const underWay = new WeakMap<RateLimitStore, Set<Promise<void>>>();
+
 /** Settles the real cost of an admitted request when it has been answered, failed, or was left by its client. */
 export function settleLater(
   context: ExecutionContext,
@@ -45,7 +49,7 @@ export function settleLater(
         status: known.left ? 499 : status,
         durationMs: store.clock.now() - started,
       };
-      for (const take of settled) void settle(context, take, outcome, store, source);
+      for (const take of settled) note(store, settle(context, take, outcome, store, source));
     },
   };
   pending.set(identityOf(context), known);
@@ -91,6 +95,23 @@ export function remembered(context: ExecutionContext, next: CallHandler): Observ
 /** What guard and interceptor of one call have in common: the request (HTTP) or the arguments (other transports). */
 export function identityOf(context: ExecutionContext): object {
   return context.getType() === 'http' ? requestOf<object>(context) : context.getArgs();
+}
+
+function note(store: RateLimitStore, settlement: Promise<void>): void {
+  const all = underWay.get(store) ?? new Set();
+  underWay.set(store, all.add(settlement));
+  settlement.then(() => all.delete(settlement));
+}
+
+/** ms after which a function of the user's that tells no cost is given up, so that the application can close. */
+const PATIENCE = 2000;
+
+/** Waits until all is settled of the requests that are over; after this the store may be closed. */
+export async function allSettled(store: RateLimitStore): Promise<void> {
+  // A socket tells that it has closed up to two turns of the event loop after the server that waited for it.
+  for (let turn = 0; turn < 2; turn++) await new Promise(setImmediate);
+  const all = underWay.get(store);
+  if (all?.size) await Promise.race([Promise.all(all), new Promise<void>((resolve) => later(PATIENCE, resolve))]);
 }
 
 function statusOf(error: unknown): number {

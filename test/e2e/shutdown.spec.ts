@@ -1,10 +1,14 @@
 import { Agent, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach, describe, expect, it } from '@jest/globals';
-import { Controller, Get, type INestApplication } from '@nestjs/common';
-import { RateLimit, RateLimitModule } from 'nest-rate-limit';
+import { Readable } from 'node:stream';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { Controller, Get, type INestApplication, type OnModuleDestroy, StreamableFile } from '@nestjs/common';
+import type { Redis } from 'ioredis';
+import { BucketService, RateLimit, RateLimitModule, RedisStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { ADAPTERS, createApp, storeOptions } from '../support/create-app.js';
+import { connection } from '../support/faults.js';
+import { type RedisServer, startRedis } from '../support/redis.js';
 import { clockedStore, until } from '../support/requests.js';
 
 const COUNT = 1000;
@@ -112,5 +116,104 @@ describe.each(ADAPTERS)('on %s, by the clock of the machine', (adapter) => {
     expect(statuses.filter((status) => status === 503).length).toBeGreaterThanOrEqual(9);
     expect(handled).toBe(1);
     await until(() => timers().length <= before);
+  });
+});
+
+const LOGIN = { name: 'login', capacity: 5, refill: 0 } as const;
+const begun: string[] = [];
+
+/** Its handlers succeed, but not before the application begins to close. */
+@Controller()
+class LogIn implements OnModuleDestroy {
+  private release = () => {};
+  private readonly closing = new Promise<void>((resolve) => {
+    this.release = resolve;
+  });
+
+  onModuleDestroy() {
+    this.release();
+  }
+
+  @RateLimit({ ...LOGIN, key: 'all', settle: 'failures' })
+  @Get('failures')
+  failures() {
+    begun.push('failures');
+    return this.closing;
+  }
+
+  @RateLimit({ ...LOGIN, key: 'all', settle: async () => 0 })
+  @Get('function')
+  function() {
+    begun.push('function');
+    return this.closing;
+  }
+
+  @RateLimit({ ...LOGIN, key: 'all', settle: (_context, { error }) => (error ? 3 : 0) })
+  @Get('left')
+  left() {
+    begun.push('left');
+    return new StreamableFile(new Readable({ read() {} }));
+  }
+
+  @RateLimit({ ...LOGIN, key: 'all', settle: () => new Promise<number>(() => {}) })
+  @Get('never')
+  never() {
+    begun.push('never');
+    return this.closing;
+  }
+}
+
+describe.each(ADAPTERS)('on %s, while the application closes', (adapter) => {
+  let redis: RedisServer;
+  let control: Redis;
+  beforeAll(async () => {
+    redis = await startRedis();
+    control = connection(redis.url);
+  });
+  afterAll(async () => {
+    control.disconnect();
+    await redis.stop();
+  });
+  /** An application with a request of this path under way. */
+  const withRequest = async (path: string) => {
+    begun.length = 0;
+    await control.flushall();
+    const options = { store: { redis: redis.url }, failure: { timeout: '10s' } } as const;
+    const app = await createApp(adapter, { imports: [RateLimitModule.forRoot(options)], controllers: [LogIn] });
+    await app.listen(0, '127.0.0.1');
+    const { port } = app.getHttpServer().address() as AddressInfo;
+    const client = get({ port, path, agent: false }).on('error', () => {});
+    await until(() => begun.length === 1);
+    expect(await left()).toBe(4);
+    return { app, client };
+  };
+  const left = async () => {
+    const store = await RedisStore.connect(redis.url);
+    const available = new BucketService(store).bucket(LOGIN, 'all').available();
+    return available.finally(() => store.close());
+  };
+
+  it.each(['failures', 'function'])('gives back what a request under way has not cost: /%s', async (path) => {
+    const { app } = await withRequest(`/${path}`);
+    // What is sent to it is answered later than an application without patience closes.
+    await control.client('PAUSE', 300);
+    await app.close();
+    expect(await left()).toBe(5);
+  });
+
+  it('settles what a client leaves that the application waits for', async () => {
+    const { app, client } = await withRequest('/left');
+    app.getHttpServer().once('close', () => begun.push('closed'));
+    const closed = app.close();
+    client.destroy();
+    await closed;
+    expect(begun).toEqual(['left', 'closed']);
+    expect(await left()).toBe(2);
+  });
+
+  it('does not wait without end for what a request has cost', async () => {
+    const { app } = await withRequest('/never');
+    await app.close();
+    expect(await left()).toBe(4);
   });
 });
