@@ -124,14 +124,12 @@ export class RateLimitGuard extends SuspendableGuard {
     answer: StoreAnswer,
   ): void | Promise<void> {
     tellDecision(answer, takes, context.getType());
-    const transport = transportOf(context);
-    transport.writeHeaders?.(
-      context,
-      answer,
-      this.options.headers,
-      plan.headersOf(takes),
-      this.adapterHost.httpAdapter,
-    );
+    // Nobody has counted what is let pass: there is nothing to tell of it.
+    if (answer.source !== 'open') {
+      const { headers } = this.options;
+      const { httpAdapter } = this.adapterHost;
+      transportOf(context).writeHeaders?.(context, answer, headers, plan.headersOf(takes), httpAdapter);
+    }
     if (!answer.allowed) return this.refuse(context, takes, answer);
     if (answer.delay > 0) this.waitInLine(context, plan, takes, answer);
     else if (plan.settles) settleLater(context, takes, this.store, answer.source);

@@ -6,6 +6,7 @@ import { MemoryStore, RateLimit, RateLimitModule, type RateLimitModuleOptions } 
 import { FakeClock } from 'nest-rate-limit/testing';
 import { parseItem, parseList } from 'structured-headers';
 import request from 'supertest';
+import { BrokenStore } from '../support/broken-store.js';
 import { ADAPTERS, createApp } from '../support/create-app.js';
 
 @Controller()
@@ -248,6 +249,16 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(await ours('/window')).toEqual({});
     expect(await ours('/window')).toEqual({ 'retry-after': '10' });
   });
+
+  it.each([undefined, 'draft-6', 'legacy'] as const)(
+    'tells nothing with headers: %s where the failure mode lets pass, and nobody has counted',
+    async (headers) => {
+      await start({ store: new BrokenStore(), failure: { mode: 'open' }, headers });
+      expect((await request(app.getHttpServer()).get('/bucket')).status).toBe(200);
+      expect(await ours('/bucket')).toEqual({});
+      expect(await ours('/several')).toEqual({});
+    },
+  );
 
   it('sets each header once', async () => {
     await start();
