@@ -1,4 +1,4 @@
-import { RateLimitExceededException, RateLimitUnavailableException } from '../rate-limit.exception.js';
+import { DEFAULT_MESSAGE, RateLimitExceededException, RateLimitUnavailableException } from '../rate-limit.exception.js';
 
 const TYPES = 'https://iana.org/assignments/http-problem-types#';
 
@@ -13,15 +13,24 @@ export function problemOf(exception: RateLimitExceededException | RateLimitUnava
     };
   }
   const body = exception.getResponse();
-  const { message } = body as { message?: unknown };
+  const { message } = typeof body === 'object' ? (body as { message?: unknown }) : { message: body };
   const { limits, policy } = exception.decision;
   const violated = limits.filter(({ retryAfter }) => retryAfter > 0).map(({ name }) => name);
-  return {
+  const problem = {
     type: `${TYPES}quota-exceeded`,
     title: 'Quota Exceeded',
     status: exception.getStatus(),
-    detail: typeof message === 'string' ? message : exception.message,
+    detail: typeof message === 'string' ? message : DEFAULT_MESSAGE,
     'violated-policies': violated.length > 0 ? violated : [policy],
-    ...(message === undefined && typeof body === 'object' ? body : {}),
   };
+  const { status, 'violated-policies': policies } = problem;
+  return { ...problem, ...ownMembers(body), status, 'violated-policies': policies };
+}
+
+/** A body of the user's, and none where only its text is his. */
+function ownMembers(body: string | object): object {
+  if (typeof body !== 'object') return {};
+  const { statusCode, message, ...more } = body as Record<string, unknown>;
+  const plain = statusCode === 429 && typeof message === 'string' && Object.keys(more).length === 0;
+  return plain ? {} : body;
 }

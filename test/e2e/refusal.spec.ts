@@ -33,6 +33,17 @@ class Resource {
   @Get('object')
   object() {}
 
+  @RateLimit({ ...ONE, message: { message: 'Slow down', code: 7, docs: '/limits' } })
+  @Get('more')
+  more() {}
+
+  @RateLimit({
+    ...ONE,
+    message: { status: 200, type: '/slow', title: 'Slow', detail: 'Wait', 'violated-policies': [] },
+  })
+  @Get('members')
+  members() {}
+
   @RateLimit({ ...ONE, message: (_context, { retryAfter, policy }) => `${policy}: wait ${retryAfter / 1000} s` })
   @Get('function')
   function() {}
@@ -143,14 +154,20 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(answer.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
   });
 
-  it('adds the members of a body of its own to problem details', async () => {
+  it.each([
+    ['object', { detail: 'Too Many Requests', error: 'slow_down', hint: 'wait' }],
+    ['more', { detail: 'Slow down', message: 'Slow down', code: 7, docs: '/limits' }],
+    ['members', { detail: 'Wait', type: '/slow', title: 'Slow' }],
+  ])('adds all members of the body of /%s to problem details, but keeps what is so', async (path, members) => {
     await start({ problemDetails: true });
-    const answer = await refused('/object');
-    expect(JSON.parse(answer.text)).toMatchObject({
-      status: 429,
+    const answer = await refused(`/${path}`);
+    expect(answer.status).toBe(429);
+    expect(JSON.parse(answer.text)).toEqual({
+      type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
       title: 'Quota Exceeded',
-      error: 'slow_down',
-      hint: 'wait',
+      status: 429,
+      'violated-policies': [`Resource.${path}`],
+      ...members,
     });
   });
 });
