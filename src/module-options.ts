@@ -1,6 +1,6 @@
 import { type Duration, parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
-import { at, checkNames, RateLimitOptionError, reject } from './core/option-error.js';
+import { at, checkNames, RateLimitOptionError, reject, rejectSecret } from './core/option-error.js';
 import type { FailureMode } from './core/request.js';
 import {
   checkMessage,
@@ -183,13 +183,13 @@ function addPolicies(
 function checkStore(store: unknown): void {
   if (store instanceof RateLimitStore) return;
   if (typeof store !== 'object' || store === null || !('redis' in store)) {
-    reject('store', 'a RateLimitStore or { redis: … }', store);
+    rejectSecret('store', 'a RateLimitStore or { redis: … }', store);
   }
   at('store', () => checkNames(store, ['redis', ...REDIS_OPTIONS]));
   const { redis } = store;
   const options = typeof redis === 'object' && redis !== null && !Array.isArray(redis);
   if (!options && !(typeof redis === 'string' && /^(rediss?:\/\/|\/)./.test(redis)) && !isClient(redis)) {
-    reject('store.redis', 'a redis:// url, options of ioredis, a Redis or a Cluster', redis);
+    rejectSecret('store.redis', 'a redis:// url, options of ioredis, a Redis or a Cluster', redis);
   }
 }
 

@@ -178,16 +178,19 @@ const OF_THE_MODULE: [unknown, string][] = [
   [{ onLimited: null }, '`onLimited` must be a function or an injectable class, got null'],
   [{ store: undefined }, '`store` must be a RateLimitStore or { redis: … }, got undefined'],
   [{ store: null }, '`store` must be a RateLimitStore or { redis: … }, got null'],
-  [{ store: 'redis://localhost' }, '`store` must be a RateLimitStore or { redis: … }, got "redis://localhost"'],
+  [{ store: 'redis://user:pw@db' }, '`store` must be a RateLimitStore or { redis: … }, got a text of 18 characters'],
   [{ store: {} }, '`store` must be a RateLimitStore or { redis: … }, got an object of Object'],
   [
     { store: { redis: undefined } },
     '`store.redis` must be a redis:// url, options of ioredis, a Redis or a Cluster, got undefined',
   ],
-  [{ store: { redis: '' } }, '`store.redis` must be a redis:// url, options of ioredis, a Redis or a Cluster, got ""'],
   [
-    { store: { redis: 'localhost' } },
-    '`store.redis` must be a redis:// url, options of ioredis, a Redis or a Cluster, got "localhost"',
+    { store: { redis: '' } },
+    '`store.redis` must be a redis:// url, options of ioredis, a Redis or a Cluster, got a text of 0 characters',
+  ],
+  [
+    { store: { redis: 'redis//user:hunter2@db:6379' } },
+    '`store.redis` must be a redis:// url, options of ioredis, a Redis or a Cluster, got a text of 27 characters',
   ],
   [
     { store: { redis: null } },

@@ -21,6 +21,12 @@ export function reject(option: string, rule: string, value: unknown): never {
   throw new RateLimitOptionError(`\`${option}\` must be ${rule}, got ${show(value)}`);
 }
 
+/** The same without telling a text: there may be a password in it. */
+export function rejectSecret(option: string, rule: string, value: unknown): never {
+  const told = typeof value === 'string' ? `a text of ${value.length} characters` : show(value);
+  throw new RateLimitOptionError(`\`${option}\` must be ${rule}, got ${told}`);
+}
+
 /** Fails unless every key of `options` is one of `known`. */
 export function checkNames(options: object, known: readonly string[]): void {
   for (const name of Object.keys(options)) {
