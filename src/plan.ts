@@ -1,6 +1,6 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
-import { at, RateLimitOptionError, show } from './core/option-error.js';
+import { at, RateLimitOptionError, reject, show } from './core/option-error.js';
 import type { Take } from './core/request.js';
 import { type Handler, methodsOf } from './handlers.js';
 import type { ParsedModuleOptions } from './module-options.js';
@@ -162,7 +162,24 @@ function makePlan(
       return typeof input === 'function' ? resolved(input, index) : parse(input, index);
     }),
   );
+  at(`Invalid @RateLimit on ${place}`, () => checkSameNames(sources, inputs));
   return new Plan(sources);
+}
+
+/** Headers tell policies apart by name: on one handler each has its own, but for the same once more and for trials. */
+function checkSameNames(sources: readonly Source[], inputs: readonly Single[]): void {
+  const known = new Map<string, { readonly id: string; readonly key: unknown }>();
+  sources.forEach((source, index) => {
+    if (typeof source === 'function' || source.dryRun) return;
+    const { name, id } = source.policy;
+    const input = inputs[index];
+    const key = (typeof input === 'object' && input.key) || source.key;
+    const other = known.get(name);
+    if (other && (other.id !== id || other.key !== key)) {
+      reject('name', 'another one for other numbers or another key', name);
+    }
+    known.set(name, { id, key });
+  });
 }
 
 /** Every injectable class that the decorators of a target name. */

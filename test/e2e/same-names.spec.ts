@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { Controller, Get, Module, type Type } from '@nestjs/common';
-import { RateLimit, RateLimitModule, type RateLimitOptions } from 'nest-rate-limit';
+import { RateLimit, type RateLimitInput, RateLimitModule, type RateLimitOptions } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
 import { COMBINATIONS, createApp } from '../support/create-app.js';
@@ -89,4 +89,54 @@ it('keeps classes of one name apart that only the default policy limits, with pe
   });
   expect(await statuses(app, '/a', '/b', '/a', '/b')).toEqual([200, 200, 429, 429]);
   await app.close();
+});
+
+describe('two policies of one name on one handler', () => {
+  const SAME: RateLimitOptions = { ...ONE, name: 'same' };
+  const started = (...inputs: RateLimitInput[]) => {
+    @Controller()
+    class Users {
+      @Get() list() {}
+    }
+    const { value } = Object.getOwnPropertyDescriptor(Users.prototype, 'list') as { value: () => void };
+    for (const input of inputs) RateLimit(input)(Users.prototype, 'list', { value });
+    return createApp('express', {
+      imports: [RateLimitModule.forRoot({ policies: { same: ONE } })],
+      controllers: [Users],
+    });
+  };
+  const byIp = () => '203.0.113.7';
+
+  it.each<[string, RateLimitInput[]]>([
+    ['numbers', [SAME, { ...SAME, maxRequest: 2 }]],
+    ['numbers, in a list', [[SAME, { ...SAME, maxRequest: 2 }]]],
+    ['numbers than the named one', ['same', { ...SAME, maxRequest: 2 }]],
+    ['keys', [SAME, { ...SAME, key: byIp }]],
+    [
+      'constant keys',
+      [
+        { ...SAME, key: 'a' },
+        { ...SAME, key: 'b' },
+      ],
+    ],
+  ])('fail at start-up if they have other %s', async (_, inputs) => {
+    await expect(started(...inputs)).rejects.toThrow(
+      'Invalid @RateLimit on Users.list: `name` must be another one for other numbers or another key, got "same"',
+    );
+  });
+
+  it.each<[string, RateLimitInput[]]>([
+    [
+      'they are the same',
+      [
+        { ...SAME, key: 'a' },
+        { ...SAME, key: 'a', maxWait: 1 },
+      ],
+    ],
+    ['they are the same as the named one', ['same', SAME]],
+    ['one is on trial', [SAME, { ...SAME, maxRequest: 2, dryRun: true }]],
+    ['one is told per request', [SAME, () => ({ ...SAME, maxRequest: 2 })]],
+  ])('start if %s', async (_, inputs) => {
+    await (await started(...inputs)).close();
+  });
 });
