@@ -27,10 +27,25 @@ export function SkipRateLimit(): MethodDecorator & ClassDecorator {
   return decorator(SKIP);
 }
 
+/** Of a method the place in its class is decorated, too: another decorator may put another function there. */
 function decorator(given: RateLimitInput | typeof SKIP): MethodDecorator & ClassDecorator {
-  return (target: object, _property?: string | symbol, descriptor?: PropertyDescriptor) => {
-    const place = descriptor ? descriptor.value : target;
+  const decorate = (target: object, property?: string | symbol) => {
+    const others = Reflect.getOwnMetadata(LIMITS, target, property as string) ?? [];
     // Decorators run from the bottom up; the list reads from the top down.
-    Reflect.defineMetadata(LIMITS, [given, ...(Reflect.getOwnMetadata(LIMITS, place) ?? [])], place);
+    Reflect.defineMetadata(LIMITS, [given, ...others], target, property as string);
   };
+  return (target: object, property?: string | symbol, descriptor?: PropertyDescriptor) => {
+    decorate(descriptor ? descriptor.value : target);
+    if (descriptor) decorate(target, property);
+  };
+}
+
+/** Decorates the function that has come to stand in the place of a decorated one, and was not told of it. */
+export function redecorate(prototype: object, name: string): void {
+  let owner = prototype;
+  while (!Object.hasOwn(owner, name)) owner = Object.getPrototypeOf(owner);
+  const handler = (owner as Record<string, object>)[name];
+  const given = Reflect.getOwnMetadata(LIMITS, owner, name) ?? [];
+  const known = Reflect.getOwnMetadata(LIMITS, handler) ?? [];
+  if (given.length > known.length) Reflect.defineMetadata(LIMITS, given, handler);
 }

@@ -125,6 +125,32 @@ class Wrapped {
   @RateLimit(ONE)
   @wrap()
   b() {}
+
+  @Get('below')
+  @wrap()
+  @RateLimit(ONE)
+  below() {}
+
+  @Get('around')
+  @RateLimit({ ...ONE, name: 'outer' })
+  @wrap()
+  @RateLimit({ ...ONE, name: 'inner' })
+  around() {}
+}
+
+@RateLimit(ONE)
+@Controller('wrapped-skip')
+class WrappedSkip {
+  @Get()
+  @wrap()
+  @SkipRateLimit()
+  a() {}
+}
+
+@Controller('overridden')
+class Overridden extends Wrapped {
+  @Get('below')
+  override below() {}
 }
 
 class Inherited {
@@ -148,6 +174,8 @@ const CONTROLLERS = [
   Named,
   NamedToo,
   Wrapped,
+  WrappedSkip,
+  Overridden,
   Cats,
   Dogs,
 ];
@@ -225,6 +253,15 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   it('does not share among handlers whose functions have one name, because another decorator wrapped them', async () => {
     expect(await statuses(app, '/wrapped/a', '/wrapped/b', '/wrapped/a', '/wrapped/b')).toEqual([200, 200, 429, 429]);
     expect((await get('/wrapped/a')).headers['ratelimit-policy']).toBe('"Wrapped.a";q=1;w=3600');
+  });
+
+  it('keeps the limits of a handler that a decorator above them has wrapped', async () => {
+    expect(await statuses(app, '/wrapped/below', '/wrapped/below', '/wrapped-skip', '/wrapped-skip')).toEqual([
+      200, 429, 200, 200,
+    ]);
+    expect((await get('/wrapped/below')).headers['ratelimit-policy']).toBe('"Wrapped.below";q=1;w=3600');
+    expect((await get('/wrapped/around')).headers['ratelimit-policy']).toBe('"outer";q=1;w=3600, "inner";q=1;w=3600');
+    expect(await statuses(app, '/overridden/below', '/overridden/below')).toEqual([200, 200]);
   });
 
   it('does not share a handler that two controllers inherit', async () => {

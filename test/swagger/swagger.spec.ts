@@ -281,4 +281,20 @@ describe('the OpenAPI document of @nestjs/swagger', () => {
     expect(responses['/features/one'][429]).toEqual(PLAIN('A feature'));
     expect(responses['/features/trial']).toEqual({ 200: { description: '' } });
   });
+
+  it('tells the refusals of a handler that a decorator above `@RateLimit` has wrapped', async () => {
+    const wrap: MethodDecorator = (_target, _property, descriptor: PropertyDescriptor) => {
+      const { value } = descriptor;
+      descriptor.value = (...args: unknown[]) => value(...args);
+    };
+    @Controller('wrapped')
+    class WrappedController {
+      @Get()
+      @wrap
+      @RateLimit(ONE)
+      one() {}
+    }
+    const responses = responsesOf(await documentOf([WrappedController], {}));
+    expect(responses['/wrapped'][429]).toEqual(PLAIN('Too Many Requests'));
+  });
 });
