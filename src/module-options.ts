@@ -13,7 +13,15 @@ import {
   parseUse,
   type Tell,
 } from './policy-use.js';
-import type { LimitedResolver, OnLimited, RateLimitOptions, Resolvable } from './rate-limit.options.js';
+import {
+  type LimitedResolver,
+  type OnLimited,
+  type RateLimitInput,
+  type RateLimitOptions,
+  type Resolvable,
+  type Single,
+  takenApart,
+} from './rate-limit.options.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { isClient, type RedisTarget } from './stores/redis/client.js';
 import { REDIS_OPTIONS, type RedisConnectOptions } from './stores/redis/redis.store.js';
@@ -42,8 +50,8 @@ export interface RateLimitModuleOptions {
   store?: RateLimitStore | RedisOptionsOfModule;
   /** Policies by name, for `@RateLimit('name')` and `BucketService`. */
   policies?: Record<string, RateLimitOptions>;
-  /** A policy for all handlers that have no decorator; without it they are not limited. */
-  default?: RateLimitOptions;
+  /** For all handlers that have no decorator what one would be given; without it they are not limited. */
+  default?: RateLimitInput;
   /** Whose bucket, where a policy does not say it; default the client's address. */
   key?: Resolvable<string | null | undefined>;
   /**
@@ -72,7 +80,8 @@ export interface ParsedModuleOptions {
   readonly store: RateLimitStore | RedisOptionsOfModule | undefined;
   /** Policies by name, those of features, too. */
   readonly named: Map<string, PolicyUse>;
-  readonly default: RateLimitOptions | undefined;
+  /** Taken apart; none without. */
+  readonly default: readonly Single[];
   readonly key: Tell<unknown>;
   readonly skip: Tell<unknown> | undefined;
   readonly message: RateLimitOptions['message'];
@@ -115,6 +124,12 @@ export function parseModuleOptions(
   for (const policies of features) {
     at('Invalid RateLimitModule.forFeature', () => addPolicies(policies, parsed.named, parsed.key, instances));
   }
+  const { named } = parsed;
+  for (const input of parsed.default) {
+    if (typeof input !== 'string' || named.has(input)) continue;
+    const known = [...named.keys()].join(', ') || 'none';
+    at('Invalid RateLimitModule options', () => reject('default', `one of those in \`policies\` (${known})`, input));
+  }
   return { ...parsed, inputs: [...parsed.inputs, ...features.flatMap((policies) => Object.values(policies))] };
 }
 
@@ -138,13 +153,15 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
   const key = parseKey(options.key, clientKey, instances);
   const named = new Map<string, PolicyUse>();
   addPolicies(policies, named, key, instances);
-  if ('default' in options) {
-    at('default', () => parseUse(options.default as RateLimitOptions, 'default', key, instances));
+  const whole = 'default' in options ? takenApart(options.default) : [];
+  for (const input of whole) {
+    if (typeof input === 'string' || typeof input === 'function') continue;
+    at('default', () => parseUse(input as RateLimitOptions, 'default', key, instances));
   }
   return {
     store,
     named,
-    default: options.default,
+    default: whole,
     key,
     skip: parseSkip(options.skip, instances),
     message: options.message,
@@ -154,7 +171,7 @@ function parse(options: RateLimitModuleOptions, instances: Instances): ParsedMod
     problemDetails,
     failure: parseFailure(options.failure),
     maxSuspended,
-    inputs: [...Object.values(policies), options.default, options],
+    inputs: [...Object.values(policies), ...whole, options],
   };
 }
 

@@ -7,7 +7,13 @@ import type { ParsedModuleOptions } from './module-options.js';
 import { type PlannedTake, takeOf } from './planned-take.js';
 import { type Instances, isResolver, type PolicyUse, parseUse, type Tell, teller } from './policy-use.js';
 import { LIMITS, SKIP } from './rate-limit.decorator.js';
-import type { PolicyResolver, RateLimitInput, RateLimitOptions } from './rate-limit.options.js';
+import {
+  type PolicyResolver,
+  type RateLimitInput,
+  type RateLimitOptions,
+  type Single,
+  takenApart,
+} from './rate-limit.options.js';
 import { type FixedHeaders, fixedHeaders } from './transport/headers.js';
 
 /** What a policy is given by at run time: a fixed use, or one that is told per request. */
@@ -67,8 +73,6 @@ interface PlanContext extends Pick<ParsedModuleOptions, 'named' | 'default' | 'k
   readonly nameOf: (type: Type) => string;
 }
 
-type Single = Exclude<RateLimitInput, readonly unknown[]>;
-
 /** What limits a handler, and whose decorators say so. */
 export interface Applied {
   readonly inputs: readonly Single[];
@@ -76,14 +80,14 @@ export interface Applied {
 }
 
 /** The handler's own decorators, else those of its class or the nearest base class, else the module's default. */
-export function appliedTo(type: Type, handler: Handler, whole?: RateLimitOptions): Applied | undefined {
+export function appliedTo(type: Type, handler: Handler, whole: readonly Single[] = []): Applied | undefined {
   for (const from of ['handler', 'class'] as const) {
     const target = from === 'handler' ? handler : type;
     const given: readonly (RateLimitInput | typeof SKIP)[] = Reflect.getMetadata(LIMITS, target) ?? [];
     if (given.includes(SKIP)) return undefined;
     if (given.length > 0) return { inputs: given.flatMap(takenApart), from };
   }
-  return whole && { inputs: [whole], from: 'default' };
+  return whole.length > 0 ? { inputs: whole, from: 'default' } : undefined;
 }
 
 /** The same policies as far as they are known before a request: `undefined` for one that a resolver will tell. */
@@ -98,11 +102,6 @@ export function knownPolicies(
     // What is wrong is found later, when plans are made, and told better.
     return (typeof input === 'string' ? named.get(input) : input) ?? {};
   });
-}
-
-/** An empty list stays, so that it is found wrong and not taken for no decorator. */
-function takenApart(given: unknown): Single[] {
-  return Array.isArray(given) && given.length > 0 ? given : [given as Single];
 }
 
 /** Compiles the decorators of a handler, and of its class, to a plan; `undefined` if it is not limited. */

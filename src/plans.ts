@@ -42,7 +42,7 @@ export class Plans implements OnModuleInit {
     const controllers = this.discovery.getControllers();
     const wrappers = [...controllers, ...this.discovery.getProviders()];
     const limited = [...classesOf(wrappers)].flatMap((type) => this.limitedOf(type));
-    const named = this.options.default?.perHandler ? classesOf(controllers) : new Set<Type>();
+    const named = this.byHandler ? classesOf(controllers) : new Set<Type>();
     for (const { type } of limited) named.add(type);
     this.nameClasses([...named], (type) => wrappers.find(({ metatype }) => metatype === type)?.host?.name ?? '');
     const inputs = limited.flatMap((applied) => applied.inputs);
@@ -95,8 +95,13 @@ export class Plans implements OnModuleInit {
     }
   }
 
+  /** Whether all handlers may have buckets of their own. */
+  private get byHandler(): boolean {
+    return this.options.default.some((input) => typeof input === 'object' && input.perHandler === true);
+  }
+
   private hasUnnamed(type: Type): boolean {
-    if (this.options.default?.perHandler) return true;
+    if (this.byHandler) return true;
     const inputs = this.limitedOf(type).flatMap((applied) => applied.inputs);
     return inputs.some((input) => (typeof input === 'object' ? input.name === undefined : typeof input === 'function'));
   }

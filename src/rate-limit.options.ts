@@ -65,3 +65,11 @@ export type PolicyResolver = Resolvable<string | RateLimitOptions>;
 
 /** What one `@RateLimit` decorator was given. */
 export type RateLimitInput = RateLimitOptions | readonly RateLimitOptions[] | PolicyResolver;
+
+/** One of a list of them. */
+export type Single = Exclude<RateLimitInput, readonly unknown[]>;
+
+/** An empty list stays, so that it is found wrong and not taken for nothing at all. */
+export function takenApart(given: unknown): Single[] {
+  return Array.isArray(given) && given.length > 0 ? given : [given as Single];
+}

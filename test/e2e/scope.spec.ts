@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Controller, Get, type INestApplication, Post } from '@nestjs/common';
+import { Controller, type ExecutionContext, Get, type INestApplication, Post } from '@nestjs/common';
 import { RateLimit, RateLimitModule, SkipRateLimit } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
@@ -285,6 +285,22 @@ describe('a default policy', () => {
     expect((await request(app.getHttpServer()).get('/free/a')).headers['ratelimit-policy']).toBe(
       '"default";q=2;w=3600',
     );
+    await app.close();
+  });
+
+  it('may be several, one of `policies`, or what a function tells of the request', async () => {
+    const policies = { free: { ...ONE, key: 'all' }, paid: TWO };
+    await start({ policies, default: ['free', { ...TWO, key: 'all' }] });
+    const { headers } = await request(app.getHttpServer()).get('/free/a');
+    expect(headers['ratelimit-policy']).toBe('"free";q=1;w=3600, "default-2";q=2;w=3600');
+    await app.close();
+    await start({
+      policies,
+      default: (context: ExecutionContext) => (context.getHandler().name === 'a' ? 'free' : 'paid'),
+    });
+    expect(await statuses(app, '/free/a', '/free/b', '/free/a', '/free/b', '/free/b')).toEqual([
+      200, 200, 429, 200, 429,
+    ]);
     await app.close();
   });
 
