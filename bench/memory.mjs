@@ -295,7 +295,7 @@ ${timings(hot, OURS, ratio)}
 
 ${bars(hot)}
 
-Of our time for a hot key ${list(pieces)} take their share, each measured by itself; the law, the request and the way there take ${rest(pieces, hot[OURS])}. All of them must read the time: that alone is ${percent(pieces['reading the time'].median / hot.hitlimit.median)} of what hitlimit's store takes, which counts up and answers with one object again and again. What we take above it is for maps that never stop the process to be rebuilt, and for an answer of the caller's own.
+Of our time for a hot key ${list(pieces)} take their share, each measured by itself; the law, the request and the way there take ${rest(pieces, hot[OURS])}. All of them must read the time: that alone is ${percent(pieces['reading the time'].median / hot.hitlimit.median)} of what hitlimit's store takes, which counts up and answers with one object again and again. What we take above it is for the request and an answer of the caller's own.
 
 ### 100,000 keys
 
