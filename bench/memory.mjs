@@ -163,7 +163,7 @@ const throttler = async (keys, refused) => {
 function filled(options, hits) {
   return () => {
     // Several, so that none is used up within the run.
-    const keys = addresses(2000);
+    const keys = addresses(3000);
     let ahead = -HOUR;
     const clock = { now: () => Date.now() + ahead, sleep: () => Promise.resolve() };
     const store = new MemoryStore({ clock });
