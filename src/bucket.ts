@@ -54,22 +54,18 @@ export class Bucket {
     signal?.throwIfAborted();
     const answer = await this.take(amount, patience);
     if (!answer.allowed) throw refusal(toDecision(answer));
-    const { clock } = this.store;
-    const tellEnd = answer.delay > 0 ? tellWait(answer, this.takes(amount), BUCKET, clock) : undefined;
-    const ending = anyOf(signal, this.closing);
+    const tellEnd = answer.delay > 0 ? tellWait(answer, this.takes(amount), BUCKET, this.store.clock) : undefined;
     try {
       signal?.throwIfAborted();
-      if (answer.delay > 0) await clock.sleep(answer.delay, ending.signal);
+      if (answer.delay > 0) await this.sleep(answer.delay, signal);
       tellEnd?.('passed');
     } catch (reason) {
-      tellEnd?.('left');
+      tellEnd?.(this.closing?.aborted ? 'closed' : 'left');
       const { actAt, source } = answer;
       const back = actAt ? this.run('cancel', amount, { actAt, source }) : this.run('put', amount, { source });
       // Who gives up is told his own reason, also where nothing can be given back because the store is away.
       await back.catch(() => {});
       throw reason;
-    } finally {
-      ending.release();
     }
     return toDecision(answer);
   }
@@ -166,6 +162,16 @@ export class Bucket {
 
   private async run(verb: Verb, amount: number, more: Partial<StoreRequest> = {}): Promise<StoreAnswer> {
     return this.store.run({ ...more, verb, takes: this.takes(amount) });
+  }
+
+  /** Sleeps until the time is over, or `signal` or the end of the application ends it with an error. */
+  private async sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    const ending = anyOf(signal, this.closing);
+    try {
+      await this.store.clock.sleep(ms, ending.signal);
+    } finally {
+      ending.release();
+    }
   }
 
   private takes(amount: number, maxWait = 0): readonly Take[] {
