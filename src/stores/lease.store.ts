@@ -107,21 +107,30 @@ export class LeaseStore extends StoreWrapper {
 
   /** Takes from the store what is missing here, or tells why it is not there. */
   private async takeRest(lease: Lease, take: Take): Promise<StoreAnswer> {
-    let held = lease.left;
-    // Nobody else's meanwhile.
-    lease.left = 0;
+    const held = lease.left;
+    const amount = take.amount - held;
+    const asked = Promise.resolve(this.store.run({ verb: 'take', takes: [{ ...take, amount }] }));
+    if (held > 0) {
+      // Nobody else's meanwhile: who would spend it, or give it back, waits until it is known.
+      lease.left = 0;
+      lease.asking = asked
+        .then(({ source }) => source)
+        .finally(() => {
+          lease.asking = undefined;
+        });
+      lease.asking.catch(() => {});
+    }
     try {
-      const rest = await this.store.run({ verb: 'take', takes: [{ ...take, amount: take.amount - held }] });
+      const rest = await asked;
       if (!rest.allowed) return rest;
       lease.dry = false;
       if (held === 0) return rest;
-      held = 0;
       lease.answer = plainAnswer(rest);
-      lease.left += take.amount;
-      return spend(lease, take);
+      lease.left += amount;
     } finally {
-      if (held > 0) this.leaseOf(take).left += held;
+      lease.left += held;
     }
+    return spend(lease, take);
   }
 
   /** What needs to see the whole bucket: first this process gives back what it holds of it. */

@@ -119,6 +119,19 @@ describe('a lease', () => {
     await store.close();
   });
 
+  it('keeps what it holds where the bucket is looked at while the rest of a larger request is asked for', async () => {
+    const { store, bucket } = process();
+    await bucket.tryConsume(97);
+    expect(await bucket.tryConsume(1)).toBe(true); // of the last three
+    const large = bucket.tryConsume(3);
+    const looked = bucket.available();
+    expect(await large).toBe(false);
+    expect(await looked).toBe(2);
+    expect(await bucket.tryConsume(2)).toBe(true);
+    expect(await bucket.tryConsume(1)).toBe(false);
+    await store.close();
+  });
+
   it('is given back after a second without use', async () => {
     const { store, bucket } = process();
     await bucket.tryConsume(3);
