@@ -4,7 +4,6 @@ import { classesOf, type Handler, methodsOf } from './handlers.js';
 import type { ParsedModuleOptions } from './module-options.js';
 import { knownPolicies } from './plan.js';
 import { PARSED_OPTIONS } from './plans.js';
-import { redecorate } from './rate-limit.decorator.js';
 import { bindInterceptor } from './rate-limit.interceptor.js';
 import { bindToGateway, RefusalFilter } from './transport/refusal.filter.js';
 
@@ -25,10 +24,7 @@ export class Enhancers {
     config.addGlobalFilter(new RefusalFilter(adapterHost, options.problemDetails));
     for (const type of classesOf([...discovery.getControllers(), ...discovery.getProviders()])) {
       bindToGateway(type);
-      for (const [name, method] of methodsOf(type)) {
-        redecorate(type.prototype, name);
-        if (this.mayNeedInterceptor(type, method)) bindInterceptor(method);
-      }
+      for (const [, method] of methodsOf(type)) if (this.mayNeedInterceptor(type, method)) bindInterceptor(method);
     }
   }
 

@@ -1,3 +1,5 @@
+import type { Type } from '@nestjs/common';
+import { methodsOf } from './handlers.js';
 import type { RateLimitInput } from './rate-limit.options.js';
 
 /** Metadata key: what the decorators of a target were given. A global symbol, so that a second copy understands it. */
@@ -40,12 +42,13 @@ function decorator(given: RateLimitInput | typeof SKIP): MethodDecorator & Class
   };
 }
 
-/** Decorates the function that has come to stand in the place of a decorated one, and was not told of it. */
-export function redecorate(prototype: object, name: string): void {
-  let owner = prototype;
-  while (!Object.hasOwn(owner, name)) owner = Object.getPrototypeOf(owner);
-  const handler = (owner as Record<string, object>)[name];
-  const given = Reflect.getOwnMetadata(LIMITS, owner, name) ?? [];
-  const known = Reflect.getOwnMetadata(LIMITS, handler) ?? [];
-  if (given.length > known.length) Reflect.defineMetadata(LIMITS, given, handler);
+/** Decorates methods that have come to stand in the place of decorated ones, and were not told of it. */
+export function redecorate(type: Type): void {
+  for (const [name, method] of methodsOf(type)) {
+    let owner = type.prototype;
+    while (!Object.hasOwn(owner, name)) owner = Object.getPrototypeOf(owner);
+    const given = Reflect.getOwnMetadata(LIMITS, owner, name) ?? [];
+    const known = Reflect.getOwnMetadata(LIMITS, method) ?? [];
+    if (given.length > known.length) Reflect.defineMetadata(LIMITS, given, method);
+  }
 }

@@ -19,6 +19,7 @@ import {
 import { BucketService, POLICIES } from './bucket.service.js';
 import { at, RateLimitOptionError } from './core/option-error.js';
 import { Enhancers } from './enhancers.js';
+import { classesOf } from './handlers.js';
 import {
   checkGiven,
   type ParsedModuleOptions,
@@ -27,6 +28,7 @@ import {
 } from './module-options.js';
 import { openStore } from './open-store.js';
 import { PARSED_OPTIONS, Plans, WaitingLine } from './plans.js';
+import { redecorate } from './rate-limit.decorator.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
 import { ResolverInstances } from './resolver-instances.js';
@@ -152,6 +154,8 @@ function parseAll(
   instances: ResolverInstances,
 ): ParsedModuleOptions {
   const providers = discovery.getProviders();
+  // Here, because all who look for decorators ask for these options first.
+  for (const type of classesOf([...discovery.getControllers(), ...providers])) redecorate(type);
   const modules = providers.filter(({ token }) => token === PARSED_OPTIONS).length;
   if (modules > 1) {
     throw new RateLimitOptionError(

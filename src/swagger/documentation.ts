@@ -4,7 +4,6 @@ import { classesOf, type Handler, methodsOf } from '../handlers.js';
 import type { ParsedModuleOptions } from '../module-options.js';
 import { knownPolicies } from '../plan.js';
 import { PARSED_OPTIONS } from '../plans.js';
-import { redecorate } from '../rate-limit.decorator.js';
 import { type ApiRateLimitOptions, DOCUMENTED } from './api-rate-limit.js';
 import { documentClass, documentHandler, isDocumented } from './metadata.js';
 import { responseOf } from './response.js';
@@ -25,8 +24,6 @@ export class Documentation {
   private document(type: Type): void {
     if (isDocumented(type)) return;
     const handlers = methodsOf(type).filter(([, method]) => Reflect.hasMetadata('path', method));
-    // Also done for the guard, but nobody knows who is made first.
-    for (const [name] of handlers) redecorate(type.prototype, name);
     const responses = handlers.map(([, handler]) => this.responseOf(type, handler));
     const kinds = new Set(responses.map((response) => JSON.stringify(response)));
     // Where all are alike the class says it, and nothing is written at functions that other classes may inherit.
