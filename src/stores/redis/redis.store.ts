@@ -63,7 +63,8 @@ const MOST_IN_BATCH = 32;
 
 /**
  * Buckets in Redis, shared by all processes. A request costs one `EVALSHA` for all its limits, and up to 32 requests of
- * one turn of the event loop go out in one (in a Cluster those of one key). All times are the server's. Redis 5 or later, or Valkey.
+ * one turn of the event loop go out in one (in a Cluster those of one key). All times are the server's. Redis 5 or
+ * later, or Valkey.
  */
 export class RedisStore extends RateLimitStore {
   readonly clock: Clock;
