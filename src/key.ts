@@ -1,5 +1,5 @@
-import { show } from './core/option-error.js';
-import { hashKey } from './stores/hash-key.js';
+import { hashKey } from './util/hash-key.js';
+import { show } from './util/option-error.js';
 
 const LONGEST = 256;
 

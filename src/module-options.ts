@@ -1,6 +1,4 @@
-import { type Duration, parseDuration } from './core/duration.js';
 import { checkName } from './core/limit.js';
-import { at, checkNames, RateLimitOptionError, reject, rejectSecret } from './core/option-error.js';
 import type { FailureMode } from './core/request.js';
 import {
   checkMessage,
@@ -27,6 +25,8 @@ import { isClient, type RedisTarget } from './stores/redis/client.js';
 import { REDIS_OPTIONS, type RedisConnectOptions } from './stores/redis/redis.store.js';
 import { clientKey } from './transport/client-key.js';
 import { HEADER_SETS, type HeaderSet } from './transport/headers.js';
+import { type Duration, parseDuration } from './util/duration.js';
+import { at, checkNames, RateLimitOptionError, reject, rejectSecret } from './util/option-error.js';
 
 /** What happens when the store cannot answer. */
 export interface FailureOptions {

@@ -1,6 +1,4 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
-import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
-import { at, RateLimitOptionError, reject, show } from './core/option-error.js';
 import type { Take } from './core/request.js';
 import { type Handler, methodsOf } from './handlers.js';
 import type { ParsedModuleOptions } from './module-options.js';
@@ -15,6 +13,8 @@ import {
   takenApart,
 } from './rate-limit.options.js';
 import { type FixedHeaders, fixedHeaders } from './transport/headers.js';
+import { chain, isPromise, type MaybePromise } from './util/maybe-promise.js';
+import { at, RateLimitOptionError, reject, show } from './util/option-error.js';
 
 /** What a policy is given by at run time: a fixed use, or one that is told per request. */
 type Source = PolicyUse | Tell<PolicyUse>;

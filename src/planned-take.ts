@@ -1,11 +1,11 @@
 import { type ExecutionContext, Logger } from '@nestjs/common';
-import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
-import { show } from './core/option-error.js';
 import type { Policy } from './core/policy.js';
 import type { Take } from './core/request.js';
 import { boundKey, isKey, RateLimitResolverError, rejectKey } from './key.js';
 import { costAmount, type PolicyUse } from './policy-use.js';
 import { NO_CLIENT } from './transport/client-key.js';
+import { chain, isPromise, type MaybePromise } from './util/maybe-promise.js';
+import { show } from './util/option-error.js';
 
 /** A take of a request that knows the use it comes from. */
 export interface PlannedTake extends Take {

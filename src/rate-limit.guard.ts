@@ -2,7 +2,6 @@ import { type ExecutionContext, Inject, Injectable, Logger, type Type } from '@n
 import { HttpAdapterHost } from '@nestjs/core';
 import { toDecision } from './core/answer.js';
 import type { Decision, StoreAnswer } from './core/decision.js';
-import { chain, isPromise, type MaybePromise } from './core/maybe-promise.js';
 import { mergeTakes, type Take } from './core/request.js';
 import type { ParsedModuleOptions } from './module-options.js';
 import { failures, type WaitEnd } from './observe/channels.js';
@@ -19,6 +18,7 @@ import { ClientGoneError } from './suspend/client.js';
 import { SuspendableGuard, type SuspendableRequestContext } from './suspend/suspendable.guard.js';
 import { type Suspension, SuspensionTimeoutError } from './suspend/suspension.js';
 import { transportOf } from './transport/transports.js';
+import { chain, isPromise, type MaybePromise } from './util/maybe-promise.js';
 
 /** On the execution context of a request that was counted, so that a guard that is bound twice counts once. */
 const COUNTED = Symbol('nest-rate-limit:counted');

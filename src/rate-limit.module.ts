@@ -17,7 +17,6 @@ import {
   ModuleRef,
 } from '@nestjs/core';
 import { BucketService, POLICIES } from './bucket.service.js';
-import { at, RateLimitOptionError } from './core/option-error.js';
 import { Enhancers } from './enhancers.js';
 import { classesOf } from './handlers.js';
 import {
@@ -38,6 +37,7 @@ import { Documentation } from './swagger/documentation.js';
 import { clientKey } from './transport/client-key.js';
 import { warnOfTrust } from './transport/proxy-warning.js';
 import { warnOfUnguarded } from './unguarded.js';
+import { at, RateLimitOptionError } from './util/option-error.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<RateLimitModuleOptions>({ moduleName: 'RateLimit' })

@@ -1,5 +1,5 @@
-import { parsePeriod, type TimeUnit } from './duration.js';
-import { at, checkNames, RateLimitOptionError, reject } from './option-error.js';
+import { parsePeriod, type TimeUnit } from '../util/duration.js';
+import { at, checkNames, RateLimitOptionError, reject } from '../util/option-error.js';
 import { AMOUNT_PER_TOKEN, toAmount } from './tokens.js';
 
 /**

@@ -1,4 +1,5 @@
-import { type Duration, parseDuration } from './duration.js';
+import { type Duration, parseDuration } from '../util/duration.js';
+import { checkNames, RateLimitOptionError, reject } from '../util/option-error.js';
 import {
   checkName,
   LIMIT_NUMBERS,
@@ -8,7 +9,6 @@ import {
   parseLimits,
   parseNumbers,
 } from './limit.js';
-import { checkNames, RateLimitOptionError, reject } from './option-error.js';
 import { AMOUNT_PER_TOKEN } from './tokens.js';
 
 /** What a policy is made of: one set of numbers, or several limits that are taken together or not at all. */

@@ -1,6 +1,6 @@
-import type { Clock } from '../core/clock.js';
 import type { Decision } from '../core/decision.js';
 import type { Take } from '../core/request.js';
+import type { Clock } from '../util/clock.js';
 import { type DecisionMessage, decisions, type WaitEnd, waits } from './channels.js';
 
 /** The transport of what is no request. */

@@ -1,4 +1,4 @@
-import { later } from '../core/clock.js';
+import { later } from '../util/clock.js';
 
 const EVERY = 60_000;
 /** Policies told apart; resolvers may make names without end. */

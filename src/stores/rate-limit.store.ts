@@ -1,7 +1,7 @@
-import type { Clock } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import type { StoreRequest } from '../core/request.js';
+import type { Clock } from '../util/clock.js';
 
 /**
  * Where buckets live: the strategy to inject, and its own injection token. A store keeps states and carries requests

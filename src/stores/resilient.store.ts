@@ -1,10 +1,10 @@
 import { openRow, toAnswer } from '../core/answer.js';
-import { every, steady, steadyNow, systemClock } from '../core/clock.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { dividePolicy, type Policy } from '../core/policy.js';
 import type { FailureMode, StoreRequest, Take } from '../core/request.js';
 import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
 import { healthChanges, storeCalls } from '../observe/channels.js';
+import { every, steady, steadyNow, systemClock } from '../util/clock.js';
 import { Breaker, PROBE_AFTER } from './breaker.js';
 import { Deadlines, type Due } from './deadlines.js';
 import { MemoryStore } from './memory/memory.store.js';

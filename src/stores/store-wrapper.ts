@@ -1,5 +1,5 @@
-import type { Clock } from '../core/clock.js';
 import type { Policy } from '../core/policy.js';
+import type { Clock } from '../util/clock.js';
 import { RateLimitStore, type StoreHealth } from './rate-limit.store.js';
 
 /** A store around a store: what it does not change is the other's. */

@@ -1,5 +1,5 @@
 import { ServiceUnavailableException } from '@nestjs/common';
-import type { Clock } from '../core/clock.js';
+import type { Clock } from '../util/clock.js';
 import type { Suspension } from './suspension.js';
 
 /** All suspensions of one guard or interceptor that are not settled, so that none outlives the application. */

@@ -1,6 +1,6 @@
 import type { CanActivate, ExecutionContext, OnModuleDestroy } from '@nestjs/common';
-import { type Clock, systemClock } from '../core/clock.js';
-import { isPromise } from '../core/maybe-promise.js';
+import { type Clock, systemClock } from '../util/clock.js';
+import { isPromise } from '../util/maybe-promise.js';
 import { ClientGoneError, isGone } from './client.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';

@@ -1,7 +1,7 @@
 import type { CallHandler, ExecutionContext, NestInterceptor, OnModuleDestroy } from '@nestjs/common';
 import { catchError, concatMap, map, Observable, of, throwError } from 'rxjs';
-import { type Clock, systemClock } from '../core/clock.js';
-import { isPromise } from '../core/maybe-promise.js';
+import { type Clock, systemClock } from '../util/clock.js';
+import { isPromise } from '../util/maybe-promise.js';
 import { ClientGoneError, whenGone } from './client.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';

@@ -1,6 +1,6 @@
 import { ServiceUnavailableException } from '@nestjs/common';
-import type { Clock } from '../core/clock.js';
-import { type Duration, parseDuration } from '../core/duration.js';
+import type { Clock } from '../util/clock.js';
+import { type Duration, parseDuration } from '../util/duration.js';
 
 /** A suspension that nobody ended in time. Over HTTP: status 503. */
 export class SuspensionTimeoutError extends ServiceUnavailableException {

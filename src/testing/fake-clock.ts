@@ -1,4 +1,4 @@
-import { type Clock, type Sleeper, sleepIn } from '../core/clock.js';
+import { type Clock, type Sleeper, sleepIn } from '../util/clock.js';
 
 /**
  * A clock that stands still until it is told to go on. Give it to a store, and nobody who waits needs to sleep.

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import type { Bucket } from '../bucket.js';
 import type { BucketService } from '../bucket.service.js';
-import { systemClock } from '../core/clock.js';
 import type { LimitOptions } from '../core/policy.js';
 import type { ReplaceStrategy } from '../core/replace.js';
 import { RateLimitExceededException } from '../rate-limit.exception.js';
 import { TokenBucket } from '../token-bucket.js';
+import { systemClock } from '../util/clock.js';
 import type { FakeClock } from './fake-clock.js';
 
 /** A script of calls with their exact answers. */

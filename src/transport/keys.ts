@@ -1,10 +1,10 @@
 import { BlockList, isIP } from 'node:net';
 import { BadRequestException, type ExecutionContext } from '@nestjs/common';
-import { chain, type MaybePromise } from '../core/maybe-promise.js';
-import { reject } from '../core/option-error.js';
 import { isKey, rejectKey } from '../key.js';
 import { graphqlRequestOf } from '../suspend/graphql.js';
 import { requestOf } from '../suspend/http.js';
+import { chain, type MaybePromise } from '../util/maybe-promise.js';
+import { reject } from '../util/option-error.js';
 import { addressKey, bareAddress, DEFAULT_IPV6_SUBNET } from './address.js';
 import { addressOf, lookAtWay, withoutAddress } from './client-key.js';
 import { LateUser } from './late-user.js';

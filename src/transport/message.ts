@@ -1,5 +1,4 @@
 import type { ExecutionContext } from '@nestjs/common';
-import type { MaybePromise } from '../core/maybe-promise.js';
 import {
   DEFAULT_MESSAGE,
   RateLimitUnavailableException,
@@ -7,6 +6,7 @@ import {
   UNAVAILABLE,
   untraced,
 } from '../rate-limit.exception.js';
+import type { MaybePromise } from '../util/maybe-promise.js';
 import { RETRY_STORE, type Transport } from './transport.js';
 
 type MessageException = new (answer: object) => Error;

@@ -1,6 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { Decision } from '../core/decision.js';
-import type { MaybePromise } from '../core/maybe-promise.js';
+import type { MaybePromise } from '../util/maybe-promise.js';
 import type { FixedHeaders, HeaderSet, HeaderWriter } from './headers.js';
 
 /** What is different from one kind of request to the next: who the client is, and how it is answered. */

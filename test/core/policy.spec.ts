@@ -1,8 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { RateLimitOptionError } from 'nest-rate-limit';
-import { parseDuration } from '../../src/core/duration.js';
 import { dividePolicy, type LimitOptions, parsePolicy } from '../../src/core/policy.js';
 import { amountOf, toAmount } from '../../src/core/tokens.js';
+import { parseDuration } from '../../src/util/duration.js';
 
 /** What JavaScript can pass, whatever the types say. */
 const parse = (options: unknown) => parsePolicy(options as LimitOptions, 'test');

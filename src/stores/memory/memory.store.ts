@@ -1,11 +1,11 @@
 import { toAnswer } from '../../core/answer.js';
 import { lifetime } from '../../core/bucket-state.js';
-import { type Clock, every, systemClock } from '../../core/clock.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import { execute } from '../../core/execute.js';
-import { reject } from '../../core/option-error.js';
 import type { Policy } from '../../core/policy.js';
 import { bucketName, type StoreRequest, type Verb } from '../../core/request.js';
+import { type Clock, every, systemClock } from '../../util/clock.js';
+import { reject } from '../../util/option-error.js';
 import { GIVING_VERBS, RateLimitStore } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import { BucketTable, type DumpedBucket, type OpenBucket } from './bucket-table.js';

@@ -1,5 +1,5 @@
 import type { Policy } from '../../core/policy.js';
-import { hashKey } from '../hash-key.js';
+import { hashKey } from '../../util/hash-key.js';
 
 const PLAIN = /^[\w.:@+=,/-]{1,64}$/;
 

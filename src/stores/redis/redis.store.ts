@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { RedisOptions } from 'ioredis';
 import { toAnswer } from '../../core/answer.js';
-import { type Clock, steadyNow, systemClock } from '../../core/clock.js';
 import type { StoreAnswer } from '../../core/decision.js';
-import { checkNames, reject } from '../../core/option-error.js';
 import type { Policy } from '../../core/policy.js';
 import type { StoreRequest, Take } from '../../core/request.js';
+import { type Clock, steadyNow, systemClock } from '../../util/clock.js';
+import { checkNames, reject } from '../../util/option-error.js';
 import { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import { runApart } from './apart.js';
