@@ -1,10 +1,10 @@
 import { Inject, Injectable, type OnModuleDestroy, Optional } from '@nestjs/common';
 import { Bucket } from './bucket.js';
+import { amountOf } from './core/amount.js';
 import { toDecision } from './core/answer.js';
 import type { Decision } from './core/decision.js';
 import { type LimitOptions, type Policy, parsePolicy } from './core/policy.js';
 import { mergeTakes } from './core/request.js';
-import { amountOf } from './core/tokens.js';
 import { boundKey } from './key.js';
 import { BUCKET, tellDecision } from './observe/messages.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';

@@ -1,9 +1,9 @@
+import { amountOf } from './core/amount.js';
 import { toDecision } from './core/answer.js';
 import type { Decision, StoreAnswer } from './core/decision.js';
 import type { LimitOptions, Policy } from './core/policy.js';
 import { checkReplace, type ReplaceStrategy } from './core/replace.js';
 import type { StoreRequest, Take, Verb } from './core/request.js';
-import { amountOf } from './core/tokens.js';
 import { BUCKET, tellDecision, tellWait } from './observe/messages.js';
 import { refusal } from './rate-limit.exception.js';
 import type { RateLimitStore } from './stores/rate-limit.store.js';

@@ -1,5 +1,6 @@
 export { Bucket } from './bucket.js';
 export { BucketService } from './bucket.service.js';
+export { AdmissionLog } from './core/algorithms/sliding-window.js';
 export { plainAnswer, toAnswer } from './core/answer.js';
 export { type BucketState, lifetime, newState } from './core/bucket-state.js';
 export type { Decision, DecisionSource, LimitState, StoreAnswer } from './core/decision.js';
@@ -8,7 +9,6 @@ export type { Limit, LimitNumbers, NamedLimit } from './core/limit.js';
 export type { LimitOptions, Policy } from './core/policy.js';
 export type { ReplaceStrategy } from './core/replace.js';
 export type { FailureMode, StoreRequest, Take, Verb } from './core/request.js';
-export { AdmissionLog } from './core/sliding-window.js';
 export { RateLimitResolverError } from './key.js';
 export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module-options.js';
 export type {

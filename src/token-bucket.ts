@@ -1,6 +1,6 @@
+import { bucketCancel, bucketTake, bucketWait, debtAt } from './core/algorithms/token-bucket.js';
+import { AMOUNT_PER_TOKEN, amountOf, toAmount } from './core/amount.js';
 import { type Limit, mostTokens, tokenBucket } from './core/limit.js';
-import { bucketCancel, bucketTake, bucketWait, debtAt } from './core/token-bucket.js';
-import { AMOUNT_PER_TOKEN, amountOf, toAmount } from './core/tokens.js';
 import { type Clock, systemClock } from './util/clock.js';
 import { type Duration, LONGEST, parseDuration } from './util/duration.js';
 

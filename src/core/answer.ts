@@ -1,6 +1,6 @@
+import { AMOUNT_PER_TOKEN } from './amount.js';
 import type { Decision, DecisionSource, LimitState, StoreAnswer } from './decision.js';
 import type { Take } from './request.js';
-import { AMOUNT_PER_TOKEN } from './tokens.js';
 
 /*
  * The answer as a row of numbers, as the Lua twin replies it:

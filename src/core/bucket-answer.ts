@@ -1,7 +1,7 @@
+import { bucketMore, bucketWait, timeFor } from './algorithms/token-bucket.js';
+import { AMOUNT_PER_TOKEN } from './amount.js';
 import type { DecisionSource, LimitState, StoreAnswer } from './decision.js';
 import type { Limit } from './limit.js';
-import { bucketMore, bucketWait, timeFor } from './token-bucket.js';
-import { AMOUNT_PER_TOKEN } from './tokens.js';
 
 /**
  * How a bucket stands that owes `debt` after a request for `amount`, at `phase` (see `phaseAt`). It works out what it is

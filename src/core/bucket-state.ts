@@ -1,5 +1,3 @@
-import type { Limit } from './limit.js';
-import type { Policy } from './policy.js';
 import {
   AdmissionLog,
   admit,
@@ -9,8 +7,10 @@ import {
   windowMore,
   windowReset,
   windowWait,
-} from './sliding-window.js';
-import { bucketCancel, bucketMore, bucketTake, bucketWait, debtAt, timeFor } from './token-bucket.js';
+} from './algorithms/sliding-window.js';
+import { bucketCancel, bucketMore, bucketTake, bucketWait, debtAt, timeFor } from './algorithms/token-bucket.js';
+import type { Limit } from './limit.js';
+import type { Policy } from './policy.js';
 
 /**
  * The state of one policy for one key: for each limit a debt (token bucket) or a log (window), told at the instant

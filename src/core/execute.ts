@@ -1,3 +1,4 @@
+import { AMOUNT_PER_TOKEN } from './amount.js';
 import { NEVER, ROW_HEAD, ROW_LIMIT, type Row } from './answer.js';
 import {
   advance,
@@ -14,7 +15,6 @@ import {
 import type { Policy } from './policy.js';
 import { replace } from './replace.js';
 import type { StoreRequest } from './request.js';
-import { AMOUNT_PER_TOKEN } from './tokens.js';
 
 /**
  * Carries `request` out on the states of its buckets (one per take; behind them, for `replace`, the state of the new

@@ -1,6 +1,6 @@
 import { parsePeriod, type TimeUnit } from '../util/duration.js';
 import { at, checkNames, RateLimitOptionError, reject } from '../util/option-error.js';
-import { AMOUNT_PER_TOKEN, toAmount } from './tokens.js';
+import { AMOUNT_PER_TOKEN, toAmount } from './amount.js';
 
 /**
  * The numbers of one limit as a user writes them. Which of them are given decides what the limit is:

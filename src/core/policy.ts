@@ -1,5 +1,6 @@
 import { type Duration, parseDuration } from '../util/duration.js';
 import { checkNames, RateLimitOptionError, reject } from '../util/option-error.js';
+import { AMOUNT_PER_TOKEN } from './amount.js';
 import {
   checkName,
   LIMIT_NUMBERS,
@@ -9,7 +10,6 @@ import {
   parseLimits,
   parseNumbers,
 } from './limit.js';
-import { AMOUNT_PER_TOKEN } from './tokens.js';
 
 /** What a policy is made of: one set of numbers, or several limits that are taken together or not at all. */
 export interface LimitOptions extends LimitNumbers {

@@ -1,7 +1,7 @@
+import { admit } from './algorithms/sliding-window.js';
 import { type BucketState, balanceOf, forget } from './bucket-state.js';
 import type { Limit } from './limit.js';
 import type { Policy } from './policy.js';
-import { admit } from './sliding-window.js';
 
 /** How `replacePolicy` carries a balance over to new numbers. */
 export type ReplaceStrategy = 'reset' | 'as-is' | 'proportionally' | 'additive';

@@ -1,8 +1,8 @@
+import { AMOUNT_PER_TOKEN } from '../core/amount.js';
 import { plainAnswer } from '../core/answer.js';
 import type { DecisionSource, StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import { bucketName, type StoreRequest, type Take } from '../core/request.js';
-import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
 import { every } from '../util/clock.js';
 import type { RateLimitStore } from './rate-limit.store.js';
 import { StoreWrapper } from './store-wrapper.js';

@@ -1,8 +1,8 @@
+import { AMOUNT_PER_TOKEN } from '../core/amount.js';
 import { openRow, toAnswer } from '../core/answer.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { dividePolicy, type Policy } from '../core/policy.js';
 import type { FailureMode, StoreRequest, Take } from '../core/request.js';
-import { AMOUNT_PER_TOKEN } from '../core/tokens.js';
 import { healthChanges, storeCalls } from '../observe/channels.js';
 import { every, steady, steadyNow, systemClock } from '../util/clock.js';
 import { Breaker, PROBE_AFTER } from './breaker.js';

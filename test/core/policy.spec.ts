@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { RateLimitOptionError } from 'nest-rate-limit';
+import { amountOf, toAmount } from '../../src/core/amount.js';
 import { dividePolicy, type LimitOptions, parsePolicy } from '../../src/core/policy.js';
-import { amountOf, toAmount } from '../../src/core/tokens.js';
 import { parseDuration } from '../../src/util/duration.js';
 
 /** What JavaScript can pass, whatever the types say. */

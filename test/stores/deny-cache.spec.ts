@@ -2,12 +2,12 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/glo
 import { Redis } from 'ioredis';
 import { MemoryStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
+import { toAmount } from '../../src/core/amount.js';
 import { toDecision } from '../../src/core/answer.js';
 import type { StoreAnswer } from '../../src/core/decision.js';
 import type { LimitOptions } from '../../src/core/policy.js';
 import { parsePolicy } from '../../src/core/policy.js';
 import type { StoreRequest, Take } from '../../src/core/request.js';
-import { toAmount } from '../../src/core/tokens.js';
 import { DenyCacheStore } from '../../src/stores/deny-cache.store.js';
 import { StoreWrapper } from '../../src/stores/store-wrapper.js';
 import { closeBuckets, openBuckets } from '../support/buckets.js';

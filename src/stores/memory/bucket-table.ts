@@ -1,8 +1,8 @@
+import { AdmissionLog } from '../../core/algorithms/sliding-window.js';
 import { type BucketState, lifetime, newState } from '../../core/bucket-state.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
-import { AdmissionLog } from '../../core/sliding-window.js';
 import { DueHeap } from './due-heap.js';
 import { takeOne, takeSeveral } from './quick-take.js';
 import { SlotMap } from './slot-map.js';

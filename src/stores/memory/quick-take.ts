@@ -1,11 +1,18 @@
+import {
+  AdmissionLog,
+  admit,
+  expire,
+  windowMore,
+  windowReset,
+  windowWait,
+} from '../../core/algorithms/sliding-window.js';
+import { debtAt, phaseAt } from '../../core/algorithms/token-bucket.js';
+import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
 import { Answer, type AnsweredLimit } from '../../core/answer.js';
 import { BucketAnswer, BucketStanding } from '../../core/bucket-answer.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
-import { AdmissionLog, admit, expire, windowMore, windowReset, windowWait } from '../../core/sliding-window.js';
-import { debtAt, phaseAt } from '../../core/token-bucket.js';
-import { AMOUNT_PER_TOKEN } from '../../core/tokens.js';
 
 /*
  * `execute` for what nearly every request is: a take of one policy, of more than nothing, at once or not at all, from a

@@ -1,4 +1,4 @@
-import { type Limit, slotOf } from './limit.js';
+import { type Limit, slotOf } from '../limit.js';
 
 /*
  * The exact sliding window: what was admitted at t counts in [t, t + period), and in no interval of that length is

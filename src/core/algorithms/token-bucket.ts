@@ -1,5 +1,5 @@
-import type { Limit } from './limit.js';
-import { AMOUNT_PER_TOKEN } from './tokens.js';
+import { AMOUNT_PER_TOKEN } from '../amount.js';
+import type { Limit } from '../limit.js';
 
 /*
  * The token bucket, in whole numbers. Its state is the *debt*: the units that are missing from full. A full bucket
