@@ -1,5 +1,6 @@
 export { Bucket } from './bucket.js';
 export { BucketService } from './bucket.service.js';
+export { ClientGoneError } from './context/connection.js';
 export { AdmissionLog } from './core/algorithms/sliding-window.js';
 export { plainAnswer, toAnswer } from './core/answer.js';
 export { type BucketState, lifetime, newState } from './core/bucket-state.js';
@@ -39,7 +40,6 @@ export { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } f
 export type { RedisClient, RedisTarget } from './stores/redis/client.js';
 export { type RedisConnectOptions, RedisStore, type RedisStoreOptions } from './stores/redis/redis.store.js';
 export { Subscriptions } from './stores/subscriptions.js';
-export { ClientGoneError } from './suspend/client.js';
 export { SuspendableContext } from './suspend/suspendable.context.js';
 export { SuspendableGuard, SuspendableRequestContext } from './suspend/suspendable.guard.js';
 export {

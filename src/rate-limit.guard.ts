@@ -1,5 +1,6 @@
 import { type ExecutionContext, Inject, Injectable, Logger, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { ClientGoneError } from './context/connection.js';
 import { toDecision } from './core/answer.js';
 import type { Decision, StoreAnswer } from './core/decision.js';
 import { mergeTakes, type Take } from './core/request.js';
@@ -14,7 +15,6 @@ import { answerInstead, canAnswerInstead } from './rate-limit.interceptor.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
 import { settleLater } from './settle.js';
 import { RateLimitStore, RateLimitStoreError } from './stores/rate-limit.store.js';
-import { ClientGoneError } from './suspend/client.js';
 import { SuspendableGuard, type SuspendableRequestContext } from './suspend/suspendable.guard.js';
 import { type Suspension, SuspensionTimeoutError } from './suspend/suspension.js';
 import { transportOf } from './transport/transports.js';

@@ -1,11 +1,11 @@
 import { type CallHandler, type ExecutionContext, HttpException, Logger } from '@nestjs/common';
 import { type Observable, tap } from 'rxjs';
+import { ClientGoneError, connectionOf, isGone, whenGone } from './context/connection.js';
+import { requestOf } from './context/http.js';
 import type { DecisionSource } from './core/decision.js';
 import { amountTold, type PlannedTake } from './planned-take.js';
 import type { Outcome } from './rate-limit.options.js';
 import type { RateLimitStore } from './stores/rate-limit.store.js';
-import { ClientGoneError, connectionOf, isGone, whenGone } from './suspend/client.js';
-import { requestOf } from './suspend/http.js';
 import { later } from './util/clock.js';
 import { chain, type MaybePromise } from './util/maybe-promise.js';
 import { show } from './util/option-error.js';

@@ -1,5 +1,5 @@
 import type { ArgumentsHost, ExecutionContext, Type } from '@nestjs/common';
-import { ClientGoneError, whenGone } from './client.js';
+import { ClientGoneError, whenGone } from '../context/connection.js';
 import type { OpenSuspensions } from './open-suspensions.js';
 import { guardSuspension, type SuspendOptions, Suspension } from './suspension.js';
 

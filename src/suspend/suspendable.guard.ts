@@ -1,7 +1,7 @@
 import type { CanActivate, ExecutionContext, OnModuleDestroy } from '@nestjs/common';
+import { ClientGoneError, isGone } from '../context/connection.js';
 import { type Clock, systemClock } from '../util/clock.js';
 import { isPromise } from '../util/maybe-promise.js';
-import { ClientGoneError, isGone } from './client.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';
 import type { SuspendOptions, Suspension } from './suspension.js';

@@ -1,8 +1,8 @@
 import type { CallHandler, ExecutionContext, NestInterceptor, OnModuleDestroy } from '@nestjs/common';
 import { catchError, concatMap, map, Observable, of, throwError } from 'rxjs';
+import { ClientGoneError, whenGone } from '../context/connection.js';
 import { type Clock, systemClock } from '../util/clock.js';
 import { isPromise } from '../util/maybe-promise.js';
-import { ClientGoneError, whenGone } from './client.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';
 

@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { ClientGoneError, isGone } from '../suspend/client.js';
+import { ClientGoneError, isGone } from '../context/connection.js';
 import { addressKey, isOwnKey } from './address.js';
 import { lookForProxy } from './proxy-warning.js';
 import { transportOf } from './transports.js';

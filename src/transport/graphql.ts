@@ -1,8 +1,8 @@
 import type { ExecutionContext } from '@nestjs/common';
+import { graphqlRequestOf, graphqlResponseOf } from '../context/graphql.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision } from '../core/decision.js';
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal, UNAVAILABLE } from '../rate-limit.exception.js';
-import { graphqlRequestOf, graphqlResponseOf } from '../suspend/graphql.js';
 import { type FixedHeaders, type HeaderWriter, writeHeaders, writeRetryAfter } from './headers.js';
 import { addressOfRequest, RETRY_STORE, type Transport } from './transport.js';
 

@@ -1,8 +1,8 @@
 import { BlockList, isIP } from 'node:net';
 import { BadRequestException, type ExecutionContext } from '@nestjs/common';
+import { graphqlRequestOf } from '../context/graphql.js';
+import { requestOf } from '../context/http.js';
 import { isKey, rejectKey } from '../key.js';
-import { graphqlRequestOf } from '../suspend/graphql.js';
-import { requestOf } from '../suspend/http.js';
 import { chain, type MaybePromise } from '../util/maybe-promise.js';
 import { reject } from '../util/option-error.js';
 import { addressKey, bareAddress, DEFAULT_IPV6_SUBNET } from './address.js';

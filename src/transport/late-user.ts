@@ -1,5 +1,5 @@
 import { type ExecutionContext, Logger } from '@nestjs/common';
-import { connectionOf, whenClosed } from '../suspend/client.js';
+import { connectionOf, whenClosed } from '../context/connection.js';
 
 const MENDING =
   'If a guard sets `user`, let it run before RateLimitGuard: RateLimitModule.forRoot({ guard: false }), and ' +

@@ -1,6 +1,6 @@
 import { type ExecutionContext, Logger } from '@nestjs/common';
-import { graphqlRequestOf } from '../suspend/graphql.js';
-import { requestOf } from '../suspend/http.js';
+import { graphqlRequestOf } from '../context/graphql.js';
+import { requestOf } from '../context/http.js';
 
 /** What a request tells of its way, with Express and with Fastify, whose own request is `raw`. */
 interface Travelled {

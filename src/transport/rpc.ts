@@ -1,4 +1,4 @@
-import { tcpSocketOf } from '../suspend/client.js';
+import { tcpSocketOf } from '../context/connection.js';
 import { messageTransport } from './message.js';
 import { textOf } from './transport.js';
 
