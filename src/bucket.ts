@@ -4,8 +4,8 @@ import type { Decision, StoreAnswer } from './core/decision.js';
 import type { LimitOptions, Policy } from './core/policy.js';
 import { checkReplace, type ReplaceStrategy } from './core/replace.js';
 import type { StoreRequest, Take, Verb } from './core/request.js';
+import { refusal } from './exceptions/rate-limit.exception.js';
 import { BUCKET, tellDecision, tellWait } from './observe/messages.js';
-import { refusal } from './rate-limit.exception.js';
 import type { RateLimitStore } from './stores/rate-limit.store.js';
 import { type Duration, parseDuration } from './util/duration.js';
 

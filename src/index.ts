@@ -10,6 +10,7 @@ export type { Limit, LimitNumbers, NamedLimit } from './core/limit.js';
 export type { LimitOptions, Policy } from './core/policy.js';
 export type { ReplaceStrategy } from './core/replace.js';
 export type { FailureMode, StoreRequest, Take, Verb } from './core/request.js';
+export { RateLimitExceededException, RateLimitUnavailableException } from './exceptions/rate-limit.exception.js';
 export { RateLimitResolverError } from './key.js';
 export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module-options.js';
 export type {
@@ -21,7 +22,6 @@ export type {
   WaitMessage,
 } from './observe/channels.js';
 export { RateLimit, SkipRateLimit } from './rate-limit.decorator.js';
-export { RateLimitExceededException, RateLimitUnavailableException } from './rate-limit.exception.js';
 export { RateLimitGuard } from './rate-limit.guard.js';
 export { RateLimitModule } from './rate-limit.module.js';
 export type {

@@ -1,4 +1,4 @@
-import { DEFAULT_MESSAGE } from '../rate-limit.exception.js';
+import { DEFAULT_MESSAGE } from '../exceptions/rate-limit.exception.js';
 import type { HeaderSet } from '../transport/headers.js';
 import type { ApiRateLimitOptions } from './api-rate-limit.js';
 

@@ -3,7 +3,7 @@ import type { Bucket } from '../bucket.js';
 import type { BucketService } from '../bucket.service.js';
 import type { LimitOptions } from '../core/policy.js';
 import type { ReplaceStrategy } from '../core/replace.js';
-import { RateLimitExceededException } from '../rate-limit.exception.js';
+import { RateLimitExceededException } from '../exceptions/rate-limit.exception.js';
 import { TokenBucket } from '../token-bucket.js';
 import { systemClock } from '../util/clock.js';
 import type { FakeClock } from './fake-clock.js';

@@ -2,7 +2,12 @@ import type { ExecutionContext } from '@nestjs/common';
 import { graphqlRequestOf, graphqlResponseOf } from '../context/graphql.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision } from '../core/decision.js';
-import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal, UNAVAILABLE } from '../rate-limit.exception.js';
+import {
+  DEFAULT_MESSAGE,
+  RateLimitUnavailableException,
+  refusal,
+  UNAVAILABLE,
+} from '../exceptions/rate-limit.exception.js';
 import { type FixedHeaders, type HeaderWriter, writeHeaders, writeRetryAfter } from './headers.js';
 import { addressOfRequest, RETRY_STORE, type Transport } from './transport.js';
 

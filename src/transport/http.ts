@@ -1,5 +1,5 @@
 import { requestOf, responseOf } from '../context/http.js';
-import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from '../rate-limit.exception.js';
+import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from '../exceptions/rate-limit.exception.js';
 import { writeHeaders, writeRetryAfter } from './headers.js';
 import { addressOfRequest, RETRY_STORE, type Transport } from './transport.js';
 

@@ -5,7 +5,7 @@ import {
   refusal,
   UNAVAILABLE,
   untraced,
-} from '../rate-limit.exception.js';
+} from '../exceptions/rate-limit.exception.js';
 import type { MaybePromise } from '../util/maybe-promise.js';
 import { RETRY_STORE, type Transport } from './transport.js';
 

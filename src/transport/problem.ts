@@ -1,4 +1,8 @@
-import { DEFAULT_MESSAGE, RateLimitExceededException, RateLimitUnavailableException } from '../rate-limit.exception.js';
+import {
+  DEFAULT_MESSAGE,
+  RateLimitExceededException,
+  RateLimitUnavailableException,
+} from '../exceptions/rate-limit.exception.js';
 
 const TYPES = 'https://iana.org/assignments/http-problem-types#';
 

@@ -1,7 +1,7 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter, type Type } from '@nestjs/common';
 import { BaseExceptionFilter, type HttpAdapterHost } from '@nestjs/core';
 import { throwError } from 'rxjs';
-import { RateLimitExceededException, RateLimitUnavailableException } from '../rate-limit.exception.js';
+import { RateLimitExceededException, RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import { graphql } from './graphql.js';
 import { writeRetryAfter } from './headers.js';
 import { answerOf } from './message.js';

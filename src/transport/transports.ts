@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { RateLimitUnavailableException } from '../rate-limit.exception.js';
+import { RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import { graphql } from './graphql.js';
 import { http } from './http.js';
 import { rpc } from './rpc.js';

@@ -1,5 +1,5 @@
 import { HttpException, HttpStatus, ServiceUnavailableException } from '@nestjs/common';
-import type { Decision } from './core/decision.js';
+import type { Decision } from '../core/decision.js';
 
 /** The text of a refusal whose policy has no `message` of its own. */
 export const DEFAULT_MESSAGE = 'Too Many Requests';
