@@ -37,7 +37,7 @@ export type {
 export type { DumpedBucket } from './stores/memory/bucket-table.js';
 export { type MemoryDump, MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
 export { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from './stores/rate-limit.store.js';
-export type { RedisClient, RedisTarget } from './stores/redis/client.js';
+export type { RedisClient, RedisTarget } from './stores/redis/clients/ioredis.js';
 export { type RedisConnectOptions, RedisStore, type RedisStoreOptions } from './stores/redis/redis.store.js';
 export { Subscriptions } from './stores/subscriptions.js';
 export { SuspendableContext } from './suspend/suspendable.context.js';

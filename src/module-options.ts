@@ -21,7 +21,7 @@ import {
   takenApart,
 } from './rate-limit.options.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
-import { isClient, type RedisTarget } from './stores/redis/client.js';
+import { isClient, type RedisTarget } from './stores/redis/clients/ioredis.js';
 import { REDIS_OPTIONS, type RedisConnectOptions } from './stores/redis/redis.store.js';
 import { clientKey } from './transport/client-key.js';
 import { HEADER_SETS, type HeaderSet } from './transport/headers.js';

@@ -8,8 +8,8 @@ import type { StoreAnswer } from '../../src/core/decision.js';
 import type { LimitOptions } from '../../src/core/policy.js';
 import { parsePolicy } from '../../src/core/policy.js';
 import type { StoreRequest, Take } from '../../src/core/request.js';
-import { DenyCacheStore } from '../../src/stores/deny-cache.store.js';
-import { StoreWrapper } from '../../src/stores/store-wrapper.js';
+import { DenyCacheStore } from '../../src/stores/remote/deny-cache.store.js';
+import { StoreWrapper } from '../../src/stores/remote/store-wrapper.js';
 import { closeBuckets, openBuckets } from '../support/buckets.js';
 import { type RedisServer, startRedis } from '../support/redis.js';
 

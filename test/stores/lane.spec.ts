@@ -9,8 +9,8 @@ import { plainAnswer } from '../../src/core/answer.js';
 import type { StoreAnswer } from '../../src/core/decision.js';
 import { type LimitOptions, type Policy, parsePolicy } from '../../src/core/policy.js';
 import { mergeTakes, type StoreRequest } from '../../src/core/request.js';
-import { redisKey } from '../../src/stores/redis/key.js';
 import { SCRIPT } from '../../src/stores/redis/lua/script.js';
+import { redisKey } from '../../src/stores/redis/redis-key.js';
 import { bucketLimits, fractions, largeWindowLimits, law, pauses, windowLimits } from '../support/laws.js';
 import { redisUrl, startRedis } from '../support/redis.js';
 

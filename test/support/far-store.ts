@@ -1,5 +1,5 @@
 import { MemoryStore, RateLimitStoreError, type StoreRequest } from 'nest-rate-limit';
-import { StoreWrapper } from '../../src/stores/store-wrapper.js';
+import { StoreWrapper } from '../../src/stores/remote/store-wrapper.js';
 
 /** A store somewhere else, that can be away. */
 export class FarStore extends StoreWrapper {

@@ -10,7 +10,7 @@ import type { LimitNumbers } from '../../src/core/limit.js';
 import { type LimitOptions, type Policy, parsePolicy } from '../../src/core/policy.js';
 import type { StoreRequest } from '../../src/core/request.js';
 import type { RateLimitStore } from '../../src/stores/rate-limit.store.js';
-import { redisKey } from '../../src/stores/redis/key.js';
+import { redisKey } from '../../src/stores/redis/redis-key.js';
 import { redisUrl } from './redis.js';
 
 /** One bucket under test: its store, the clock that it decides by, and short words for what is asked of it. */

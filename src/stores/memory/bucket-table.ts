@@ -4,7 +4,7 @@ import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
 import { DueHeap } from './due-heap.js';
-import { takeOne, takeSeveral } from './quick-take.js';
+import { takeOne, takeSeveral } from './fast-path.js';
 import { SlotMap } from './slot-map.js';
 
 const NO_SLOT = -1;

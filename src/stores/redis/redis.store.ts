@@ -8,7 +8,6 @@ import { type Clock, steadyNow, systemClock } from '../../util/clock.js';
 import { checkNames, reject } from '../../util/option-error.js';
 import { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
-import { runApart } from './apart.js';
 import {
   type ByteClient,
   isClient,
@@ -18,11 +17,12 @@ import {
   openClient,
   type RedisClient,
   type RedisTarget,
-} from './client.js';
-import { redisKey, tagOf } from './key.js';
+} from './clients/ioredis.js';
+import { runApart } from './cross-slot.js';
 import { SCRIPT } from './lua/script.js';
-import { Program } from './program.js';
-import { deal, lateness, type Pending, type Row, storeError } from './reply.js';
+import { redisKey, tagOf } from './redis-key.js';
+import { Program } from './script-input.js';
+import { deal, lateness, type Pending, type Row, storeError } from './script-reply.js';
 import { ServerTime } from './server-time.js';
 
 /** What `RedisStore` takes: a connection, and how it is used. */

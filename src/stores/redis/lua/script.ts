@@ -1,8 +1,8 @@
 import { BUCKET_STATE } from './bucket-state.lua.js';
 import { EXECUTE } from './execute.lua.js';
+import { SHORT_LANE } from './fast-path.lua.js';
 import { INPUT } from './input.lua.js';
 import { REPLACE } from './replace.lua.js';
-import { SHORT_LANE } from './short-lane.lua.js';
 import { SLIDING_WINDOW } from './sliding-window.lua.js';
 import { STORED_STATE } from './stored-state.lua.js';
 import { TOKEN_BUCKET } from './token-bucket.lua.js';

@@ -1,9 +1,9 @@
-import { bucketWait } from '../core/algorithms/token-bucket.js';
-import { AMOUNT_PER_TOKEN } from '../core/amount.js';
-import { plainAnswer } from '../core/answer.js';
-import type { LimitState, StoreAnswer } from '../core/decision.js';
-import { bucketName, type StoreRequest, type Take } from '../core/request.js';
-import { chain } from '../util/maybe-promise.js';
+import { bucketWait } from '../../core/algorithms/token-bucket.js';
+import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
+import { plainAnswer } from '../../core/answer.js';
+import type { LimitState, StoreAnswer } from '../../core/decision.js';
+import { bucketName, type StoreRequest, type Take } from '../../core/request.js';
+import { chain } from '../../util/maybe-promise.js';
 import { StoreWrapper } from './store-wrapper.js';
 
 interface Denial {

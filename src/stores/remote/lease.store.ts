@@ -1,10 +1,10 @@
-import { AMOUNT_PER_TOKEN } from '../core/amount.js';
-import { plainAnswer } from '../core/answer.js';
-import type { DecisionSource, StoreAnswer } from '../core/decision.js';
-import type { Policy } from '../core/policy.js';
-import { bucketName, type StoreRequest, type Take } from '../core/request.js';
-import { every } from '../util/clock.js';
-import type { RateLimitStore } from './rate-limit.store.js';
+import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
+import { plainAnswer } from '../../core/answer.js';
+import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
+import type { Policy } from '../../core/policy.js';
+import { bucketName, type StoreRequest, type Take } from '../../core/request.js';
+import { every } from '../../util/clock.js';
+import type { RateLimitStore } from '../rate-limit.store.js';
 import { StoreWrapper } from './store-wrapper.js';
 
 /** Tokens of one bucket that this process has taken and not yet spent. */

@@ -1,4 +1,4 @@
-import { later, steadyNow } from '../util/clock.js';
+import { later, steadyNow } from '../../util/clock.js';
 
 /** Something with a deadline. */
 export interface Due {

@@ -1,4 +1,4 @@
-import { steadyNow } from '../util/clock.js';
+import { steadyNow } from '../../util/clock.js';
 
 /** So many failures in a row open the breaker; so long after, one request is let through to see. */
 const FAILURES = 5;

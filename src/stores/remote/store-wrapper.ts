@@ -1,6 +1,6 @@
-import type { Policy } from '../core/policy.js';
-import type { Clock } from '../util/clock.js';
-import { RateLimitStore, type StoreHealth } from './rate-limit.store.js';
+import type { Policy } from '../../core/policy.js';
+import type { Clock } from '../../util/clock.js';
+import { RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
 
 /** A store around a store: what it does not change is the other's. */
 export abstract class StoreWrapper extends RateLimitStore {

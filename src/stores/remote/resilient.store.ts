@@ -1,14 +1,14 @@
-import { AMOUNT_PER_TOKEN } from '../core/amount.js';
-import { openRow, toAnswer } from '../core/answer.js';
-import type { StoreAnswer } from '../core/decision.js';
-import { dividePolicy, type Policy } from '../core/policy.js';
-import type { FailureMode, StoreRequest, Take } from '../core/request.js';
-import { healthChanges, storeCalls } from '../observe/channels.js';
-import { every, steady, steadyNow, systemClock } from '../util/clock.js';
+import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
+import { openRow, toAnswer } from '../../core/answer.js';
+import type { StoreAnswer } from '../../core/decision.js';
+import { dividePolicy, type Policy } from '../../core/policy.js';
+import type { FailureMode, StoreRequest, Take } from '../../core/request.js';
+import { healthChanges, storeCalls } from '../../observe/channels.js';
+import { every, steady, steadyNow, systemClock } from '../../util/clock.js';
+import { MemoryStore } from '../memory/memory.store.js';
+import { type RateLimitStore, RateLimitStoreError, type StoreHealth } from '../rate-limit.store.js';
 import { Breaker, PROBE_AFTER } from './breaker.js';
 import { Deadlines, type Due } from './deadlines.js';
-import { MemoryStore } from './memory/memory.store.js';
-import { type RateLimitStore, RateLimitStoreError, type StoreHealth } from './rate-limit.store.js';
 import { StoreWrapper } from './store-wrapper.js';
 
 interface ResilienceOptions {

@@ -1,6 +1,6 @@
 import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
-import { later } from '../../util/clock.js';
-import { RateLimitStoreError } from '../rate-limit.store.js';
+import { later } from '../../../util/clock.js';
+import { RateLimitStoreError } from '../../rate-limit.store.js';
 
 /** A connection of ioredis (5 or 6) or iovalkey: the few methods of it that are called here. */
 export interface RedisClient {
