@@ -5,7 +5,7 @@ import { toDecision } from './core/answer.js';
 import type { Decision } from './core/decision.js';
 import { type LimitOptions, type Policy, parsePolicy } from './core/policy.js';
 import { mergeTakes } from './core/request.js';
-import { boundKey } from './key.js';
+import { boundKey } from './keys/key.js';
 import { BUCKET, tellDecision } from './observe/messages.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { shutDown } from './suspend/open-suspensions.js';

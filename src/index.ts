@@ -11,7 +11,9 @@ export type { LimitOptions, Policy } from './core/policy.js';
 export type { ReplaceStrategy } from './core/replace.js';
 export type { FailureMode, StoreRequest, Take, Verb } from './core/request.js';
 export { RateLimitExceededException, RateLimitUnavailableException } from './exceptions/rate-limit.exception.js';
-export { RateLimitResolverError } from './key.js';
+export { addressKey } from './keys/address.js';
+export { RateLimitResolverError } from './keys/key.js';
+export { byAll, byHeader, byIp, byUser, fromAddresses, type KeyOf } from './keys/keys.js';
 export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module-options.js';
 export type {
   DecisionMessage,
@@ -49,9 +51,7 @@ export {
 } from './suspend/suspendable.interceptor.js';
 export { type SuspendOptions, Suspension, SuspensionTimeoutError } from './suspend/suspension.js';
 export { TokenBucket } from './token-bucket.js';
-export { addressKey } from './transport/address.js';
 export type { HeaderSet } from './transport/headers.js';
-export { byAll, byHeader, byIp, byUser, fromAddresses, type KeyOf } from './transport/keys.js';
 export { type Clock, systemClock } from './util/clock.js';
 export { type Duration, TimeUnit } from './util/duration.js';
 export type { MaybePromise } from './util/maybe-promise.js';

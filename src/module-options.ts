@@ -1,5 +1,6 @@
 import { checkName } from './core/limit.js';
 import type { FailureMode } from './core/request.js';
+import { clientKey } from './keys/client-key.js';
 import {
   checkMessage,
   FAILURE_MODES,
@@ -23,7 +24,6 @@ import {
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { isClient, type RedisTarget } from './stores/redis/clients/ioredis.js';
 import { REDIS_OPTIONS, type RedisConnectOptions } from './stores/redis/redis.store.js';
-import { clientKey } from './transport/client-key.js';
 import { HEADER_SETS, type HeaderSet } from './transport/headers.js';
 import { type Duration, parseDuration } from './util/duration.js';
 import { at, checkNames, RateLimitOptionError, reject, rejectSecret } from './util/option-error.js';

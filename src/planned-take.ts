@@ -1,9 +1,9 @@
 import { type ExecutionContext, Logger } from '@nestjs/common';
 import type { Policy } from './core/policy.js';
 import type { Take } from './core/request.js';
-import { boundKey, isKey, RateLimitResolverError, rejectKey } from './key.js';
+import { NO_CLIENT } from './keys/client-key.js';
+import { boundKey, isKey, RateLimitResolverError, rejectKey } from './keys/key.js';
 import { costAmount, type PolicyUse } from './policy-use.js';
-import { NO_CLIENT } from './transport/client-key.js';
 import { chain, isPromise, type MaybePromise } from './util/maybe-promise.js';
 import { show } from './util/option-error.js';
 

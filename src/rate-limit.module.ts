@@ -19,6 +19,8 @@ import {
 import { BucketService, POLICIES } from './bucket.service.js';
 import { Enhancers } from './enhancers.js';
 import { classesOf } from './handlers.js';
+import { clientKey } from './keys/client-key.js';
+import { warnOfTrust } from './keys/proxy-warning.js';
 import {
   checkGiven,
   type ParsedModuleOptions,
@@ -34,8 +36,6 @@ import { ResolverInstances } from './resolver-instances.js';
 import { allSettled } from './settle.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { Documentation } from './swagger/documentation.js';
-import { clientKey } from './transport/client-key.js';
-import { warnOfTrust } from './transport/proxy-warning.js';
 import { warnOfUnguarded } from './unguarded.js';
 import { at, RateLimitOptionError } from './util/option-error.js';
 

@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { whenGone } from '../../src/context/connection.js';
-import { byIp, byUser } from '../../src/transport/keys.js';
+import { byIp, byUser } from '../../src/keys/keys.js';
 
 /** The execution of a field; those of one query have the response in common. */
 function fieldOf(res: ServerResponse): ExecutionContextHost {

@@ -2,12 +2,12 @@ import { BlockList, isIP } from 'node:net';
 import { BadRequestException, type ExecutionContext } from '@nestjs/common';
 import { graphqlRequestOf } from '../context/graphql.js';
 import { requestOf } from '../context/http.js';
-import { isKey, rejectKey } from '../key.js';
 import { chain, type MaybePromise } from '../util/maybe-promise.js';
 import { reject } from '../util/option-error.js';
 import { addressKey, bareAddress, DEFAULT_IPV6_SUBNET } from './address.js';
 import { addressOf, lookAtWay, withoutAddress } from './client-key.js';
-import { LateUser } from './late-user.js';
+import { isKey, rejectKey } from './key.js';
+import { LateUser } from './missing-user-warning.js';
 
 /** Tells whose bucket a request is counted in. `undefined` where it cannot: then the request is an error. */
 export type KeyOf = (context: ExecutionContext) => MaybePromise<string | undefined>;

@@ -1,8 +1,8 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { ClientGoneError, isGone } from '../context/connection.js';
+import { transportOf } from '../transport/transports.js';
 import { addressKey, isOwnKey } from './address.js';
 import { lookForProxy } from './proxy-warning.js';
-import { transportOf } from './transports.js';
 
 /** Stands for a key where there is none: outside of HTTP a request may come from nowhere. */
 export const NO_CLIENT = Symbol('no client');

@@ -1,5 +1,5 @@
-import { hashKey } from './util/hash-key.js';
-import { show } from './util/option-error.js';
+import { hashKey } from '../util/hash-key.js';
+import { show } from '../util/option-error.js';
 
 const LONGEST = 256;
 
