@@ -5,7 +5,7 @@ import type { ParsedModuleOptions } from './module-options.js';
 import { knownPolicies } from './plan.js';
 import { PARSED_OPTIONS } from './plans.js';
 import { bindInterceptor } from './rate-limit.interceptor.js';
-import { bindToGateway, RefusalFilter } from './transport/refusal.filter.js';
+import { bindToGateway, RefusalFilter } from './transport/rejection.filter.js';
 
 /**
  * Binds what else Nest runs: an interceptor to the handlers that need one, and to no other, because it would cost each

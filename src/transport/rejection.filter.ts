@@ -5,7 +5,7 @@ import { RateLimitExceededException, RateLimitUnavailableException } from '../ex
 import { graphql } from './graphql.js';
 import { writeRetryAfter } from './headers.js';
 import { answerOf } from './message.js';
-import { problemOf } from './problem.js';
+import { problemOf } from './problem-details.js';
 import { RETRY_STORE } from './transport.js';
 
 type Refusal = RateLimitExceededException | RateLimitUnavailableException;
