@@ -1,9 +1,9 @@
 import { Inject, Injectable, type Type } from '@nestjs/common';
 import { ApplicationConfig, DiscoveryService, HttpAdapterHost } from '@nestjs/core';
-import { classesOf, type Handler, methodsOf } from './handlers.js';
 import type { ParsedModuleOptions } from './module-options.js';
-import { knownPolicies } from './plan.js';
-import { PARSED_OPTIONS } from './plans.js';
+import { classesOf, type Handler, methodsOf } from './policy/explorer.js';
+import { knownPolicies } from './policy/plan.js';
+import { PARSED_OPTIONS } from './policy/plan-registry.js';
 import { bindInterceptor } from './rate-limit.interceptor.js';
 import { bindToGateway, RefusalFilter } from './transport/rejection.filter.js';
 

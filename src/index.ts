@@ -23,9 +23,7 @@ export type {
   WaitEnd,
   WaitMessage,
 } from './observe/channels.js';
-export { RateLimit, SkipRateLimit } from './rate-limit.decorator.js';
-export { RateLimitGuard } from './rate-limit.guard.js';
-export { RateLimitModule } from './rate-limit.module.js';
+export { RateLimit, SkipRateLimit } from './policy/rate-limit.decorator.js';
 export type {
   LimitedResolver,
   OnLimited,
@@ -35,7 +33,9 @@ export type {
   RateLimitOptions,
   Resolvable,
   Resolver,
-} from './rate-limit.options.js';
+} from './policy/rate-limit.options.js';
+export { RateLimitGuard } from './rate-limit.guard.js';
+export { RateLimitModule } from './rate-limit.module.js';
 export type { DumpedBucket } from './stores/memory/bucket-table.js';
 export { type MemoryDump, MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
 export { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from './stores/rate-limit.store.js';

@@ -2,6 +2,15 @@ import { checkName } from './core/limit.js';
 import type { FailureMode } from './core/request.js';
 import { clientKey } from './keys/client-key.js';
 import {
+  type LimitedResolver,
+  type OnLimited,
+  type RateLimitInput,
+  type RateLimitOptions,
+  type Resolvable,
+  type Single,
+  takenApart,
+} from './policy/rate-limit.options.js';
+import {
   checkMessage,
   FAILURE_MODES,
   type Instances,
@@ -11,16 +20,7 @@ import {
   parseSkip,
   parseUse,
   type Tell,
-} from './policy-use.js';
-import {
-  type LimitedResolver,
-  type OnLimited,
-  type RateLimitInput,
-  type RateLimitOptions,
-  type Resolvable,
-  type Single,
-  takenApart,
-} from './rate-limit.options.js';
+} from './policy/request-policy.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { isClient, type RedisTarget } from './stores/redis/clients/ioredis.js';
 import { REDIS_OPTIONS, type RedisConnectOptions } from './stores/redis/redis.store.js';

@@ -1,6 +1,6 @@
 import { type CallHandler, type ExecutionContext, type NestInterceptor, UseInterceptors } from '@nestjs/common';
 import { isObservable, type Observable, of } from 'rxjs';
-import type { Handler } from './handlers.js';
+import type { Handler } from './policy/explorer.js';
 import { identityOf, remembered } from './settle.js';
 
 /** What `onLimited` has said. It stays, because an interceptor such as one with `retry` may ask more than once. */

@@ -18,7 +18,6 @@ import {
 } from '@nestjs/core';
 import { BucketService, POLICIES } from './bucket.service.js';
 import { Enhancers } from './enhancers.js';
-import { classesOf } from './handlers.js';
 import { clientKey } from './keys/client-key.js';
 import { warnOfTrust } from './keys/proxy-warning.js';
 import {
@@ -28,11 +27,12 @@ import {
   type RateLimitModuleOptions,
 } from './module-options.js';
 import { openStore } from './open-store.js';
-import { PARSED_OPTIONS, Plans, WaitingLine } from './plans.js';
-import { redecorate } from './rate-limit.decorator.js';
+import { classesOf } from './policy/explorer.js';
+import { PARSED_OPTIONS, Plans, WaitingLine } from './policy/plan-registry.js';
+import { redecorate } from './policy/rate-limit.decorator.js';
+import type { RateLimitOptions } from './policy/rate-limit.options.js';
+import { ResolverInstances } from './policy/resolver-registry.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
-import type { RateLimitOptions } from './rate-limit.options.js';
-import { ResolverInstances } from './resolver-instances.js';
 import { allSettled } from './settle.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { Documentation } from './swagger/documentation.js';

@@ -1,5 +1,5 @@
 import { Logger, type Type } from '@nestjs/common';
-import type { Handler } from './handlers.js';
+import type { Handler } from './policy/explorer.js';
 import { RateLimitGuard } from './rate-limit.guard.js';
 
 /** Where Nest keeps what `@UseGuards` was given. */

@@ -1,11 +1,11 @@
 import { type ExecutionContext, Logger } from '@nestjs/common';
-import type { Policy } from './core/policy.js';
-import type { Take } from './core/request.js';
-import { NO_CLIENT } from './keys/client-key.js';
-import { boundKey, isKey, RateLimitResolverError, rejectKey } from './keys/key.js';
-import { costAmount, type PolicyUse } from './policy-use.js';
-import { chain, isPromise, type MaybePromise } from './util/maybe-promise.js';
-import { show } from './util/option-error.js';
+import type { Policy } from '../core/policy.js';
+import type { Take } from '../core/request.js';
+import { NO_CLIENT } from '../keys/client-key.js';
+import { boundKey, isKey, RateLimitResolverError, rejectKey } from '../keys/key.js';
+import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
+import { show } from '../util/option-error.js';
+import { costAmount, type PolicyUse } from './request-policy.js';
 
 /** A take of a request that knows the use it comes from. */
 export interface PlannedTake extends Take {

@@ -1,9 +1,10 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
-import type { Take } from './core/request.js';
-import { type Handler, methodsOf } from './handlers.js';
-import type { ParsedModuleOptions } from './module-options.js';
-import { type PlannedTake, takeOf } from './planned-take.js';
-import { type Instances, isResolver, type PolicyUse, parseUse, type Tell, teller } from './policy-use.js';
+import type { Take } from '../core/request.js';
+import type { ParsedModuleOptions } from '../module-options.js';
+import { type FixedHeaders, fixedHeaders } from '../transport/headers.js';
+import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
+import { at, RateLimitOptionError, reject, show } from '../util/option-error.js';
+import { type Handler, methodsOf } from './explorer.js';
 import { LIMITS, SKIP } from './rate-limit.decorator.js';
 import {
   type PolicyResolver,
@@ -12,9 +13,8 @@ import {
   type Single,
   takenApart,
 } from './rate-limit.options.js';
-import { type FixedHeaders, fixedHeaders } from './transport/headers.js';
-import { chain, isPromise, type MaybePromise } from './util/maybe-promise.js';
-import { at, RateLimitOptionError, reject, show } from './util/option-error.js';
+import { type Instances, isResolver, type PolicyUse, parseUse, type Tell, teller } from './request-policy.js';
+import { type PlannedTake, takeOf } from './request-take.js';
 
 /** What a policy is given by at run time: a fixed use, or one that is told per request. */
 type Source = PolicyUse | Tell<PolicyUse>;

@@ -1,5 +1,5 @@
 import type { Type } from '@nestjs/common';
-import { methodsOf } from './handlers.js';
+import { methodsOf } from './explorer.js';
 import type { RateLimitInput } from './rate-limit.options.js';
 
 /** Metadata key: what the decorators of a target were given. A global symbol, so that a second copy understands it. */

@@ -1,8 +1,8 @@
 import { Injectable, Scope, type Type } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
-import type { Instances } from './policy-use.js';
+import { RateLimitOptionError } from '../util/option-error.js';
 import type { Resolver } from './rate-limit.options.js';
-import { RateLimitOptionError } from './util/option-error.js';
+import type { Instances } from './request-policy.js';
 
 /** Instances of injectable resolvers, found when the application starts. */
 @Injectable()

@@ -1,9 +1,9 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
-import type { Decision } from './core/decision.js';
-import type { LimitOptions } from './core/policy.js';
-import type { FailureMode } from './core/request.js';
-import type { Duration } from './util/duration.js';
-import type { MaybePromise } from './util/maybe-promise.js';
+import type { Decision } from '../core/decision.js';
+import type { LimitOptions } from '../core/policy.js';
+import type { FailureMode } from '../core/request.js';
+import type { Duration } from '../util/duration.js';
+import type { MaybePromise } from '../util/maybe-promise.js';
 
 /** An injectable class that tells something of a request. */
 export interface Resolver<T> {

@@ -1,10 +1,10 @@
 import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
-import { classesOf, type Handler, methodsOf } from './handlers.js';
-import type { ParsedModuleOptions } from './module-options.js';
+import type { ParsedModuleOptions } from '../module-options.js';
+import { RateLimitOptionError } from '../util/option-error.js';
+import { classesOf, type Handler, methodsOf } from './explorer.js';
 import { type Applied, appliedTo, compilePlan, type Plan, resolversOf } from './plan.js';
-import { ResolverInstances } from './resolver-instances.js';
-import { RateLimitOptionError } from './util/option-error.js';
+import { ResolverInstances } from './resolver-registry.js';
 
 /** Injection token of the module's checked options. */
 export const PARSED_OPTIONS = Symbol.for('nest-rate-limit:options');

@@ -1,13 +1,13 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
-import { AMOUNT_PER_TOKEN, toAmount } from './core/amount.js';
-import type { Decision } from './core/decision.js';
-import { checkName } from './core/limit.js';
-import { definePolicy, POLICY_OPTIONS, type Policy } from './core/policy.js';
-import type { FailureMode } from './core/request.js';
+import { AMOUNT_PER_TOKEN, toAmount } from '../core/amount.js';
+import type { Decision } from '../core/decision.js';
+import { checkName } from '../core/limit.js';
+import { definePolicy, POLICY_OPTIONS, type Policy } from '../core/policy.js';
+import type { FailureMode } from '../core/request.js';
+import { parseDuration } from '../util/duration.js';
+import type { MaybePromise } from '../util/maybe-promise.js';
+import { checkNames, reject } from '../util/option-error.js';
 import type { LimitedResolver, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
-import { parseDuration } from './util/duration.js';
-import type { MaybePromise } from './util/maybe-promise.js';
-import { checkNames, reject } from './util/option-error.js';
 
 /** Tells the instance of an injectable class. */
 export type Instances = <T>(type: Type<Resolver<T>>) => Resolver<T>;
