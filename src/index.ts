@@ -1,5 +1,6 @@
-export { Bucket } from './bucket.js';
-export { BucketService } from './bucket.service.js';
+export { Bucket } from './bucket/bucket.js';
+export { BucketService } from './bucket/bucket.service.js';
+export { TokenBucket } from './bucket/token-bucket.js';
 export { ClientGoneError } from './context/connection.js';
 export { AdmissionLog } from './core/algorithms/sliding-window.js';
 export { plainAnswer, toAnswer } from './core/answer.js';
@@ -50,7 +51,6 @@ export {
   SuspendableResponseContext,
 } from './suspend/suspendable.interceptor.js';
 export { type SuspendOptions, Suspension, SuspensionTimeoutError } from './suspend/suspension.js';
-export { TokenBucket } from './token-bucket.js';
 export type { HeaderSet } from './transport/headers.js';
 export { type Clock, systemClock } from './util/clock.js';
 export { type Duration, TimeUnit } from './util/duration.js';

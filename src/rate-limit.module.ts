@@ -16,7 +16,7 @@ import {
   HttpAdapterHost,
   ModuleRef,
 } from '@nestjs/core';
-import { BucketService, POLICIES } from './bucket.service.js';
+import { BucketService, POLICIES } from './bucket/bucket.service.js';
 import { Enhancers } from './enhancers.js';
 import { clientKey } from './keys/client-key.js';
 import { warnOfTrust } from './keys/proxy-warning.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { BucketService } from '../bucket.service.js';
+import { BucketService } from '../bucket/bucket.service.js';
 import type { LimitOptions } from '../core/policy.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { FakeClock } from './fake-clock.js';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import type { Bucket } from '../bucket.js';
-import type { BucketService } from '../bucket.service.js';
+import type { Bucket } from '../bucket/bucket.js';
+import type { BucketService } from '../bucket/bucket.service.js';
+import { TokenBucket } from '../bucket/token-bucket.js';
 import type { LimitOptions } from '../core/policy.js';
 import type { ReplaceStrategy } from '../core/replace.js';
 import { RateLimitExceededException } from '../exceptions/rate-limit.exception.js';
-import { TokenBucket } from '../token-bucket.js';
 import { systemClock } from '../util/clock.js';
 import type { FakeClock } from './fake-clock.js';
 

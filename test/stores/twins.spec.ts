@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { BucketService } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import type { Bucket } from '../../src/bucket.js';
+import type { Bucket } from '../../src/bucket/bucket.js';
 import type { LimitOptions } from '../../src/core/policy.js';
 import type { ReplaceStrategy } from '../../src/core/replace.js';
 import type { RateLimitStore } from '../../src/stores/rate-limit.store.js';

@@ -1,13 +1,13 @@
-import { amountOf } from './core/amount.js';
-import { toDecision } from './core/answer.js';
-import type { Decision, StoreAnswer } from './core/decision.js';
-import type { LimitOptions, Policy } from './core/policy.js';
-import { checkReplace, type ReplaceStrategy } from './core/replace.js';
-import type { StoreRequest, Take, Verb } from './core/request.js';
-import { refusal } from './exceptions/rate-limit.exception.js';
-import { BUCKET, tellDecision, tellWait } from './observe/messages.js';
-import type { RateLimitStore } from './stores/rate-limit.store.js';
-import { type Duration, parseDuration } from './util/duration.js';
+import { amountOf } from '../core/amount.js';
+import { toDecision } from '../core/answer.js';
+import type { Decision, StoreAnswer } from '../core/decision.js';
+import type { LimitOptions, Policy } from '../core/policy.js';
+import { checkReplace, type ReplaceStrategy } from '../core/replace.js';
+import type { StoreRequest, Take, Verb } from '../core/request.js';
+import { refusal } from '../exceptions/rate-limit.exception.js';
+import { BUCKET, tellDecision, tellWait } from '../observe/messages.js';
+import type { RateLimitStore } from '../stores/rate-limit.store.js';
+import { type Duration, parseDuration } from '../util/duration.js';
 
 /**
  * The bucket of one policy for one key: a handle, made without I/O. `n` is a number of tokens, default 1, with at most

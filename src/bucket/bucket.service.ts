@@ -1,15 +1,15 @@
 import { Inject, Injectable, type OnModuleDestroy, Optional } from '@nestjs/common';
+import { amountOf } from '../core/amount.js';
+import { toDecision } from '../core/answer.js';
+import type { Decision } from '../core/decision.js';
+import { type LimitOptions, type Policy, parsePolicy } from '../core/policy.js';
+import { mergeTakes } from '../core/request.js';
+import { boundKey } from '../keys/key.js';
+import { BUCKET, tellDecision } from '../observe/messages.js';
+import { RateLimitStore } from '../stores/rate-limit.store.js';
+import { shutDown } from '../suspend/open-suspensions.js';
+import { reject } from '../util/option-error.js';
 import { Bucket } from './bucket.js';
-import { amountOf } from './core/amount.js';
-import { toDecision } from './core/answer.js';
-import type { Decision } from './core/decision.js';
-import { type LimitOptions, type Policy, parsePolicy } from './core/policy.js';
-import { mergeTakes } from './core/request.js';
-import { boundKey } from './keys/key.js';
-import { BUCKET, tellDecision } from './observe/messages.js';
-import { RateLimitStore } from './stores/rate-limit.store.js';
-import { shutDown } from './suspend/open-suspensions.js';
-import { reject } from './util/option-error.js';
 
 /** The injection token of the module's named policies. */
 export const POLICIES = Symbol.for('nest-rate-limit:policies');

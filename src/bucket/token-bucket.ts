@@ -1,8 +1,8 @@
-import { bucketCancel, bucketTake, bucketWait, debtAt } from './core/algorithms/token-bucket.js';
-import { AMOUNT_PER_TOKEN, amountOf, toAmount } from './core/amount.js';
-import { type Limit, mostTokens, tokenBucket } from './core/limit.js';
-import { type Clock, systemClock } from './util/clock.js';
-import { type Duration, LONGEST, parseDuration } from './util/duration.js';
+import { bucketCancel, bucketTake, bucketWait, debtAt } from '../core/algorithms/token-bucket.js';
+import { AMOUNT_PER_TOKEN, amountOf, toAmount } from '../core/amount.js';
+import { type Limit, mostTokens, tokenBucket } from '../core/limit.js';
+import { type Clock, systemClock } from '../util/clock.js';
+import { type Duration, LONGEST, parseDuration } from '../util/duration.js';
 
 /** Rates are counted in millionths of a token per second. */
 const RATE_STEPS = 1e6;
