@@ -1,10 +1,10 @@
 import { Inject, Injectable, type Type } from '@nestjs/common';
 import { ApplicationConfig, DiscoveryService, HttpAdapterHost } from '@nestjs/core';
+import { bindInterceptor } from './guard/rate-limit.interceptor.js';
 import type { ParsedModuleOptions } from './module-options.js';
 import { classesOf, type Handler, methodsOf } from './policy/explorer.js';
 import { knownPolicies } from './policy/plan.js';
 import { PARSED_OPTIONS } from './policy/plan-registry.js';
-import { bindInterceptor } from './rate-limit.interceptor.js';
 import { bindToGateway, RefusalFilter } from './transport/rejection.filter.js';
 
 /**

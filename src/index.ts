@@ -12,6 +12,7 @@ export type { LimitOptions, Policy } from './core/policy.js';
 export type { ReplaceStrategy } from './core/replace.js';
 export type { FailureMode, StoreRequest, Take, Verb } from './core/request.js';
 export { RateLimitExceededException, RateLimitUnavailableException } from './exceptions/rate-limit.exception.js';
+export { RateLimitGuard } from './guard/rate-limit.guard.js';
 export { addressKey } from './keys/address.js';
 export { RateLimitResolverError } from './keys/key.js';
 export { byAll, byHeader, byIp, byUser, fromAddresses, type KeyOf } from './keys/keys.js';
@@ -35,7 +36,6 @@ export type {
   Resolvable,
   Resolver,
 } from './policy/rate-limit.options.js';
-export { RateLimitGuard } from './rate-limit.guard.js';
 export { RateLimitModule } from './rate-limit.module.js';
 export type { DumpedBucket } from './stores/memory/bucket-table.js';
 export { type MemoryDump, MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';

@@ -18,6 +18,8 @@ import {
 } from '@nestjs/core';
 import { BucketService, POLICIES } from './bucket/bucket.service.js';
 import { Enhancers } from './enhancers.js';
+import { RateLimitGuard } from './guard/rate-limit.guard.js';
+import { allSettled } from './guard/settlement.js';
 import { clientKey } from './keys/client-key.js';
 import { warnOfTrust } from './keys/proxy-warning.js';
 import {
@@ -32,8 +34,6 @@ import { PARSED_OPTIONS, Plans, WaitingLine } from './policy/plan-registry.js';
 import { redecorate } from './policy/rate-limit.decorator.js';
 import type { RateLimitOptions } from './policy/rate-limit.options.js';
 import { ResolverInstances } from './policy/resolver-registry.js';
-import { RateLimitGuard } from './rate-limit.guard.js';
-import { allSettled } from './settle.js';
 import { RateLimitStore } from './stores/rate-limit.store.js';
 import { Documentation } from './swagger/documentation.js';
 import { warnOfUnguarded } from './unguarded.js';

@@ -1,7 +1,7 @@
 import { type CallHandler, type ExecutionContext, type NestInterceptor, UseInterceptors } from '@nestjs/common';
 import { isObservable, type Observable, of } from 'rxjs';
-import type { Handler } from './policy/explorer.js';
-import { identityOf, remembered } from './settle.js';
+import type { Handler } from '../policy/explorer.js';
+import { identityOf, remembered } from './settlement.js';
 
 /** What `onLimited` has said. It stays, because an interceptor such as one with `retry` may ask more than once. */
 const answers = new WeakMap<object, { readonly value: unknown }>();

@@ -1,14 +1,14 @@
 import { type CallHandler, type ExecutionContext, HttpException, Logger } from '@nestjs/common';
 import { type Observable, tap } from 'rxjs';
-import { ClientGoneError, connectionOf, isGone, whenGone } from './context/connection.js';
-import { requestOf } from './context/http.js';
-import type { DecisionSource } from './core/decision.js';
-import type { Outcome } from './policy/rate-limit.options.js';
-import { amountTold, type PlannedTake } from './policy/request-take.js';
-import type { RateLimitStore } from './stores/rate-limit.store.js';
-import { later } from './util/clock.js';
-import { chain, type MaybePromise } from './util/maybe-promise.js';
-import { show } from './util/option-error.js';
+import { ClientGoneError, connectionOf, isGone, whenGone } from '../context/connection.js';
+import { requestOf } from '../context/http.js';
+import type { DecisionSource } from '../core/decision.js';
+import type { Outcome } from '../policy/rate-limit.options.js';
+import { amountTold, type PlannedTake } from '../policy/request-take.js';
+import type { RateLimitStore } from '../stores/rate-limit.store.js';
+import { later } from '../util/clock.js';
+import { chain, type MaybePromise } from '../util/maybe-promise.js';
+import { show } from '../util/option-error.js';
 
 /** What a request came to, as far as it is known yet. */
 interface Pending {
