@@ -16,7 +16,8 @@ export { RateLimitGuard } from './guard/rate-limit.guard.js';
 export { addressKey } from './keys/address.js';
 export { RateLimitResolverError } from './keys/key.js';
 export { byAll, byHeader, byIp, byUser, fromAddresses, type KeyOf } from './keys/keys.js';
-export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module-options.js';
+export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module/module-options.js';
+export { RateLimitModule } from './module/rate-limit.module.js';
 export type {
   DecisionMessage,
   FailureMessage,
@@ -36,7 +37,6 @@ export type {
   Resolvable,
   Resolver,
 } from './policy/rate-limit.options.js';
-export { RateLimitModule } from './rate-limit.module.js';
 export type { DumpedBucket } from './stores/memory/bucket-table.js';
 export { type MemoryDump, MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
 export { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from './stores/rate-limit.store.js';

@@ -4,7 +4,7 @@ import { ClientGoneError } from '../context/connection.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
 import { mergeTakes, type Take } from '../core/request.js';
-import type { ParsedModuleOptions } from '../module-options.js';
+import type { ParsedModuleOptions } from '../module/module-options.js';
 import { failures, type WaitEnd } from '../observe/channels.js';
 import { tellDecision, tellWait } from '../observe/messages.js';
 import { RefusalLog } from '../observe/refusal-log.js';

@@ -1,6 +1,6 @@
 import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
-import type { ParsedModuleOptions } from '../module-options.js';
+import type { ParsedModuleOptions } from '../module/module-options.js';
 import { RateLimitOptionError } from '../util/option-error.js';
 import { classesOf, type Handler, methodsOf } from './explorer.js';
 import { type Applied, appliedTo, compilePlan, type Plan, resolversOf } from './plan.js';

@@ -1,6 +1,6 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import type { Take } from '../core/request.js';
-import type { ParsedModuleOptions } from '../module-options.js';
+import type { ParsedModuleOptions } from '../module/module-options.js';
 import { type FixedHeaders, fixedHeaders } from '../transport/headers.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { at, RateLimitOptionError, reject, show } from '../util/option-error.js';

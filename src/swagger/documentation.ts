@@ -1,6 +1,6 @@
 import { Inject, Injectable, type Type } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
-import type { ParsedModuleOptions } from '../module-options.js';
+import type { ParsedModuleOptions } from '../module/module-options.js';
 import { classesOf, type Handler, methodsOf } from '../policy/explorer.js';
 import { knownPolicies } from '../policy/plan.js';
 import { PARSED_OPTIONS } from '../policy/plan-registry.js';

@@ -16,28 +16,28 @@ import {
   HttpAdapterHost,
   ModuleRef,
 } from '@nestjs/core';
-import { BucketService, POLICIES } from './bucket/bucket.service.js';
-import { Enhancers } from './enhancers.js';
-import { RateLimitGuard } from './guard/rate-limit.guard.js';
-import { allSettled } from './guard/settlement.js';
-import { clientKey } from './keys/client-key.js';
-import { warnOfTrust } from './keys/proxy-warning.js';
+import { BucketService, POLICIES } from '../bucket/bucket.service.js';
+import { RateLimitGuard } from '../guard/rate-limit.guard.js';
+import { allSettled } from '../guard/settlement.js';
+import { clientKey } from '../keys/client-key.js';
+import { warnOfTrust } from '../keys/proxy-warning.js';
+import { classesOf } from '../policy/explorer.js';
+import { PARSED_OPTIONS, Plans, WaitingLine } from '../policy/plan-registry.js';
+import { redecorate } from '../policy/rate-limit.decorator.js';
+import type { RateLimitOptions } from '../policy/rate-limit.options.js';
+import { ResolverInstances } from '../policy/resolver-registry.js';
+import { RateLimitStore } from '../stores/rate-limit.store.js';
+import { Documentation } from '../swagger/documentation.js';
+import { at, RateLimitOptionError } from '../util/option-error.js';
+import { openStore } from './create-store.js';
+import { Enhancers } from './enhancer-binder.js';
 import {
   checkGiven,
   type ParsedModuleOptions,
   parseModuleOptions,
   type RateLimitModuleOptions,
 } from './module-options.js';
-import { openStore } from './open-store.js';
-import { classesOf } from './policy/explorer.js';
-import { PARSED_OPTIONS, Plans, WaitingLine } from './policy/plan-registry.js';
-import { redecorate } from './policy/rate-limit.decorator.js';
-import type { RateLimitOptions } from './policy/rate-limit.options.js';
-import { ResolverInstances } from './policy/resolver-registry.js';
-import { RateLimitStore } from './stores/rate-limit.store.js';
-import { Documentation } from './swagger/documentation.js';
-import { warnOfUnguarded } from './unguarded.js';
-import { at, RateLimitOptionError } from './util/option-error.js';
+import { warnOfUnguarded } from './unguarded-warning.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<RateLimitModuleOptions>({ moduleName: 'RateLimit' })

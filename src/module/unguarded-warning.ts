@@ -1,6 +1,6 @@
 import { Logger, type Type } from '@nestjs/common';
-import { RateLimitGuard } from './guard/rate-limit.guard.js';
-import type { Handler } from './policy/explorer.js';
+import { RateLimitGuard } from '../guard/rate-limit.guard.js';
+import type { Handler } from '../policy/explorer.js';
 
 /** Where Nest keeps what `@UseGuards` was given. */
 const GUARDS = '__guards__';

@@ -1,6 +1,6 @@
-import { checkName } from './core/limit.js';
-import type { FailureMode } from './core/request.js';
-import { clientKey } from './keys/client-key.js';
+import { checkName } from '../core/limit.js';
+import type { FailureMode } from '../core/request.js';
+import { clientKey } from '../keys/client-key.js';
 import {
   type LimitedResolver,
   type OnLimited,
@@ -9,7 +9,7 @@ import {
   type Resolvable,
   type Single,
   takenApart,
-} from './policy/rate-limit.options.js';
+} from '../policy/rate-limit.options.js';
 import {
   checkMessage,
   FAILURE_MODES,
@@ -20,13 +20,13 @@ import {
   parseSkip,
   parseUse,
   type Tell,
-} from './policy/request-policy.js';
-import { RateLimitStore } from './stores/rate-limit.store.js';
-import { isClient, type RedisTarget } from './stores/redis/clients/ioredis.js';
-import { REDIS_OPTIONS, type RedisConnectOptions } from './stores/redis/redis.store.js';
-import { HEADER_SETS, type HeaderSet } from './transport/headers.js';
-import { type Duration, parseDuration } from './util/duration.js';
-import { at, checkNames, RateLimitOptionError, reject, rejectSecret } from './util/option-error.js';
+} from '../policy/request-policy.js';
+import { RateLimitStore } from '../stores/rate-limit.store.js';
+import { isClient, type RedisTarget } from '../stores/redis/clients/ioredis.js';
+import { REDIS_OPTIONS, type RedisConnectOptions } from '../stores/redis/redis.store.js';
+import { HEADER_SETS, type HeaderSet } from '../transport/headers.js';
+import { type Duration, parseDuration } from '../util/duration.js';
+import { at, checkNames, RateLimitOptionError, reject, rejectSecret } from '../util/option-error.js';
 
 /** What happens when the store cannot answer. */
 export interface FailureOptions {

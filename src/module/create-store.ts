@@ -1,12 +1,12 @@
 import { Logger } from '@nestjs/common';
+import { MemoryStore } from '../stores/memory/memory.store.js';
+import { RateLimitStore, type StoreHealth } from '../stores/rate-limit.store.js';
+import { isClient, unsuitableSettings } from '../stores/redis/clients/ioredis.js';
+import { RedisStore } from '../stores/redis/redis.store.js';
+import { DenyCacheStore } from '../stores/remote/deny-cache.store.js';
+import { LeaseStore } from '../stores/remote/lease.store.js';
+import { ResilientStore } from '../stores/remote/resilient.store.js';
 import type { ParsedModuleOptions, RedisOptionsOfModule } from './module-options.js';
-import { MemoryStore } from './stores/memory/memory.store.js';
-import { RateLimitStore, type StoreHealth } from './stores/rate-limit.store.js';
-import { isClient, unsuitableSettings } from './stores/redis/clients/ioredis.js';
-import { RedisStore } from './stores/redis/redis.store.js';
-import { DenyCacheStore } from './stores/remote/deny-cache.store.js';
-import { LeaseStore } from './stores/remote/lease.store.js';
-import { ResilientStore } from './stores/remote/resilient.store.js';
 
 const logger = new Logger('RateLimit');
 

@@ -1,11 +1,11 @@
 import { Inject, Injectable, type Type } from '@nestjs/common';
 import { ApplicationConfig, DiscoveryService, HttpAdapterHost } from '@nestjs/core';
-import { bindInterceptor } from './guard/rate-limit.interceptor.js';
+import { bindInterceptor } from '../guard/rate-limit.interceptor.js';
+import { classesOf, type Handler, methodsOf } from '../policy/explorer.js';
+import { knownPolicies } from '../policy/plan.js';
+import { PARSED_OPTIONS } from '../policy/plan-registry.js';
+import { bindToGateway, RefusalFilter } from '../transport/rejection.filter.js';
 import type { ParsedModuleOptions } from './module-options.js';
-import { classesOf, type Handler, methodsOf } from './policy/explorer.js';
-import { knownPolicies } from './policy/plan.js';
-import { PARSED_OPTIONS } from './policy/plan-registry.js';
-import { bindToGateway, RefusalFilter } from './transport/rejection.filter.js';
 
 /**
  * Binds what else Nest runs: an interceptor to the handlers that need one, and to no other, because it would cost each
