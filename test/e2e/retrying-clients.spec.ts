@@ -5,7 +5,7 @@ import got, { type Got } from 'got';
 import ky, { type KyInstance } from 'ky';
 import * as undici from 'undici';
 import { ADAPTERS } from '../support/create-app.js';
-import { closeAll, finish, listen, type Run } from '../support/exhausted.js';
+import { closeAll, finish, listen, type Run } from '../support/exhausted-app.js';
 import { modulesOf, run } from '../support/pages.js';
 
 /*

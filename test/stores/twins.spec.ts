@@ -6,7 +6,15 @@ import type { Bucket } from '../../src/bucket/bucket.js';
 import type { LimitOptions } from '../../src/core/policy.js';
 import type { ReplaceStrategy } from '../../src/core/replace.js';
 import type { RateLimitStore } from '../../src/stores/rate-limit.store.js';
-import { bucketLimits, fractions, largeWindowLimits, law, pauses, storeKinds, windowLimits } from '../support/laws.js';
+import {
+  bucketLimits,
+  fractions,
+  largeWindowLimits,
+  law,
+  pauses,
+  storeKinds,
+  windowLimits,
+} from '../support/store-subject.js';
 
 const { memory, redis } = storeKinds();
 const settings = fc.array(fc.oneof(bucketLimits, bucketLimits, windowLimits, windowLimits, largeWindowLimits), {

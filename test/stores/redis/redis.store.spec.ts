@@ -7,7 +7,7 @@ import { buildSync } from 'esbuild';
 import { Redis } from 'ioredis';
 import { BucketService, RateLimitStoreError, RedisStore, type RedisStoreOptions } from 'nest-rate-limit';
 import { describeStoreContract, FakeClock } from 'nest-rate-limit/testing';
-import { type RedisServer, redisUrl, startRedis } from '../support/redis.js';
+import { type RedisServer, redisUrl, startRedis } from '../../support/redis.js';
 
 const client = new Redis(redisUrl());
 afterAll(() => client.quit());

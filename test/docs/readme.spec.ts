@@ -18,10 +18,10 @@ import {
 import * as opentelemetry from 'nest-rate-limit/opentelemetry';
 import type { FakeClock } from 'nest-rate-limit/testing';
 import request, { type Response } from 'supertest';
-import { failing, modulesOf, NestFactory, run, startApp, unsubscribeAll } from './support/pages.js';
-import * as readersOwn from './support/readme-names.js';
-import { redisUrl } from './support/redis.js';
-import { type Exports, type SnippetModule, snippetsOf } from './support/snippets.js';
+import { failing, modulesOf, NestFactory, run, startApp, unsubscribeAll } from '../support/pages.js';
+import * as readersOwn from '../support/readme-names.js';
+import { redisUrl } from '../support/redis.js';
+import { type Exports, type SnippetModule, snippetsOf } from '../support/snippets.js';
 
 /** The README, and what it leaves to pages of their own. */
 const pages = ['README.md', ...['buckets', 'observing', 'suspending'].map((name) => `docs/${name}.md`)];
@@ -244,7 +244,7 @@ describe('the README tells the truth:', () => {
   });
 
   it('all channels, and all instruments', async () => {
-    const { DECISION, WAIT, STORE, FAILURE, HEALTH } = await import('../src/observe/channels.js');
+    const { DECISION, WAIT, STORE, FAILURE, HEALTH } = await import('../../src/observe/channels.js');
     expect(firstColumn('On channels', 'Channel')).toEqual([DECISION, WAIT, STORE, FAILURE, HEALTH]);
     const made: string[] = [];
     const make = (name: string) => made.push(name);

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { BucketService, type LimitOptions, MemoryStore, RateLimitStoreError, type StoreRequest } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { LeaseStore } from '../../src/stores/remote/lease.store.js';
-import { StoreWrapper } from '../../src/stores/remote/store-wrapper.js';
+import { LeaseStore } from '../../../src/stores/remote/lease.store.js';
+import { StoreWrapper } from '../../../src/stores/remote/store-wrapper.js';
 
 const POLICY: LimitOptions = { name: 'lease', capacity: 100, refill: 1, unit: 'hours', lease: 10 };
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import type { LimitNumbers } from '../../src/core/limit.js';
 import { parsePolicy } from '../../src/core/policy.js';
-import { Subject, storeKinds, subject } from '../support/laws.js';
+import { Subject, storeKinds, subject } from '../support/store-subject.js';
 
 const { memory, redis } = storeKinds();
 const ms = { unit: 'milliseconds' } as const;

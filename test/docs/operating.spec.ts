@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { Redis } from 'ioredis';
 import { BucketService, type LimitOptions, RedisStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { type RedisServer, startRedis } from './support/redis.js';
+import { type RedisServer, startRedis } from '../support/redis.js';
 
 /*
  * The page about operating tells what buckets weigh in Redis, and what a full one does to them. Here it is measured.

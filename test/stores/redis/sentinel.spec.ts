@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { closeBuckets, log, openBuckets } from '../support/buckets.js';
-import { freePort } from '../support/redis.js';
-import { ask, startSentinels } from '../support/redis-groups.js';
-import { until } from '../support/requests.js';
+import { closeBuckets, log, openBuckets } from '../../support/buckets.js';
+import { freePort } from '../../support/redis.js';
+import { ask, startSentinels } from '../../support/redis-groups.js';
+import { until } from '../../support/requests.js';
 
 const POOL = { name: 'pool', capacity: 100_000, refill: 0 };
 

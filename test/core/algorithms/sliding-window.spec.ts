@@ -1,6 +1,6 @@
 import { expect, it } from '@jest/globals';
-import { AdmissionLog, admit, windowWait } from '../../src/core/algorithms/sliding-window.js';
-import { parsePolicy } from '../../src/core/policy.js';
+import { AdmissionLog, admit, windowWait } from '../../../src/core/algorithms/sliding-window.js';
+import { parsePolicy } from '../../../src/core/policy.js';
 
 it('tells an end of a window that owes all that can be counted', () => {
   const [limit] = parsePolicy({ maxRequest: 1, duration: 1, unit: 'milliseconds' }, 'p').limits;

@@ -11,10 +11,10 @@ import {
   RateLimitStoreError,
 } from 'nest-rate-limit';
 import request from 'supertest';
-import { log } from '../support/buckets.js';
-import { createApp } from '../support/create-app.js';
-import { connection, FAULTS, type Fault, type Rig } from '../support/faults.js';
-import { until } from '../support/requests.js';
+import { log } from '../../support/buckets.js';
+import { createApp } from '../../support/create-app.js';
+import { connection, FAULTS, type Fault, type Rig } from '../../support/faults.js';
+import { until } from '../../support/requests.js';
 
 const MODES = ['local', 'open', 'closed'] as const;
 type Mode = (typeof MODES)[number];
@@ -26,7 +26,7 @@ const RECOVERY = 3000;
 /** A pool: what was taken from it stays taken, however long a test lasts. */
 const POOL = { name: 'pool', capacity: 1000, refill: 0 };
 const ANSWER = { local: 'decided here (`fallback`)', open: 'passes (`open`)', closed: '503, `RateLimitStoreError`' };
-const DOCUMENT = new URL('../../docs/redis-failures.md', import.meta.url);
+const DOCUMENT = new URL('../../../docs/redis-failures.md', import.meta.url);
 
 @Controller()
 class Shop {

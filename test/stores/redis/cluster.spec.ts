@@ -4,10 +4,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Cluster } from 'ioredis';
 import { type BucketService, RedisStore } from 'nest-rate-limit';
 import { describeStoreContract } from 'nest-rate-limit/testing';
-import { closeBuckets, openBuckets } from '../support/buckets.js';
-import type { RedisServer } from '../support/redis.js';
-import { ask, startCluster } from '../support/redis-groups.js';
-import { until } from '../support/requests.js';
+import { closeBuckets, openBuckets } from '../../support/buckets.js';
+import type { RedisServer } from '../../support/redis.js';
+import { ask, startCluster } from '../../support/redis-groups.js';
+import { until } from '../../support/requests.js';
 
 const POOL = { name: 'pool', capacity: 10, refill: 0 };
 const SMALL = { name: 'small', capacity: 2, refill: 0 };
@@ -135,7 +135,7 @@ describe('a Cluster', () => {
   });
 
   it('needs no more rights than the documentation lists', async () => {
-    const document = readFileSync(new URL('../../docs/operating.md', import.meta.url), 'utf8');
+    const document = readFileSync(new URL('../../../docs/operating.md', import.meta.url), 'utf8');
     const rule = document.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
     const more = document.match(/On a Cluster .*`(\+[^`]*)`/)?.[1].split(' ') ?? [];
     for (const { url } of group.servers) {

@@ -7,9 +7,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { Redis, type RedisOptions } from 'ioredis';
 import { type BucketService, type RateLimitModuleOptions, RedisStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { parsePolicy } from '../../src/core/policy.js';
-import { closeBuckets, openBuckets } from '../support/buckets.js';
-import { freePort, type RedisServer, startRedis } from '../support/redis.js';
+import { parsePolicy } from '../../../src/core/policy.js';
+import { closeBuckets, openBuckets } from '../../support/buckets.js';
+import { freePort, type RedisServer, startRedis } from '../../support/redis.js';
 
 const POOL = { name: 'pool', capacity: 10, refill: 0 };
 const SMALL = { name: 'small', duration: 10, maxRequest: 2 };
@@ -134,7 +134,7 @@ describe('a connection', () => {
 });
 
 describe('rights', () => {
-  const document = readFileSync(new URL('../../docs/operating.md', import.meta.url), 'utf8');
+  const document = readFileSync(new URL('../../../docs/operating.md', import.meta.url), 'utf8');
   const rule = document.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
 
   it('that the documentation lists are enough', async () => {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { BucketService, MemoryStore } from 'nest-rate-limit';
 import { describeStoreContract, FakeClock } from 'nest-rate-limit/testing';
-import { parsePolicy } from '../../src/core/policy.js';
-import type { Verb } from '../../src/core/request.js';
+import { parsePolicy } from '../../../src/core/policy.js';
+import type { Verb } from '../../../src/core/request.js';
 
 describeStoreContract('MemoryStore', (clock) => new MemoryStore({ clock }));
 

@@ -2,11 +2,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { Redis } from 'ioredis';
 import { MemoryStore, RateLimitStoreError, RedisStore, type RedisStoreOptions } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { plainAnswer } from '../../src/core/answer.js';
-import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
-import type { StoreRequest, Take } from '../../src/core/request.js';
-import { redisKey } from '../../src/stores/redis/redis-key.js';
-import { redisUrl } from '../support/redis.js';
+import { plainAnswer } from '../../../src/core/answer.js';
+import { type LimitOptions, parsePolicy } from '../../../src/core/policy.js';
+import type { StoreRequest, Take } from '../../../src/core/request.js';
+import { redisKey } from '../../../src/stores/redis/redis-key.js';
+import { redisUrl } from '../../support/redis.js';
 
 const BUCKET = { name: 'bucket', capacity: 5, refill: 1 };
 const WINDOW = { name: 'window', duration: 10, maxRequest: 3 };

@@ -13,7 +13,7 @@ import {
   Subject,
   storeKinds,
   subject,
-} from '../support/laws.js';
+} from '../support/store-subject.js';
 
 const { memory, redis } = storeKinds();
 

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { MemoryStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
-import { law, Subject } from '../support/laws.js';
+import { law, Subject } from '../support/store-subject.js';
 
 /** A token bucket in exact fractions of any size: `capacity` and costs in thousandths, `refill` thousandths per `period` ms. */
 class ExactBucket {

@@ -2,16 +2,16 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/glo
 import { Redis } from 'ioredis';
 import { MemoryStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { toAmount } from '../../src/core/amount.js';
-import { toDecision } from '../../src/core/answer.js';
-import type { StoreAnswer } from '../../src/core/decision.js';
-import type { LimitOptions } from '../../src/core/policy.js';
-import { parsePolicy } from '../../src/core/policy.js';
-import type { StoreRequest, Take } from '../../src/core/request.js';
-import { DenyCacheStore } from '../../src/stores/remote/deny-cache.store.js';
-import { StoreWrapper } from '../../src/stores/remote/store-wrapper.js';
-import { closeBuckets, openBuckets } from '../support/buckets.js';
-import { type RedisServer, startRedis } from '../support/redis.js';
+import { toAmount } from '../../../src/core/amount.js';
+import { toDecision } from '../../../src/core/answer.js';
+import type { StoreAnswer } from '../../../src/core/decision.js';
+import type { LimitOptions } from '../../../src/core/policy.js';
+import { parsePolicy } from '../../../src/core/policy.js';
+import type { StoreRequest, Take } from '../../../src/core/request.js';
+import { DenyCacheStore } from '../../../src/stores/remote/deny-cache.store.js';
+import { StoreWrapper } from '../../../src/stores/remote/store-wrapper.js';
+import { closeBuckets, openBuckets } from '../../support/buckets.js';
+import { type RedisServer, startRedis } from '../../support/redis.js';
 
 const take = (policy: LimitOptions, n = 1, maxWait = 0, key = 'key'): Take => ({
   policy: parsePolicy(policy, 'test'),

@@ -3,11 +3,11 @@ import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { RateLimitStoreError, type RedisClient, RedisStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import type { StoreAnswer } from '../../src/core/decision.js';
-import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
-import type { StoreRequest, Take } from '../../src/core/request.js';
-import { redisKey, tagOf } from '../../src/stores/redis/redis-key.js';
-import { redisUrl } from '../support/redis.js';
+import type { StoreAnswer } from '../../../src/core/decision.js';
+import { type LimitOptions, parsePolicy } from '../../../src/core/policy.js';
+import type { StoreRequest, Take } from '../../../src/core/request.js';
+import { redisKey, tagOf } from '../../../src/stores/redis/redis-key.js';
+import { redisUrl } from '../../support/redis.js';
 
 const BUCKET = { name: 'bucket', capacity: 5, refill: 0 };
 const WINDOW = { name: 'window', maxRequest: 3, duration: 10 };

@@ -1,8 +1,8 @@
 import { readdirSync } from 'node:fs';
 import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
-import { isOfApp, modulesOf, run, startApp, unsubscribeAll } from './support/pages.js';
-import { TicketOffice } from './support/readme-names.js';
-import { type Exports, type SnippetModule, snippetsOf, syntaxErrors, typeErrors } from './support/snippets.js';
+import { isOfApp, modulesOf, run, startApp, unsubscribeAll } from '../support/pages.js';
+import { TicketOffice } from '../support/readme-names.js';
+import { type Exports, type SnippetModule, snippetsOf, syntaxErrors, typeErrors } from '../support/snippets.js';
 
 const docs = readdirSync('docs').filter((file) => file.endsWith('.md'));
 const pages = ['README.md', ...docs.map((file) => `docs/${file}`)];

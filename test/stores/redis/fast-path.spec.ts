@@ -4,15 +4,15 @@ import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { MemoryStore, RedisStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { toAmount } from '../../src/core/amount.js';
-import { plainAnswer } from '../../src/core/answer.js';
-import type { StoreAnswer } from '../../src/core/decision.js';
-import { type LimitOptions, type Policy, parsePolicy } from '../../src/core/policy.js';
-import { mergeTakes, type StoreRequest } from '../../src/core/request.js';
-import { SCRIPT } from '../../src/stores/redis/lua/script.js';
-import { redisKey } from '../../src/stores/redis/redis-key.js';
-import { bucketLimits, fractions, largeWindowLimits, law, pauses, windowLimits } from '../support/laws.js';
-import { redisUrl, startRedis } from '../support/redis.js';
+import { toAmount } from '../../../src/core/amount.js';
+import { plainAnswer } from '../../../src/core/answer.js';
+import type { StoreAnswer } from '../../../src/core/decision.js';
+import { type LimitOptions, type Policy, parsePolicy } from '../../../src/core/policy.js';
+import { mergeTakes, type StoreRequest } from '../../../src/core/request.js';
+import { SCRIPT } from '../../../src/stores/redis/lua/script.js';
+import { redisKey } from '../../../src/stores/redis/redis-key.js';
+import { redisUrl, startRedis } from '../../support/redis.js';
+import { bucketLimits, fractions, largeWindowLimits, law, pauses, windowLimits } from '../../support/store-subject.js';
 
 /** The script with one place changed, which must be there. */
 function changed(place: string, by: string): string {

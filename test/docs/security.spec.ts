@@ -9,8 +9,8 @@ import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals
 import { Controller, Get, type INestApplication, Logger, type Type } from '@nestjs/common';
 import { type DecisionMessage, RateLimit, RateLimitModule } from 'nest-rate-limit';
 import request from 'supertest';
-import { ADAPTERS, type AdapterName, createApp } from './support/create-app.js';
-import { failing, modulesOf, run, startApp } from './support/pages.js';
+import { ADAPTERS, type AdapterName, createApp } from '../support/create-app.js';
+import { failing, modulesOf, run, startApp } from '../support/pages.js';
 
 /*
  * The page about security tells in tables what comes of a setting, and which limit an attack meets. Here both are done.

@@ -10,7 +10,7 @@ import {
   type RateLimitOptions,
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { ADAPTERS, createApp } from './support/create-app.js';
+import { ADAPTERS, createApp } from '../support/create-app.js';
 
 const TWO = { maxRequest: 2, unit: 'minute' } as const;
 
