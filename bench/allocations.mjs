@@ -1,4 +1,4 @@
-// Bytes allocated and instructions run per decision: steadier than times on a busy machine.
+// Allocated bytes and executed instructions per decision: less noisy than times on a busy machine.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { serve, start } from './lib/measure.mjs';
@@ -14,10 +14,10 @@ const WORK = [
   ['guard', 'one limit, Fastify', 'hand-written'],
   ['guard', 'one limit, Fastify', '@nestjs/throttler'],
 ];
-/** So large that nothing is collected between the two looks at the heap. */
+/** A heap large enough that nothing is collected between the two readings of its size. */
 const NO_COLLECTION = ['--expose-gc', '--max-semi-space-size=1024', '--min-semi-space-size=1024'];
 
-/** In a child: bytes per decision. */
+/** In a child: allocated bytes per decision. */
 async function allocated(part, work, name) {
   const { candidates } = await import(`./${part}.mjs`);
   const decide = await candidates[work][name]();
@@ -29,7 +29,7 @@ async function allocated(part, work, name) {
   return { bytes: (process.memoryUsage().heapUsed - before) / count };
 }
 
-/** In a child, under valgrind: so many decisions. */
+/** In a child under valgrind: runs `count` decisions. */
 async function repeat(part, work, name, count) {
   const { candidates } = await import(`./${part}.mjs`);
   const decide = await candidates[work][name]();
@@ -38,7 +38,7 @@ async function repeat(part, work, name, count) {
   process.exit();
 }
 
-/** Instructions per decision: what a longer run needs beyond a shorter one. `undefined` without valgrind. */
+/** Returns the instructions per decision: a long run minus a short one. `undefined` without valgrind. */
 function instructions(part, work, name) {
   const counts = [1000, 301_000].map((count) => {
     const { stderr } = spawnSync(

@@ -1,4 +1,4 @@
-// What a guard adds to a request: canActivate, with a context as Nest makes one for each request.
+// The cost of a guard per request: canActivate, with a new context for each request as in Nest.
 import { fileURLToPath } from 'node:url';
 import { ForbiddenException, HttpException } from '@nestjs/common';
 import { HttpAdapterHost, NestFactory } from '@nestjs/core';
@@ -24,7 +24,7 @@ class Controller {
   handle() {}
 }
 
-/** The methods of Express's and Fastify's answers that guards call, with what the real ones do to a header's name. */
+/** Mocks of the response methods that guards call; like the real ones, they lowercase header names. */
 class ExpressLike {
   headers = {};
   text = '';
@@ -70,7 +70,7 @@ const platforms = {
   fastify: { adapter: () => new FastifyAdapter(), response: () => new FastifyLike(), body: 'send' },
 };
 
-/** What somebody would write who needs just this: a plan per handler, a GCRA in a Map, two headers. */
+/** A minimal guard for exactly this workload: a plan per handler, GCRA in a Map, two headers. */
 class HandWrittenGuard {
   plans = new WeakMap();
   arrivals = new Map();
@@ -147,7 +147,7 @@ const makers = {
   },
   '@nestjs/throttler': async (platform, limits) => {
     const { ThrottlerGuard, ThrottlerModule } = await import('@nestjs/throttler');
-    // Its store walks all live hits: half a second keeps them few.
+    // Its store scans all live hits: half a second keeps them few.
     const ttl = limits === REFUSING ? HOUR : 500;
     const throttlers = limits.map(({ name, capacity }) => ({ name, limit: capacity, ttl }));
     const app = await createApp(platform, {
@@ -185,7 +185,7 @@ async function allowed(platform, name, limits) {
     return guard.canActivate(contextOf(all[i], response));
   };
   const first = next();
-  if ((await first) !== true) throw new Error(`${name} refuses`);
+  if ((await first) !== true) throw new Error(`${name} rejected the first request`);
   if (first instanceof Promise) {
     return async (count) => {
       for (let n = 0; n < count; n++) await next();
@@ -196,7 +196,7 @@ async function allowed(platform, name, limits) {
   };
 }
 
-/** Until the refusal stands in the answer, as Nest puts it there. */
+/** Measures a rejection, including its status and body in the response. */
 async function refused(platform, name) {
   const guard = await makers[name](platform, REFUSING);
   const all = requests();
@@ -218,7 +218,7 @@ async function refused(platform, name) {
       for (let n = 0; n < count; n++) {
         try {
           if (!(await next())) throw new ForbiddenException();
-          throw new Error(`${name} lets pass`);
+          throw new Error(`${name} did not reject`);
         } catch (error) {
           answer(error);
         }
@@ -229,7 +229,7 @@ async function refused(platform, name) {
     for (let n = 0; n < count; n++) {
       try {
         if (!next()) throw new ForbiddenException();
-        throw new Error(`${name} lets pass`);
+        throw new Error(`${name} did not reject`);
       } catch (error) {
         answer(error);
       }

@@ -1,4 +1,4 @@
-// What buckets weigh, how long their end stops everything else, and what a flood of new keys does.
+// Memory per bucket, the longest pause when buckets expire, and the effect of a flood of new keys.
 import { fileURLToPath } from 'node:url';
 import { parsePolicy } from './build/core/policy.js';
 import { MemoryStore } from './build/index.js';
@@ -10,7 +10,7 @@ const HOUR = 3_600_000;
 const OURS = 'nest-rate-limit';
 const HERE = fileURLToPath(import.meta.url);
 
-/** Stores that take one hit of a key. `time` is the window in ms: how soon all falls due. */
+/** Stores that count one hit of a key. `time` is the window in ms, after which all buckets expire. */
 const stores = {
   [OURS]: (time) => {
     const store = new MemoryStore({ maxBuckets: 2 * MILLION });
@@ -51,7 +51,7 @@ const stores = {
   },
 };
 
-/** In a child: bytes on and off the heap for each bucket, without the keys, which the caller has anyway. */
+/** In a child: bytes per bucket on and off the heap, without the keys, which the caller already holds. */
 async function weigh(name) {
   const keys = Array.from({ length: MILLION }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
   const { hit, size } = await stores[name](HOUR);
@@ -59,7 +59,7 @@ async function weigh(name) {
   const before = used();
   for (const key of keys) await hit(key);
   const bytes = (used() - before) / MILLION;
-  if (size() < MILLION) throw new Error(`${name} keeps ${size()} of ${keys.length}`);
+  if (size() < MILLION) throw new Error(`${name} keeps only ${size()} of ${keys.length} buckets`);
   return { bytes };
 }
 
@@ -71,8 +71,8 @@ function used() {
 }
 
 /**
- * In a child: a million buckets fall due together; the longest turn of the event loop until they are gone. The clock is
- * set forward, and timers that repeat run `faster` times as often: how long one run takes is the same.
+ * In a child: a million buckets expire together; returns the longest turn of the event loop until they are deleted. The
+ * clock is set forward, and intervals fire `faster` times as often, which does not change how long each run takes.
  */
 async function expire(name, faster) {
   const { setInterval } = globalThis;
@@ -82,24 +82,23 @@ async function expire(name, faster) {
   for (let i = 0; i < MILLION; i++) await hit(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
   globalThis.gc();
   const kept = size();
-  // Until what collected garbage in the background is done.
+  // Wait for background garbage collection to finish.
   await new Promise((resolve) => setTimeout(resolve, 2000));
   Date.now = () => now() + 2 * HOUR;
   const longest = await turnsUntil(() => size() === 0, 60_000);
-  if (kept < MILLION || size() > 0) throw new Error(`${name} kept ${kept}, then ${size()}`);
+  if (kept < MILLION || size() > 0) throw new Error(`${name} kept ${kept} buckets, then ${size()}`);
   return { longest };
 }
 
-/** ms that this process has run, on all of its threads. */
+/** Returns the CPU time of this process on all threads, in ms. */
 function runTime() {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 }
 
 /**
- * The longest turn of the loop in ms, until `done` or too late. A turn lasts no longer than by the clock, and no longer
- * than this process has run in it: the first counts other processes, too, the second counts threads that collect
- * garbage meanwhile. The lesser of both is nearer to what it would be on a machine of its own.
+ * Returns the longest turn of the event loop in ms, until `done` or for at most `ms`. Wall-clock time includes other
+ * processes; CPU time includes garbage collection threads. The lesser of both is closer to the time on an idle machine.
  */
 function turnsUntil(done, ms) {
   return new Promise((resolve) => {
@@ -120,12 +119,12 @@ function turnsUntil(done, ms) {
   });
 }
 
-/** In a child: nothing expires; the longest turn is the machine's own. */
+/** In a child: nothing expires, so the longest turn is the noise of the machine. */
 async function idle() {
   return { longest: await turnsUntil(() => false, 4000) };
 }
 
-/** In a child: ten million keys that are never seen again, and one that is blocked. */
+/** In a child: one blocked key and ten million keys of one request each. */
 async function flood() {
   const store = new MemoryStore({ maxBuckets: 100_000 });
   const policy = parsePolicy({ capacity: 5, refill: 5, unit: 'minutes', block: '1h' }, 'api');

@@ -1,4 +1,4 @@
-// A Nest application in a process of its own: platform, guard. Tells its port, and on demand its CPU time.
+// Runs a Nest application in its own process. Arguments: platform, guard. Reports its port, then CPU time on request.
 
 import { Controller, Get } from '@nestjs/common';
 import { APP_GUARD, NestFactory } from '@nestjs/core';
@@ -33,7 +33,7 @@ async function ours(options) {
   const { RateLimit, RateLimitModule } = await import('./build/index.js');
   decorate(RateLimit({ name: 'api', capacity: LIMIT, refill: LIMIT, duration: SECONDS }));
   const key = (context) => client(context.getArgByIndex(0));
-  // A second, because this machine is busier than one that serves.
+  // One second, because a benchmark machine is busier than a server.
   return { imports: [RateLimitModule.forRoot({ key, ...options, failure: { mode: 'closed', timeout: '1s' } })] };
 }
 
@@ -60,7 +60,7 @@ function guarded(canActivate) {
 const guards = {
   none: () => ({}),
   'a guard that does nothing': () => guarded(() => true),
-  // What is left of a limiter that counts nothing: the headers, and one question to Redis.
+  // The minimum work of a limiter without counting: the headers, and one Redis command.
   'two headers and no limit': () => guarded(writeHeaders),
   'two headers and a GET from Redis': async () => {
     const { Redis } = await import('ioredis');
@@ -80,7 +80,7 @@ const guards = {
   },
   hitlimit: async () => {
     const { HitLimitGuard, HitLimitModule } = await import('@joint-ops/hitlimit/nest');
-    // It does not ask for the key of its options here: all requests are one client's.
+    // It ignores the `key` option here: all requests count as one client.
     const options = { limit: 1e9, window: SECONDS * 1000, key: client };
     return {
       imports: [HitLimitModule.register(options)],

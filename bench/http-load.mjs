@@ -1,4 +1,4 @@
-// Loads a port for some seconds when it is told to, and tells how many requests were answered.
+// Sends requests to a port for some seconds on request, and reports how many succeeded.
 import autocannon from 'autocannon';
 import { serve } from './lib/measure.mjs';
 
@@ -10,10 +10,10 @@ serve(async ({ port, seconds }) => {
     url: `http://127.0.0.1:${port}/`,
     connections: 64,
     duration: seconds,
-    // It ends with a sample.
+    // The run ends at a sample.
     sampleInt: SAMPLE_MS,
     setupClient: (connection) => {
-      // Each connection speaks for others in turn.
+      // Each connection sends requests of 16 clients in turn.
       const requests = Array.from({ length: 16 }, () => ({
         method: 'GET',
         headers: { 'x-client': `c${client++ % 1000}` },

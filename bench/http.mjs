@@ -1,4 +1,4 @@
-// Requests per second of a Nest application with a guard, against the same without.
+// Requests per second of a Nest application with a guard, relative to the same application without one.
 import { fileURLToPath } from 'node:url';
 import { median, ratio, spread, start } from './lib/measure.mjs';
 import { startRedis } from './lib/redis.mjs';
@@ -22,8 +22,8 @@ const guards = {
 };
 
 /**
- * One launch of all, `first` first: processes of the same program differ, and stay as they are, those that are started
- * later being slower; so several are measured, each time in another order.
+ * Launches all applications, beginning with `first`. Processes of one program differ in speed for their lifetime, and
+ * later ones are slower, so several launches are measured, each in another order.
  */
 async function launch(platform, first, env, rounds) {
   const names = guards[platform];

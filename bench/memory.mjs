@@ -1,4 +1,4 @@
-// One decision of a store in memory, called directly.
+// Measures one decision of a memory store, called directly.
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { BucketAnswer } from './build/core/bucket-answer.js';
@@ -11,10 +11,10 @@ import { chart, ns, percent, publish, times, timings, verdicts } from './lib/rep
 const require = createRequire(import.meta.url);
 const HOUR = 3_600_000;
 const MANY = 100_000;
-/** Nothing is refused, and no bucket is full again, within a run. */
+/** Large enough that no request is denied and no bucket refills completely within a run. */
 const HUGE = 1e9;
 
-/** Addresses in no order, as they come. */
+/** Returns `count` addresses in a shuffled order, the same in every run. */
 export function addresses(count) {
   const keys = Array.from({ length: count }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
   let seed = 1;
@@ -77,7 +77,7 @@ const peers = {
   limiter: async (keys, refused) => {
     const { TokenBucket } = await import('limiter');
     const bucketSize = capacityOf(refused);
-    // It has no keys of its own. Its buckets start empty.
+    // It has no keys, and its buckets start empty.
     const bucketOf = () => {
       const bucket = new TokenBucket({ bucketSize, tokensPerInterval: 1, interval: refused ? HOUR : 1000 });
       bucket.content = bucketSize;
@@ -104,7 +104,7 @@ const peers = {
   },
 };
 
-/** What a decision is made of, each by itself. What they come to is kept, or it would not be calculated at all. */
+/** The parts of a decision, measured individually. Results are kept, so that V8 does not eliminate the work. */
 const parts = {
   'reading the time': (keys) => turns(keys, () => keep(Date.now())),
   'finding the bucket': (keys) => {
@@ -118,13 +118,13 @@ const parts = {
     return turns(keys, () => keep(new BucketAnswer(policy.limits[0], 'api', --left, 0, 1000, true, 'store')));
   },
 };
-/** The same where neither keys nor numbers are in the processor's caches. */
+/** The same parts with so many keys that neither keys nor numbers are in the CPU caches. */
 const manyParts = {
   'reading the time': parts['reading the time'],
   'finding the bucket': parts['finding the bucket'],
   'its two numbers': (keys) => {
     const cells = new Float64Array(2 * keys.length);
-    // As far apart as the buckets of addresses in no order are.
+    // A stride as irregular as the buckets of shuffled addresses.
     let slot = 0;
     return turns(keys, () => {
       slot = (slot + 61_803) % keys.length;
@@ -139,7 +139,7 @@ function keep(value) {
   return kept;
 }
 
-/** Its store keeps and walks every hit, so it is given few: each round begins anew. */
+/** Its store keeps and scans every hit, so it is replaced after 50 hits per key. */
 const throttler = async (keys, refused) => {
   const { ThrottlerStorageService } = await import('@nestjs/throttler');
   let store = new ThrottlerStorageService();
@@ -159,10 +159,10 @@ const throttler = async (keys, refused) => {
   };
 };
 
-/** The same with buckets in which `hits` requests are live, spread over the window or taken just now. */
+/** Measures buckets with `hits` live requests, spread over the window. */
 function filled(options, hits) {
   return () => {
-    // Several, so that none is used up within the run.
+    // Several keys, so that no bucket is exhausted within the run.
     const keys = addresses(3000);
     let ahead = -HOUR;
     const clock = { now: () => Date.now() + ahead, sleep: () => Promise.resolve() };
@@ -178,7 +178,7 @@ function filled(options, hits) {
     const run = turns(keys, decide);
     return (count) => {
       left -= count;
-      if (left < 0) throw new Error('a bucket has been used up');
+      if (left < 0) throw new Error('A bucket is exhausted');
       run(count);
     };
   };
@@ -192,9 +192,10 @@ function filledThrottler(hits) {
     return async (count) => {
       for (let n = 0; n < count; n++) {
         await store.increment('10.0.0.1', HOUR, 20_000, 0, 'api');
-        // What has just been added goes again, so that there are always as many.
+        // Removes the added hit, so that their number stays constant.
         store.getHitExpirations('10.0.0.1', 'api').pop();
-        if (store.storage.get('10.0.0.1').totalHits.get('api') > hits + 1) throw new Error('it has too many hits');
+        if (store.storage.get('10.0.0.1').totalHits.get('api') > hits + 1)
+          throw new Error('The throttler keeps too many hits');
       }
     };
   };
@@ -253,7 +254,7 @@ export async function run() {
   const hot = await measure(HERE, 'hot', Object.keys(candidates.hot));
   const keys = await measure(HERE, 'keys', Object.keys(candidates.keys));
   const refused = await measure(HERE, 'refused', Object.keys(candidates.refused));
-  // Short, because buckets must not be used up.
+  // Short, so that no bucket is exhausted.
   const live = await measure(HERE, 'live', Object.keys(candidates.live), { ms: 60, warm: 60 });
   const other = await measure(HERE, 'throttlerLive', Object.keys(candidates.throttlerLive), { rounds: 5 });
   const pieces = await measure(HERE, 'parts', Object.keys(candidates.parts));

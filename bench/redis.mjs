@@ -1,4 +1,4 @@
-// Decisions in Redis: how many per second, and what each costs this process, the wire and the server.
+// Decisions per second in Redis, and the cost of each decision in this process, on the network and on the server.
 import { fileURLToPath } from 'node:url';
 import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
@@ -22,10 +22,10 @@ const LIMITS = [
   { name: 'daily', capacity: 1_000_000, refill: 900, unit: 'days' },
 ];
 
-/** The store as the module opens it: deadline, breaker, memory of refusals and all. */
+/** Opens the store through the module, with its deadline, circuit breaker and deny cache. */
 async function storeOf(url, options = {}) {
   const { RateLimitModule, RateLimitStore } = await import('./build/index.js');
-  // Decisions shall not be given up because the machine is busy with something else.
+  // A long timeout, so that no decision fails because the machine is busy.
   const root = RateLimitModule.forRoot({
     store: { redis: url, ...options },
     failure: { mode: 'closed', timeout: '10s' },
@@ -45,7 +45,7 @@ async function throttler(url, count) {
   const { ThrottlerStorageRedisService } = await import('@nest-lab/throttler-storage-redis');
   const storage = new ThrottlerStorageRedisService(url);
   const names = ['burst', 'hourly', 'daily'].slice(0, count);
-  // One after the other, as ThrottlerGuard does.
+  // Sequentially, as in ThrottlerGuard.
   return async (key) => {
     for (const name of names) await storage.increment(key, HOUR, 1_000_000, HOUR, name);
   };
@@ -85,7 +85,7 @@ const deciders = {
   [`${THROTTLER}, three throttlers`]: (url) => throttler(url, 3),
 };
 
-/** So many decisions under way at any time. */
+/** Keeps `size` decisions in flight. */
 function crowd(decide, size) {
   const keys = addresses(CLIENTS);
   let i = 0;
@@ -108,7 +108,7 @@ export const candidates = Object.fromEntries(
   AT.map((size) => [size, Object.fromEntries(Object.keys(deciders).map((name) => [name, decider(name, size)]))]),
 );
 
-/** In a child: 2,000 decisions one after the other, or all within few turns; what the server counted is the parent's. */
+/** In a child: runs 2,000 decisions, sequentially or in a few event loop turns. The parent reads the server's counters. */
 async function few(name, size) {
   const decide = await deciders[name](process.env.BENCH_REDIS_URL);
   const run = crowd(decide, Number(size));
@@ -119,7 +119,7 @@ async function few(name, size) {
   });
 }
 
-/** In a child: a key that is refused goes on and on. */
+/** In a child: sends `count` requests of a key that is already denied. */
 async function flood(count) {
   const { parsePolicy } = await import('./build/core/policy.js');
   const store = await storeOf(process.env.BENCH_REDIS_URL);
@@ -136,7 +136,7 @@ async function flood(count) {
 const tasks = { few, flood };
 if (process.send && process.argv[2] in tasks) await tasks[process.argv[2]](...process.argv.slice(3));
 
-/** What the server has counted so far. */
+/** Returns the counters of the server. */
 async function counted(admin) {
   const [commands, stats, cpu] = await Promise.all(['commandstats', 'stats', 'cpu'].map((part) => admin.info(part)));
   const calls = {};
@@ -150,10 +150,10 @@ async function counted(admin) {
   };
 }
 
-/** The costs of one decision, by the server's count. */
+/** Returns the costs of one decision according to the server's counters. */
 async function costs(redis, name, size, decisions) {
   const child = await start(HERE, ['few', name, String(size)], { env: { BENCH_REDIS_URL: redis.url } });
-  // The three questions themselves are counted as well.
+  // The three INFO commands are counted, too.
   const zero = await counted(redis.admin);
   const before = await counted(redis.admin);
   await child.ask({});

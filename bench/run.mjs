@@ -1,4 +1,5 @@
-// `npm run bench [-- part…]` and `npm run bench:redis`: installs the peers, compiles the library, measures, writes the page.
+// `npm run bench [-- part…]` and `npm run bench:redis`: installs the peers, compiles the library, measures, and
+// writes docs/benchmarks.md.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +13,7 @@ function must(command, args, cwd) {
   if (status !== 0) process.exit(status ?? 1);
 }
 
-/** Whether bench/node_modules is what bench/package.json asks for. */
+/** Whether bench/node_modules has the versions of bench/package.json. */
 function installed() {
   const { dependencies } = JSON.parse(readFileSync(`${here}package.json`, 'utf8'));
   return Object.entries(dependencies).every(([name, version]) => {
@@ -24,11 +25,11 @@ function installed() {
 const parts = process.argv.length > 2 ? process.argv.slice(2) : PARTS.filter((part) => part !== 'redis');
 const unknown = parts.find((part) => !PARTS.includes(part));
 if (unknown) {
-  console.error(`There is no part ${unknown}; there are ${PARTS.join(', ')}`);
+  console.error(`Unknown part "${unknown}": must be one of ${PARTS.join(', ')}`);
   process.exit(1);
 }
 if (!installed()) must('npm', ['ci', '--no-audit', '--no-fund'], here);
-// Beside dist, so that a build meanwhile does no harm.
+// Outside dist, so that a concurrent build does not interfere.
 const tsc = `${root}node_modules/@typescript/native/bin/tsc`;
 must(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', `${here}build`, '--declaration', 'false'], root);
 for (const part of parts) {

@@ -16,7 +16,7 @@ import { ReportsModule } from './reports/reports.module.js';
 import { SmsModule } from './sms/sms.module.js';
 import { TiersModule } from './tiers/tiers.module.js';
 
-/** A module for each idea; and where the buckets are. */
+/** One module per example, and the store of the buckets. */
 @Module({
   imports: [
     RateLimitModule.forRootAsync({

@@ -1,16 +1,16 @@
 import { BadRequestException, type ExecutionContext } from '@nestjs/common';
 
-/** The body of a request, as it came. */
+/** Returns the unvalidated body of a request. */
 export function bodyOf(context: ExecutionContext): unknown {
   return context.switchToHttp().getRequest<{ body?: unknown }>().body;
 }
 
 /**
- * A field of a body that nobody has checked: guards run before pipes, so whoever takes a key from the body must do it
- * himself. The error is the request's answer; nothing is taken from a bucket then.
+ * Returns a string field of a body. Guards run before pipes, so a key function has to validate the body itself. An
+ * invalid field ends the request with 400, and no tokens are taken.
  */
 export function textOf(body: unknown, field: string): string {
   const value = typeof body === 'object' && body !== null ? (body as Record<string, unknown>)[field] : undefined;
   if (typeof value === 'string' && value !== '' && value.length <= 100) return value;
-  throw new BadRequestException(`${field} must be a text of 1 to 100 characters`);
+  throw new BadRequestException(`${field} must be a string of 1 to 100 characters`);
 }

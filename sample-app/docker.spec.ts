@@ -11,21 +11,21 @@ const { devDependencies } = JSON.parse(read('package.json'));
 const { dependencies } = JSON.parse(read(join(here, 'package.json'))) as { dependencies: Record<string, string> };
 const all = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map(([, found]) => found);
 
-it('copies what is there, and what .dockerignore lets through', () => {
+it('copies only existing files, exactly those that .dockerignore allows', () => {
   const sources = all(dockerfile, /^COPY (?!--from)(.*) \S+$/gm).flatMap((files) => files.split(' '));
   expect(sources.length).toBeGreaterThan(5);
   expect(sources.filter((file) => !existsSync(file))).toEqual([]);
   expect(all(read(join(here, 'Dockerfile.dockerignore')), /^!(.*)$/gm)).toEqual(sources);
 });
 
-it('builds with what is installed, and starts what is built', () => {
+it('builds with installed tools, and starts the built entry file', () => {
   for (const command of all(dockerfile, /npx (\S+)/g)) expect(existsSync(`node_modules/.bin/${command}`)).toBe(true);
   const { entryFile } = JSON.parse(read('nest-cli.json'));
   expect(dockerfile).toContain(`CMD ["node", "build/${entryFile}.js"]`);
   expect(existsSync(`${entryFile}.ts`)).toBe(true);
 });
 
-it('keeps every package that the app imports, in the version that is tested', () => {
+it('installs every package that the app imports, in the tested version', () => {
   for (const [name, version] of Object.entries(dependencies))
     expect([name, version]).toEqual([name, devDependencies[name]]);
   const files = readdirSync(here, { recursive: true, encoding: 'utf8' }).filter(
@@ -37,7 +37,7 @@ it('keeps every package that the app imports, in the version that is tested', ()
   expect(Object.keys(dependencies)).toEqual(expect.arrayContaining([...packages]));
 });
 
-it('leads the proxy to the apps, whose address they believe', () => {
+it('routes the proxy to both apps, which trust its address', () => {
   const services = all(compose, /^ {2}([\w-]+):/gm);
   const upstream = all(nginx, /server ([\w-]+):3000;/g);
   expect(upstream).toHaveLength(2);

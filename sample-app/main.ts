@@ -11,9 +11,11 @@ setUp(app);
 app.enableShutdownHooks();
 await app.listen(port);
 
-console.log(`The sample app listens on http://localhost:${port}: open it in a browser to watch its buckets.`);
+console.log(`The sample app listens on http://localhost:${port}; open it in a browser to watch its buckets.`);
 console.log(
-  process.env.REDIS_URL ? 'Its buckets are in Redis.' : 'Its buckets are in memory; REDIS_URL puts them into Redis.',
+  process.env.REDIS_URL
+    ? 'Its buckets are in Redis.'
+    : 'Its buckets are in memory; set REDIS_URL to store them in Redis.',
 );
-console.log('Or try these in another terminal. Ctrl-C ends the app.\n');
+console.log('Or try these commands in another terminal. Press Ctrl-C to stop the app.\n');
 console.log(trials.map((trial) => toText(trial, port)).join('\n'));

@@ -12,8 +12,8 @@ import { trials } from './trials.js';
 
 const readme = readFileSync(new URL('README.md', import.meta.url), 'utf8');
 
-describe('the page of the sample app', () => {
-  it('shows each trial as `npm start` prints it, and no other command for curl', () => {
+describe('README of the sample app', () => {
+  it('contains each example, and no other curl commands', () => {
     for (const trial of trials) expect(readme).toContain(toMarkdown(trial));
     const shown = trials.reduce((rest, trial) => rest.replace(toMarkdown(trial), ''), readme);
     expect(shown).not.toContain('curl');
@@ -25,7 +25,7 @@ const stores = [
   { store: 'redis', open: redisStore },
 ];
 
-describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
+describe.each(stores)('sample app with buckets in $store', ({ open }) => {
   let clock: FakeClock;
   let app: SampleApp;
   beforeEach(async () => {
@@ -37,15 +37,15 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
   for (const { title, idea, steps } of trials) {
     it(`${title}. ${idea}`, async () => {
       for (const step of steps) {
-        const wanted = linesOf(step.answers);
-        const shown = 'lines' in step ? await app.chat(upTo(step.lines)) : await run(step, wanted);
-        expect(shown).toEqual(wanted);
+        const expected = linesOf(step.answers);
+        const shown = 'lines' in step ? await app.chat(upTo(step.lines)) : await run(step, expected);
+        expect(shown).toEqual(expected);
       }
     });
   }
 
-  /** What a shell would show. */
-  async function run(step: Step, wanted: string[]): Promise<string[]> {
+  /** Runs a step, and returns the lines that a shell would show. */
+  async function run(step: Step, expected: string[]): Promise<string[]> {
     const { times = 1, together, head, after } = step;
     let answers: string[] = [];
     const one = async () => {
@@ -54,12 +54,12 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
     };
     if (after !== undefined) {
       await clock.advance(after * 1000);
-      // The app does it by itself, some time. Who asks Redis while the clock goes on may wait a millisecond more.
+      // The app acts on its own, at some time. A Redis call during the advance may add a millisecond of waiting.
       await until(async () => {
         answers = [];
         await clock.advance(1);
         await one();
-        return answers[0] === wanted[0];
+        return answers[0] === expected[0];
       });
       return answers;
     }
@@ -76,7 +76,7 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
     return answers;
   }
 
-  it('answers the line one by one, and refuses at once who would wait longer than 5 seconds', async () => {
+  it('answers queued requests one by one, and rejects a wait of more than 5 seconds immediately', async () => {
     const answers: number[] = [];
     const all = Array.from({ length: 7 }, async () => answers.push((await app.send({ path: '/queue' })).status));
     const answered = async (count: number) => {
@@ -94,7 +94,7 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
     expect(answers.filter((status) => status === 200)).toHaveLength(6);
   });
 
-  it('sends 10 more messages to a number in a minute, however it is written', async () => {
+  it('refills 10 messages per minute, for all notations of a number', async () => {
     const send = async (phone: string) => (await app.send({ path: '/sms', form: `phone=${phone}` })).status;
     for (let i = 0; i < 20; i++) expect(await send('030/901-820')).toBe(201);
     expect(await send('(030) 901 820')).toBe(429);
@@ -106,7 +106,7 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
   });
 
   it.each(['', 'phone=', 'phone=12345', 'phone=1&phone=2', 'phone[a]=1', 'phone=1234567890123456'])(
-    'answers 400 to the message %j, and takes nothing',
+    'answers 400 to the form %j, and takes no tokens',
     async (form) => {
       const response = await app.send({ method: 'POST', path: '/sms', form });
       expect(response.status).toBe(400);
@@ -115,16 +115,16 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
     },
   );
 
-  it('gives a second back to /api with each second', async () => {
+  it('refills /api at one token per second', async () => {
     const upload = { method: 'POST', path: '/api/upload' } as const;
     expect((await app.send(upload)).status).toBe(201);
-    const refused = await app.send(upload);
-    expect([refused.status, refused.headers['retry-after']]).toEqual([429, '1']);
+    const rejected = await app.send(upload);
+    expect([rejected.status, rejected.headers['retry-after']]).toEqual([429, '1']);
     await clock.advance(1000);
     expect((await app.send(upload)).status).toBe(201);
   });
 
-  it('counts failed logins only, and blocks for a minute, a right password too', async () => {
+  it('counts only failed logins, and blocks even the correct password for a minute', async () => {
     const login = async (password: string) =>
       (await app.send({ path: '/login', form: `user=ada&password=${password}` })).status;
     for (let i = 0; i < 20; i++) expect(await login('lovelace')).toBe(200);
@@ -138,12 +138,12 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
     expect(await login('lovelace')).toBe(200);
   });
 
-  it('lets a report wait until the rows of those before are paid, and takes nothing for one that failed', async () => {
+  it('denies reports until the rows of earlier ones are paid, and charges nothing for failed ones', async () => {
     const report = (rows: string) => app.send({ path: `/reports?rows=${rows}` });
     for (let i = 0; i < 101; i++) expect((await report('many')).status).toBe(400);
     expect((await report('100')).status).toBe(200);
-    const refused = await report('1');
-    expect([refused.status, refused.headers['retry-after']]).toEqual([429, '1']);
+    const rejected = await report('1');
+    expect([rejected.status, rejected.headers['retry-after']]).toEqual([429, '1']);
     await clock.advance(1000);
     expect((await report('30')).status).toBe(200);
     const later = await report('1');
@@ -151,7 +151,7 @@ describe.each(stores)('the sample app, buckets in $store', ({ open }) => {
   });
 });
 
-it('lets the second in line wait a second of real time', async () => {
+it('queues the second request for one second of real time', async () => {
   const app = await SampleApp.start(new MemoryStore());
   const started = performance.now();
   const [first, second] = await Promise.all([app.send({ path: '/queue' }), app.send({ path: '/queue' })]);
@@ -162,7 +162,7 @@ it('lets the second in line wait a second of real time', async () => {
   expect(passed).toBeLessThan(2000);
 });
 
-/** Status and headers of the limit. */
+/** Returns the status line and the rate limit headers. */
 function headOf({ status, headers }: Response): string[] {
   const lines = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,

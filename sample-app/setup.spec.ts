@@ -13,7 +13,7 @@ afterEach(async () => {
 });
 
 describe('/openapi.json', () => {
-  it('is right, and tells each refusal with its headers', async () => {
+  it('is valid, and documents each 429 response with its headers', async () => {
     app = await SampleApp.start(new MemoryStore());
     const { body } = await app.send({ path: '/openapi.json' });
     const { valid, errors } = await new Validator().validate(structuredClone(body));
@@ -22,14 +22,14 @@ describe('/openapi.json', () => {
     const limited: string[] = [];
     for (const [path, item] of Object.entries(paths)) {
       for (const [method, operation] of Object.entries(item as Record<string, { responses: Record<string, object> }>)) {
-        const refusal = operation.responses[429];
-        if (!refusal) continue;
+        const rejection = operation.responses[429];
+        if (!rejection) continue;
         limited.push(`${method} ${path}`);
-        // What a service of ours refuses is told by its status.
+        // The service rejects mails itself, so only the status is known.
         if (path !== '/mail') {
-          expect(refusal).toHaveProperty('headers.Retry-After.schema', { type: 'integer', minimum: 1 });
+          expect(rejection).toHaveProperty('headers.Retry-After.schema', { type: 'integer', minimum: 1 });
         }
-        expect(refusal).toHaveProperty('content.application/json.schema.properties.statusCode.example', 429);
+        expect(rejection).toHaveProperty('content.application/json.schema.properties.statusCode.example', 429);
       }
     }
     expect(limited.sort()).toEqual([
@@ -55,7 +55,7 @@ describe('behind a proxy', () => {
   const limited = async (forwarded: string) =>
     (await app.send({ path: '/limited' }, { 'X-Forwarded-For': forwarded })).status;
 
-  it('tells clients apart by what the proxy has seen, and not by what they claim', async () => {
+  it('identifies clients by the address that the proxy reports, not by the one they claim', async () => {
     process.env.TRUST_PROXY = 'loopback';
     app = await SampleApp.start(new MemoryStore());
     for (const status of [200, 200, 429]) expect(await limited('203.0.113.7')).toBe(status);
@@ -63,7 +63,7 @@ describe('behind a proxy', () => {
     expect(await limited('198.51.100.1, 203.0.113.7')).toBe(429);
   });
 
-  it('believes no header where no proxy is said to be', async () => {
+  it('ignores X-Forwarded-For without a trusted proxy', async () => {
     delete process.env.TRUST_PROXY;
     app = await SampleApp.start(new MemoryStore());
     for (const [i, status] of [200, 200, 429].entries()) expect(await limited(`203.0.113.${i}`)).toBe(status);

@@ -2,9 +2,9 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 
-/** What the app needs beside its modules, before it listens. */
+/** Configures what is not part of a module. Call it before the app listens. */
 export function setUp(app: NestExpressApplication): void {
-  // The addresses of the proxies in front, or Express's names for them. Never `true`: then clients choose their own.
+  // The addresses of the trusted proxies, or Express's names for them. With `true`, clients could forge their address.
   app.set('trust proxy', process.env.TRUST_PROXY || false);
   app.useWebSocketAdapter(new WsAdapter(app));
   const description = new DocumentBuilder().setTitle('The sample app of nest-rate-limit').build();

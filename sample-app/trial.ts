@@ -1,41 +1,41 @@
-/** Something to try: one idea, and commands that show it. `npm start`, the README and the tests share it. */
+/** One example with the commands that demonstrate it. Shared by `npm start`, the README and the tests. */
 export interface Trial {
   readonly title: string;
-  /** Where the idea stands. */
+  /** The source file of the example. */
   readonly file: string;
   readonly idea: string;
   readonly steps: readonly (Step | ChatStep)[];
 }
 
-/** Requests over HTTP. */
+/** One or more HTTP requests. */
 export interface Step {
   readonly method?: 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
-  /** Fields of a form, or JSON; the request is a POST then. */
+  /** Form fields or JSON; makes the request a POST. */
   readonly form?: string;
   readonly json?: string;
   readonly apiKey?: string;
-  /** How often it is sent; default once. */
+  /** The number of requests; default 1. */
   readonly times?: number;
-  /** All at once instead of one after the other. */
+  /** Sends all requests concurrently instead of one after the other. */
   readonly together?: boolean;
-  /** Shows the status and the limit's headers instead of the body. */
+  /** Shows the status and the rate limit headers instead of the body. */
   readonly head?: boolean;
-  /** Seconds to wait before: for what happens without being asked. */
+  /** Seconds to wait before the request, for effects that need time. */
   readonly after?: number;
   readonly answers: Answers;
 }
 
-/** So many lines, said in the chat. */
+/** A number of messages sent to the chat. */
 interface ChatStep {
   readonly lines: number;
   readonly answers: Answers;
 }
 
-/** What comes back, line by line: the body with the status behind it. A number before says how often. */
+/** The expected lines: each is a body followed by its status. `[n, line]` is a line repeated n times. */
 export type Answers = readonly (string | readonly [number, string])[];
 
-/** The step as a line for the shell. */
+/** Returns the shell command of a step. */
 function toCommand(step: Step | ChatStep, port = 3000): string {
   if ('lines' in step) {
     const url = port === 3000 ? '' : ` ws://localhost:${port}/chat`;
@@ -55,17 +55,17 @@ function toCommand(step: Step | ChatStep, port = 3000): string {
   const curl = `curl -sw ' [%{http_code}]\\n' ${request}`;
   if (after) return `sleep ${after}; ${curl}`;
   if (times === 1) return curl;
-  // In a subshell, which tells nothing of its jobs.
+  // In a subshell, which does not print its jobs.
   if (together) return `(for i in $(seq ${times}); do ${curl} & done; wait)`;
   return `for i in $(seq ${times}); do ${curl}; done`;
 }
 
-/** The answers as they come, equal ones counted. */
+/** Returns the expected lines, with the number of repetitions. */
 function toAnswers(answers: Answers): string[] {
   return answers.map((answer) => (typeof answer === 'string' ? answer : `${answer[1]}  (${answer[0]} times)`));
 }
 
-/** The trial as `npm start` prints it. */
+/** Formats an example for `npm start`. */
 export function toText({ title, idea, steps }: Trial, port: number): string {
   const lines = steps.flatMap((step) => [
     `  ${toCommand(step, port)}`,
@@ -74,7 +74,7 @@ export function toText({ title, idea, steps }: Trial, port: number): string {
   return `${title}. ${idea}\n${lines.join('\n')}\n`;
 }
 
-/** The trial as it stands in the README. */
+/** Formats an example for the README. */
 export function toMarkdown({ title, file, idea, steps }: Trial): string {
   const commands = steps.map((step) => toCommand(step));
   const answers = steps.flatMap((step) => toAnswers(step.answers));

@@ -1,6 +1,5 @@
-// Writes what the package makes public into docs/api, one page per door of `exports`, so that a change of it shows in
-// review. With --check it changes nothing, and ends with 1 if a page is not what it would write. Each name needs a
-// comment that says what it is.
+// Writes the public API into docs/api, one report per entry point of `exports`, so that API changes show in review.
+// With --check, changes nothing and exits with 1 if a report is out of date. Every export needs a doc comment.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Extractor, ExtractorConfig } from '@microsoft/api-extractor';
@@ -10,9 +9,9 @@ const packageJsonFullPath = `${root}package.json`;
 const { exports } = JSON.parse(readFileSync(packageJsonFullPath, 'utf8'));
 const localBuild = !process.argv.includes('--check');
 
-for (const [door, { import: found } = {}] of Object.entries(exports)) {
+for (const [entry, { import: found } = {}] of Object.entries(exports)) {
   if (!found) continue;
-  const name = door === '.' ? 'index' : door.slice(2);
+  const name = entry === '.' ? 'index' : entry.slice(2);
   const extractorConfig = ExtractorConfig.prepare({
     configObject: {
       projectFolder: root,
@@ -28,8 +27,8 @@ for (const [door, { import: found } = {}] of Object.entries(exports)) {
       messages: {
         extractorMessageReporting: {
           default: { logLevel: 'none' },
-          // Types that others lead to. All go through the main door; whoever comes by another one finds them there.
-          'ae-forgotten-export': { logLevel: door === '.' ? 'warning' : 'none', addToApiReportFile: true },
+          // Types that the API refers to: the main entry point must export all of them, the other entry points need not.
+          'ae-forgotten-export': { logLevel: entry === '.' ? 'warning' : 'none', addToApiReportFile: true },
         },
       },
     },
@@ -37,9 +36,10 @@ for (const [door, { import: found } = {}] of Object.entries(exports)) {
     packageJsonFullPath,
   });
   const { succeeded } = Extractor.invoke(extractorConfig, { localBuild, messageCallback: quiet });
-  if (!succeeded) fail(`docs/api/${name}.api.md is not what it was: run \`npm run api\`, and look at the difference`);
+  if (!succeeded) fail(`docs/api/${name}.api.md is out of date: run \`npm run api\` and review the difference`);
   const report = readFileSync(extractorConfig.reportTempFilePath, 'utf8');
-  for (const [, bare] of report.matchAll(/^\/\/ @public \(undocumented\)\n(export .*)$/gm)) fail(`No comment: ${bare}`);
+  for (const [, bare] of report.matchAll(/^\/\/ @public \(undocumented\)\n(export .*)$/gm))
+    fail(`Missing doc comment: ${bare}`);
 }
 
 function fail(message) {
@@ -47,7 +47,7 @@ function fail(message) {
   process.exitCode = 1;
 }
 
-/** That a page differs is said above, and the page itself tells the rest. */
+/** Silences API Extractor except for errors and forgotten exports: outdated reports are reported above. */
 function quiet(message) {
   if (message.logLevel !== 'error') message.handled = message.messageId !== 'ae-forgotten-export';
 }

@@ -1,4 +1,4 @@
-// Judges the package as users get it: publint (exports, files) and attw (types for every way to import).
+// Checks the packed package with publint (exports, files) and attw (types for every module resolution).
 import { spawnSync } from 'node:child_process';
 import { withPackage } from './pack.mjs';
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Packs the library (which builds it) into a scratch folder, hands it to `use`, and removes the folder. */
+/** Builds and packs the library into a temporary folder, calls `use`, and removes the folder. */
 export async function withPackage(use) {
   const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-package-'));
   try {

@@ -1,4 +1,5 @@
-// Tells what the package weighs, and what of it an app with buckets in memory loads when it starts. Judges nothing.
+// Prints the size of the package, and of the modules that an application with the memory store loads at startup. Sets
+// no limit.
 import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -7,11 +8,11 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const run = (command, ...args) => execFileSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1e8 });
 const kB = (bytes) => `${(bytes / 1000).toFixed(1)} kB`;
 
-// It is built already: to list its files nothing else has to be run.
+// The library is already built, so listing its files needs no scripts.
 const [packed] = JSON.parse(run('npm', 'pack', '--dry-run', '--json', '--ignore-scripts'));
 console.log(`package: ${kB(packed.size)} packed, ${kB(packed.unpackedSize)} unpacked, ${packed.entryCount} files`);
 
-/** An app as small as can be. The debugger hears of every module, however it is loaded. */
+/** A minimal application. The inspector reports every module, however it is loaded. */
 const APP = `
   import { Session } from 'node:inspector';
   const loaded = new Set();
@@ -32,4 +33,4 @@ const APP = `
 const loaded = JSON.parse(run(process.execPath, '--input-type=module', '-e', APP));
 const own = loaded.filter((url) => url.startsWith(new URL('../dist/', import.meta.url).href));
 const bytes = own.reduce((sum, url) => sum + statSync(new URL(url)).size, 0);
-console.log(`loaded at the start, with buckets in memory: ${kB(bytes)} in ${own.length} modules`);
+console.log(`loaded at startup with the memory store: ${kB(bytes)} in ${own.length} modules`);

@@ -1,5 +1,5 @@
-// Installs the packed library into fresh applications, as a user would, and runs them. Each row of the table that it
-// prints is one application. Between them the rows have every pair of Nest, kind of modules, Node and ioredis.
+// Installs the packed library into fresh applications and runs them. Each row of the printed table is one application.
+// Together the rows cover every pair of Nest version, module type, Node version and ioredis version.
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -12,17 +12,17 @@ const require = createRequire(import.meta.url);
 require('esbuild-register/dist/node').register();
 const { default: setUpRedis, freePort, redisUrl } = require('../test/support/redis.ts');
 
-const OLDEST = '20.19.0'; // what `engines` of the package promises
+const OLDEST = '20.19.0'; // the minimum in `engines` of the package
 const NEWEST = '24.21.0';
 const IOREDIS = { 5: '5.11.1', 6: '6.0.0' };
-const OWN_TSC = '../node_modules/typescript/bin/tsc'; // the one that this Nest is used with, see smoke/nest-*.json
+const OWN_TSC = '../node_modules/typescript/bin/tsc'; // the version in smoke/nest-*.json
 const TSC_7 = fileURLToPath(new URL('../node_modules/@typescript/native/bin/tsc', import.meta.url));
 const JEST = { name: 'Jest 30, ts-jest, supertest', args: ['../node_modules/jest/bin/jest.js'] };
 const VITEST = { name: 'Vitest 4, supertest', args: ['../node_modules/vitest/vitest.mjs', 'run', '--globals'] };
 
 const rows = [
-  types(12, 'module', OLDEST), // first, because the others bring ioredis along
-  // With the compiler's options of Nest 10: `exports` of a package are not read.
+  types(12, 'module', OLDEST), // first, because the others install ioredis
+  // The compiler options of Nest 10 projects: `exports` of a package is ignored.
   app(10, 'commonjs', OLDEST, 5, { module: 'commonjs', moduleResolution: 'node10', skipLibCheck: false }),
   app(10, 'module', NEWEST, 6),
   features(10, 'commonjs', NEWEST),
@@ -33,7 +33,8 @@ const rows = [
   app(12, 'commonjs', NEWEST, 5),
   app(12, 'module', OLDEST, 6, { skipLibCheck: false }, TSC_7),
   features(12, 'commonjs', OLDEST),
-  ownTest(12, 'commonjs', NEWEST, JEST, '--experimental-vm-modules'), // so, and from Node 24.9, Jest can `require` ESM
+  // With this flag, Jest can `require` ESM from Node 24.9.
+  ownTest(12, 'commonjs', NEWEST, JEST, '--experimental-vm-modules'),
   ownTest(12, 'module', OLDEST, VITEST),
 ];
 
@@ -54,7 +55,7 @@ function types(nest, type, node) {
     const cwd = project(folder, type, 'memory', { skipLibCheck: false });
     await execute(process.execPath, [OWN_TSC, '-p', '.'], cwd);
   };
-  return { nest, type, node, with: 'no ioredis', what: 'strict types, with those of libraries checked', run };
+  return { nest, type, node, with: 'no ioredis', what: 'strict type check, including library types', run };
 }
 
 function features(nest, type, node) {
@@ -68,7 +69,7 @@ function features(nest, type, node) {
 }
 
 function ownTest(nest, type, node, runner, ...flags) {
-  const what = "an application's own test";
+  const what = 'a test suite of an application';
   const run = async (folder, program) => {
     const cwd = project(folder, type, 'limited.spec', { types: ['node', 'jest'], isolatedModules: true });
     const jest = { testRegex: '\\.spec\\.ts$', transform: { '\\.ts$': 'ts-jest' } };
@@ -78,7 +79,7 @@ function ownTest(nest, type, node, runner, ...flags) {
   return { nest, type, node, with: runner.name, what, run };
 }
 
-/** A folder beside the installed packages, with the sources of an application, to be compiled where they are. */
+/** Creates a project next to the installed packages, with the sources of an application, and returns its path. */
 function project(folder, type, name, options) {
   const cwd = join(folder, `${name}-${type}`);
   cpSync(fileURLToPath(new URL('smoke', import.meta.url)), cwd, { recursive: true });
@@ -99,7 +100,7 @@ function project(folder, type, name, options) {
   return cwd;
 }
 
-/** Runs a command; where it fails, the error has all that it printed. */
+/** Runs a command; if it fails, the error contains its output. */
 async function execute(command, args, cwd) {
   try {
     return (await promisify(execFile)(command, args, { cwd, timeout: 300_000, maxBuffer: 2 ** 26 })).stdout;
@@ -108,10 +109,10 @@ async function execute(command, args, cwd) {
   }
 }
 
-/** Runs a program that says `done` at its end: one that waits for what never comes ends with 0, too. */
+/** Runs a program that prints `done` last: Node also exits with 0 if a promise never settles. */
 async function executeToEnd(program, args, cwd) {
   const output = await execute(program, args, cwd);
-  if (!output.endsWith('done\n')) throw new Error(`${args[0]} ended before its end\n${output}`);
+  if (!output.endsWith('done\n')) throw new Error(`${args[0]} exited before printing "done"\n${output}`);
 }
 
 const npm = (cwd, ...args) =>
@@ -125,7 +126,7 @@ async function installNest(nest, { dir, tarball }) {
   return folder;
 }
 
-/** The package `node` brings the program along. */
+/** Installs the npm package `node`, which contains the Node binary. */
 async function installNode(version, { dir }) {
   const folder = join(dir, `node-${version}`);
   mkdirSync(folder);
@@ -141,17 +142,17 @@ await withPackage(async (scratch) => {
     return (version) => (installed[version] ??= install(version, scratch));
   };
   const [nestOf, nodeOf] = [once(installNest), once(installNode)];
-  const tryRow = async (row) => row.run(await nestOf(row.nest), await nodeOf(row.node));
-  // Rows of one Nest share a folder: they come one after the other.
-  const lanes = [10, 11, 12].map(async (nest) => {
+  const runRow = async (row) => row.run(await nestOf(row.nest), await nodeOf(row.node));
+  // Rows of one Nest version share a folder, so they run one after another.
+  const groups = [10, 11, 12].map(async (nest) => {
     for (const row of rows.filter((other) => other.nest === nest)) {
-      row.error = await tryRow(row).then(
+      row.error = await runRow(row).then(
         () => undefined,
         (error) => error,
       );
     }
   });
-  await Promise.all(lanes);
+  await Promise.all(groups);
 });
 
 console.table(rows.map(({ run, error, ...row }) => ({ ...row, passed: error === undefined })));
@@ -159,7 +160,7 @@ const failed = rows.filter(({ error }) => error !== undefined);
 for (const { nest, type, what, error } of failed) console.error(`\nNest ${nest}, ${type}, ${what}: ${error.message}`);
 if (failed.length > 0) process.exitCode = 1;
 
-// For .ci/run, which counts each row; under the names of Jest's report.
+// For .ci/run, which counts each row, in the format of Jest's report.
 const file = process.argv.find((argument) => argument.startsWith('--outputFile='))?.split('=')[1];
 const report = { numPassedTests: rows.length - failed.length, numFailedTests: failed.length };
 if (file) writeFileSync(file, JSON.stringify(report));

@@ -1,5 +1,5 @@
-// Copies the figures that the README shows out of docs/benchmarks.md. With --check it changes nothing, and ends with 1
-// if they are not the same.
+// Copies figures from docs/benchmarks.md into the README. With --check, changes nothing and exits with 1 if the README
+// differs.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -14,7 +14,7 @@ const FLEXIBLE = 'rate-limiter-flexible';
 const HITLIMIT = 'hitlimit';
 const PEERS = [OURS, THROTTLER, FLEXIBLE, HITLIMIT];
 
-/** What is shown, under which heading of the page and in which column it stands, and in whose rows. */
+/** Rows of the README table: label, heading of the page, column, and the row of each library. */
 const SHOWN = [
   ['a decision in memory, on one key', 'One hot key', 'median', PEERS],
   ['a guard with one limit, Express', 'One limit, Express', 'median', [OURS, THROTTLER, '', HITLIMIT]],
@@ -37,7 +37,7 @@ const cellsOf = (line) =>
     .slice(1, -1)
     .map((cell) => cell.trim());
 
-/** A cell of the first table under a heading. */
+/** Returns a cell of the first table under a heading. */
 function figure(heading, column, row) {
   const [, section] = page.split(new RegExp(`^#+ ${heading}$`, 'm'));
   const lines = section?.slice(section.indexOf('\n|') + 1).split('\n') ?? [];
@@ -48,7 +48,8 @@ function figure(heading, column, row) {
     )
     .map(cellsOf);
   const cell = table.find(([name]) => name === row)?.[table[0]?.indexOf(column)];
-  if (cell === undefined) throw new Error(`docs/benchmarks.md has no ${row}, ${column}, under ${heading}`);
+  if (cell === undefined)
+    throw new Error(`docs/benchmarks.md has no row "${row}" with column "${column}" under "${heading}"`);
   return cell;
 }
 
@@ -68,6 +69,6 @@ function table() {
 const wanted = readme.replace(/(<!-- speed -->\n).*?(\n<!-- end of speed -->)/s, `$1\n${table()}\n$2`);
 if (!process.argv.includes('--check')) writeFileSync(`${root}README.md`, wanted);
 else if (wanted !== readme) {
-  console.error('README.md does not show what docs/benchmarks.md says: run `npm run speed`');
+  console.error('The figures in README.md differ from docs/benchmarks.md: run `npm run speed`');
   process.exitCode = 1;
 }

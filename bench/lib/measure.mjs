@@ -1,11 +1,11 @@
-// Interleaved rounds of candidates that live in processes of their own.
+// Measures candidates in interleaved rounds, each candidate in its own process.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
 const WORKER = fileURLToPath(new URL('worker.mjs', import.meta.url));
 
-/** Starts a child that speaks by messages; `ask` sends one and waits for the answer. */
+/** Starts a child process that replies to messages; `ask` sends a message and resolves with the reply. */
 export async function start(file, args, { env = {}, execArgv = [] } = {}) {
   const child = fork(file, args, { env: { ...process.env, NODE_ENV: 'production', ...env }, execArgv });
   const answer = async () => {
@@ -13,7 +13,7 @@ export async function start(file, args, { env = {}, execArgv = [] } = {}) {
     const [message] = await Promise.race([
       once(child, 'message', { signal: ended.signal }),
       once(child, 'exit', { signal: ended.signal }).then(([code]) => {
-        throw new Error(`${file} ${args.join(' ')} ended with ${code}`);
+        throw new Error(`${file} ${args.join(' ')} exited with ${code}`);
       }),
     ]).finally(() => ended.abort());
     return message;
@@ -35,7 +35,7 @@ export async function start(file, args, { env = {}, execArgv = [] } = {}) {
   };
 }
 
-/** The child's side of `start`: says that it is ready, and answers each message with what `work` comes to. */
+/** The child's side of `start`: sends `ready`, then replies to each message with the result of `work`. */
 export function serve(work, ready = {}) {
   process.on('message', async (message) => process.send(await work(message)));
   process.on('disconnect', () => process.exit());
@@ -43,8 +43,9 @@ export function serve(work, ready = {}) {
 }
 
 /**
- * Measures all candidates of a work: `rounds` rounds of `ms` each, in turn, the first of a round another each time.
- * Answers for each `{ median, low, high, cpu, samples }`, in ns per decision; `low` and `high` are the quartiles.
+ * Measures the candidates of a workload in turn for `rounds` rounds of `ms` each; each round starts with another
+ * candidate. Returns `{ median, low, high, cpu, samples }` per candidate, in ns per decision; `low` and `high` are
+ * quartiles.
  */
 export async function measure(file, work, names, { rounds = 21, ms = 100, warm = 300, env } = {}) {
   const workers = [];
@@ -73,7 +74,7 @@ export async function measure(file, work, names, { rounds = 21, ms = 100, warm =
   }
 }
 
-/** How many times longer `one` takes than `other`: the median of the rounds' own ratios, which a busy machine moves less. */
+/** Returns the time of `one` relative to `other`: the median ratio per round, which is less sensitive to load. */
 export function ratio(one, other) {
   return median(one.samples.map((ns, i) => ns / other.samples[i]));
 }

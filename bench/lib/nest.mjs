@@ -1,4 +1,4 @@
-/** A module of these parts, without decorators. */
+/** Returns a dynamic module, so that no decorators are needed. */
 export function moduleOf({ imports = [], controllers = [], providers = [] }) {
   return { module: class {}, imports, controllers, providers };
 }

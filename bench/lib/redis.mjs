@@ -1,4 +1,4 @@
-// A Redis of our own on a free port, without persistence; it ends with us.
+// A dedicated Redis server on a free port, without persistence; it stops with this process.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -21,7 +21,7 @@ export async function startRedis() {
     if (!failed) break;
     server = undefined;
   }
-  if (!server) throw new Error('The benchmark needs redis-server or valkey-server on the PATH.');
+  if (!server) throw new Error('redis-server or valkey-server must be on the PATH');
   const kill = () => server.kill('SIGKILL');
   process.once('exit', kill);
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));

@@ -1,4 +1,4 @@
-// Tables, charts and verdicts, printed and written to docs/benchmarks.md.
+// Prints tables, charts and verdicts, and writes them to docs/benchmarks.md.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 const PAGE = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url));
 const require = createRequire(import.meta.url);
 
-/** A Markdown table with aligned columns; numbers stand on the right. */
+/** Returns a Markdown table with aligned columns, all but the first right-aligned. */
 export function table(head, rows) {
   const cells = [head, ...rows].map((row) => row.map(String));
   const widths = head.map((_, i) => Math.max(3, ...cells.map((row) => row[i].length)));
@@ -17,7 +17,7 @@ export function table(head, rows) {
   return [line(cells[0]), rule, ...cells.slice(1).map(line)].join('\n');
 }
 
-/** A chart of text: a bar for each `[name, value]`, the longest 40 signs. */
+/** Returns a text chart with a bar for each `[name, value]`, the longest of 40 characters. */
 export function chart(bars, show) {
   const most = Math.max(...bars.map(([, value]) => value));
   const width = Math.max(...bars.map(([name]) => name.length));
@@ -28,7 +28,7 @@ export function chart(bars, show) {
   return `\`\`\`text\n${lines.join('\n')}\n\`\`\``;
 }
 
-/** What was aimed at, and what came out: `[what, aim, figure, reached]`. */
+/** Returns a table of aims and results, with rows of `[what, aim, figure, reached]`. */
 export function verdicts(rows) {
   return table(
     ['aim', 'bar', 'measured', 'reached'],
@@ -45,7 +45,7 @@ export function significant(value) {
   return value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-/** A table of one work: the median, the quartiles, and how many times ours each is. */
+/** Returns a table of one workload: the median, the quartiles, and the ratio to `ours`. */
 export function timings(results, ours, ratio) {
   return table(
     ['', 'median', 'middle half', 'against ours'],
@@ -58,7 +58,7 @@ export function timings(results, ours, ratio) {
   );
 }
 
-/** Prints a section and puts it into the page in place of the one of that name. */
+/** Prints a section, and replaces the section of this name on the page. */
 export function publish(name, text) {
   console.log(`\n${text}\n`);
   const page = readPage();

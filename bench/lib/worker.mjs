@@ -1,5 +1,5 @@
-// One candidate in a process of its own, so that none spoils another's compiled code. It idles between its rounds.
-// Arguments: the module of candidates, work, candidate. Messages: `{ ms }` to run for about so long.
+// Runs one candidate in its own process, so that candidates do not affect each other's optimized code. It is idle
+// between its rounds. Arguments: module of candidates, workload, candidate. A message `{ ms }` starts a round.
 import { serve } from './measure.mjs';
 
 const [, , file, work, name] = process.argv;
@@ -7,7 +7,7 @@ const { candidates } = await import(file);
 const run = await candidates[work][name]();
 const now = () => Number(process.hrtime.bigint());
 
-// More decisions per turn of the loop until a turn takes a while: then reading the time costs nothing.
+// Doubles the decisions per batch until a batch takes 20 ms, so that reading the time is negligible.
 let count = 1;
 await run(count);
 for (let spent = 0; spent < 20e6 && count < 2 ** 20; ) {
@@ -22,7 +22,7 @@ serve(async ({ ms }) => {
   const start = now();
   let done = 0;
   do {
-    // What runs decisions side by side may have to run more than it is told.
+    // A candidate with concurrent decisions may run more than `count`.
     done += (await run(count)) ?? count;
   } while (now() - start < ms * 1e6);
   const spent = now() - start;

@@ -2,7 +2,7 @@ import { Controller, Get, Post } from '@nestjs/common';
 import { RateLimit } from 'nest-rate-limit';
 import { Cost } from '../cost.js';
 
-/** One bucket for several handlers, each of which tells its cost: the policy `api`, named in the module. */
+/** Several handlers share one bucket, each with its own cost. The policy `api` is defined in the module. */
 @RateLimit('api')
 @Controller('api')
 export class ApiController {

@@ -5,7 +5,7 @@ import { ApiController } from './api.controller.js';
 
 @Module({
   imports: [
-    // A feature brings its policies along: 5 tokens at once, one more each second.
+    // A feature module defines its own policies: a burst of 5 tokens, refilled at one per second.
     RateLimitModule.forFeature({ api: { capacity: 5, refill: 1, cost: costOf } }),
   ],
   controllers: [ApiController],

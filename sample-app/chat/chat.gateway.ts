@@ -11,7 +11,9 @@ import {
 import { RateLimit } from 'nest-rate-limit';
 import { type WebSocketServer as Server, WebSocket } from 'ws';
 
-/** Each connection may say 5 things at once, and one more each second. A refusal is a message, too: `exception`. */
+/**
+ * Each connection can send a burst of 5 messages, refilled at one per second. A rejection is an `exception` message.
+ */
 @WebSocketGateway({ path: '/chat', maxPayload: 1000 })
 export class ChatGateway {
   @WebSocketServer()
@@ -35,8 +37,8 @@ function send(client: WebSocket, event: string, data: string): void {
 const names = new WeakMap<object, string>();
 
 /**
- * A name for each connection, in all processes. Who opens another one has another bucket: how many he may open is for
- * the proxy in front to say.
+ * Returns a name for the connection that is unique across processes. Each connection has its own bucket; the number of
+ * connections per client is for the proxy to limit.
  */
 function connectionOf(context: ExecutionContext): string {
   const client = context.switchToWs().getClient<object>();

@@ -23,18 +23,18 @@ async function join(): Promise<SocketClient> {
   return client;
 }
 
-async function heard({ heard }: SocketClient, count: number) {
-  await until(() => heard.length >= count);
-  return heard.splice(0);
+async function heard({ received }: SocketClient, count: number) {
+  await until(() => received.length >= count);
+  return received.splice(0);
 }
 
-const REFUSED = ['exception', { status: 'error', message: 'Too many messages', retryAfter: 1000 }];
+const REJECTED = ['exception', { status: 'error', message: 'Too many messages', retryAfter: 1000 }];
 
-it('tells the others what somebody says, and the speaker alone that it was too much', async () => {
+it('broadcasts messages, and sends a rejection only to its sender', async () => {
   const ada = await join();
   const grace = await join();
   for (const word of [1, 2, 3, 4, 5, 6]) ada.send('say', `${word}`);
-  expect(await heard(ada, 6)).toEqual([...'12345'].map((word) => ['said', word]).concat([REFUSED as never]));
+  expect(await heard(ada, 6)).toEqual([...'12345'].map((word) => ['said', word]).concat([REJECTED as never]));
   expect(await heard(grace, 5)).toEqual([...'12345'].map((word) => ['heard', word]));
   grace.send('say', 'me too');
   expect(await heard(grace, 1)).toEqual([['said', 'me too']]);
@@ -44,7 +44,7 @@ it('tells the others what somebody says, and the speaker alone that it was too m
   expect(await heard(ada, 1)).toEqual([['said', 'again']]);
 });
 
-it.each([undefined, '', 7])('does not pass %j on', async (data) => {
+it.each([undefined, '', 7])('rejects the invalid message %j', async (data) => {
   const ada = await join();
   ada.send('say', data);
   expect(await heard(ada, 1)).toEqual([['exception', expect.objectContaining({ message: 'Say a text' })]]);

@@ -1,5 +1,5 @@
-// A client of the chat: says each line of its standard input, and shows what is answered and what others say.
-// `node client.mjs [url]`
+// A chat client: sends each line of its standard input, and prints the replies and the messages of other clients.
+// Usage: `node client.mjs [url]`
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { WebSocket } from 'ws';

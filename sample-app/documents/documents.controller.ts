@@ -3,7 +3,7 @@ import { RateLimit } from 'nest-rate-limit';
 
 const WEIGHTS: Record<string, number> = { GET: 1, HEAD: 1, PUT: 5, DELETE: 10 };
 
-/** What a request does is what it costs: one bucket of 20 for all handlers, and one more token each second. */
+/** The cost depends on the method. All handlers share one bucket of 20 tokens, refilled at one per second. */
 @RateLimit({ capacity: 20, refill: 1, cost: weightOf })
 @Controller('documents')
 export class DocumentsController {

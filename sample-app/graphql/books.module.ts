@@ -9,7 +9,7 @@ import { BooksResolver } from './books.resolver.js';
       driver: ApolloDriver,
       autoSchemaFile: true,
       graphiql: false,
-      // A refusal is 429, and not 200 with an error inside.
+      // Rejections have status 429 instead of 200 with an error in the body.
       preserveHttpStatusForExecutionErrors: false,
     }),
   ],

@@ -2,7 +2,7 @@ import { Args, Mutation, Query, Resolver } from '@nestjs/graphql';
 import { RateLimit } from 'nest-rate-limit';
 import { Cost, costOf } from '../cost.js';
 
-/** One bucket of 10 for all fields, one more token each second: a query costs 1, a mutation 5. */
+/** All fields share one bucket of 10 tokens, refilled at one per second. A query costs 1, a mutation 5. */
 @RateLimit({ capacity: 10, refill: 1, cost: costOf })
 @Resolver()
 export class BooksResolver {
@@ -14,7 +14,7 @@ export class BooksResolver {
   @Cost(5)
   @Mutation(() => String)
   addBook(@Args('title') title: string): string {
-    // Here it would be stored.
+    // A real application would store the book here.
     return title;
   }
 }

@@ -1,7 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
 import { RateLimitStore, SkipRateLimit } from 'nest-rate-limit';
 
-/** Tells how the store is. The app is well either way: without Redis each process decides by itself. */
+/** Reports the health of the store. The app is healthy either way: without Redis, each process decides locally. */
 @SkipRateLimit()
 @Controller('health')
 export class HealthController {

@@ -1,7 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
 import { RateLimit, TimeUnit } from 'nest-rate-limit';
 
-/** A sliding window: of `/limited` at most 2 requests in any 10 seconds. Without a decorator there is no limit. */
+/** A sliding window: `/limited` admits at most 2 requests in any 10 seconds. Undecorated handlers are not limited. */
 @Controller()
 export class HelloController {
   @Get('free')

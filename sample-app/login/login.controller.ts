@@ -7,7 +7,7 @@ const PASSWORDS = new Map([
   ['grace', 'hopper'],
 ]);
 
-/** Brute force: only failures count. After 5 in a minute the next attempt is refused, and then all for a minute. */
+/** Brute-force protection: only failures count. After 5 in a minute, the next attempt starts a block of a minute. */
 @Controller('login')
 export class LoginController {
   @RateLimit({
@@ -27,7 +27,9 @@ export class LoginController {
   }
 }
 
-/** The name alone would let anybody lock another user out; the address alone would lock out a whole office. */
+/**
+ * Keyed by user alone, anyone could lock a user out; keyed by address alone, one user could lock out a whole office.
+ */
 function userAtAddress(context: ExecutionContext): string {
   const { ip } = context.switchToHttp().getRequest<{ ip: string }>();
   return `${addressKey(ip)} ${textOf(bodyOf(context), 'user')}`;

@@ -3,12 +3,12 @@ import { ApiRateLimit } from 'nest-rate-limit/swagger';
 import { textOf } from '../body.js';
 import { MailService } from './mail.service.js';
 
-/** Not limited itself: its service is. */
+/** The handler is not limited; its service is. */
 @Controller('mail')
 export class MailController {
   constructor(private readonly mail: MailService) {}
 
-  @ApiRateLimit() // OpenAPI cannot know it: here is no decorator that limits
+  @ApiRateLimit() // documents the 429 response, as the handler has no `@RateLimit`
   @Post()
   async send(@Body() body: unknown): Promise<{ left: number }> {
     return { left: await this.mail.send(textOf(body, 'to').toLowerCase()) };

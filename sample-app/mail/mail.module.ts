@@ -5,7 +5,7 @@ import { MailService } from './mail.service.js';
 
 @Module({
   imports: [
-    // To one recipient: 5 at once, one more each second.
+    // Per recipient: a burst of 5 mails, refilled at one per second.
     RateLimitModule.forFeature({ mail: { capacity: 5, refill: 1 } }),
   ],
   controllers: [MailController],

@@ -1,12 +1,12 @@
 import { Injectable } from '@nestjs/common';
 
-/** Stands for a mail server that somebody else runs. */
+/** Simulates the mail server of another organization. */
 @Injectable()
 export class MailServer {
   readonly host = 'smtp.example.com';
   private readonly seen = new Set<string>();
 
-  /** Whether it has taken the mail. At the first one to `busy@…` it says: not now, come again in a few seconds. */
+  /** Returns whether the server accepted the mail. It rejects the first mail to `busy@…`, to be retried later. */
   async send(to: string): Promise<boolean> {
     if (!to.startsWith('busy@') || this.seen.has(to)) return true;
     this.seen.add(to);

@@ -2,7 +2,7 @@ import { Body, Controller, Get, HttpCode, Post } from '@nestjs/common';
 import { textOf } from '../body.js';
 import { OutboxWorker } from './outbox.worker.js';
 
-/** Nobody waits for a mail to be sent: it is put into the outbox, and the worker does the rest. */
+/** Requests do not wait for their mails to be sent: the handler adds them to the outbox, and the worker sends them. */
 @Controller('outbox')
 export class OutboxController {
   constructor(private readonly worker: OutboxWorker) {}

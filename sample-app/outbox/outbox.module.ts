@@ -6,7 +6,7 @@ import { OutboxWorker } from './outbox.worker.js';
 
 @Module({
   imports: [
-    // What the mail server takes from all our processes together: 2 at once, one more each second.
+    // The limit of the mail server for all our processes: a burst of 2 mails, refilled at one per second.
     RateLimitModule.forFeature({ outbox: { capacity: 2, refill: 1 } }),
   ],
   controllers: [OutboxController],

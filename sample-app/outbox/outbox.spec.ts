@@ -19,10 +19,10 @@ const add = (...mails: string[]) => {
   for (const to of mails) worker.add(to);
 };
 const bucket = () => app.app.get(BucketService).bucket('outbox', 'smtp.example.com');
-/** So many are left; unless there are none, the worker sleeps. */
+/** Waits until `count` mails are queued and the worker sleeps, or until the queue is empty. */
 const left = (count: number) => until(() => worker.waiting === count && clock.sleeping === Math.min(count, 1));
 
-it('sends two mails at once, and one more each second, not a millisecond earlier', async () => {
+it('sends a burst of two mails, then exactly one per second', async () => {
   add('a@example.com', 'b@example.com', 'c@example.com', 'd@example.com');
   await left(2);
   for (const rest of [1, 0]) {
@@ -33,7 +33,7 @@ it('sends two mails at once, and one more each second, not a millisecond earlier
   }
 });
 
-it('pauses for 3 seconds when the mail server is busy, and then sends the same mail', async () => {
+it('pauses for 3 seconds when the mail server is busy, then retries the same mail', async () => {
   add('busy@example.com', 'a@example.com');
   await left(2);
   expect(await bucket().tryConsume()).toBe(false);
@@ -43,19 +43,19 @@ it('pauses for 3 seconds when the mail server is busy, and then sends the same m
   await left(0);
 });
 
-it('goes on at once when somebody gives a token back', async () => {
+it('continues immediately when a token is refunded', async () => {
   add('a@example.com', 'b@example.com', 'c@example.com');
   await left(1);
   await bucket().put();
   await left(0);
 });
 
-it('has a line of 20', () => {
+it('rejects mails beyond a queue of 20', () => {
   add(...new Array<string>(20).fill('a@example.com'));
   expect(() => worker.add('b@example.com')).toThrow('The outbox is full');
 });
 
-it('leaves its line when the app closes', async () => {
+it('stops waiting when the app closes, and keeps the queued mail', async () => {
   add('a@example.com', 'b@example.com', 'c@example.com');
   await left(1);
   worker.onModuleDestroy();

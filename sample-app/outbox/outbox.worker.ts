@@ -2,15 +2,15 @@ import { Injectable, Logger, type OnModuleDestroy, ServiceUnavailableException }
 import { type Bucket, BucketService } from 'nest-rate-limit';
 import { MailServer } from './mail-server.js';
 
-const MOST_WAITING = 20;
+const MAX_QUEUE_LENGTH = 20;
 
 /**
- * Sends mails one after the other, as fast as the mail server lets us. Its bucket is shared with the workers of all
- * other processes. The line is in memory here; a real one outlives its process.
+ * Sends mails one after the other, as fast as the mail server allows. The workers of all processes share one bucket.
+ * The queue is in memory; a real application would persist it.
  */
 @Injectable()
 export class OutboxWorker implements OnModuleDestroy {
-  private readonly line: string[] = [];
+  private readonly queue: string[] = [];
   private readonly bucket: Bucket;
   private readonly closing = new AbortController();
   private working = false;
@@ -23,12 +23,12 @@ export class OutboxWorker implements OnModuleDestroy {
   }
 
   get waiting(): number {
-    return this.line.length;
+    return this.queue.length;
   }
 
   add(to: string): void {
-    if (this.line.length >= MOST_WAITING) throw new ServiceUnavailableException('The outbox is full');
-    this.line.push(to);
+    if (this.queue.length >= MAX_QUEUE_LENGTH) throw new ServiceUnavailableException('The outbox is full');
+    this.queue.push(to);
     if (!this.working) void this.work();
   }
 
@@ -36,12 +36,12 @@ export class OutboxWorker implements OnModuleDestroy {
     const { signal } = this.closing;
     this.working = true;
     try {
-      while (this.line.length > 0) {
-        // `watch` takes nothing: another worker may have been faster, and then this one goes on waiting.
+      while (this.queue.length > 0) {
+        // `watch` takes no tokens. If another worker was faster, this one continues to wait.
         do await this.bucket.watch(1, { signal });
         while (!(await this.bucket.tryConsume()));
-        if (await this.server.send(this.line[0])) this.line.shift();
-        // For the workers of all processes.
+        if (await this.server.send(this.queue[0])) this.queue.shift();
+        // Pauses the workers of all processes.
         else await this.bucket.block('3s');
       }
     } catch (error) {

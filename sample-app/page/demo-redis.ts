@@ -2,12 +2,12 @@ import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Redis } from 'ioredis';
 import { BehaviorSubject } from 'rxjs';
 
-/** `none`: the app keeps its buckets in memory. */
+/** `none`: the buckets are in memory. */
 type RedisState = 'none' | 'runs' | 'paused';
 
 /**
- * The app's connection to Redis, with a switch that makes it fall silent: nothing is sent any more, and so nothing
- * answered. Redis itself goes on, and so do all others who use it.
+ * The app's connection to Redis, with a switch that pauses it: commands are held back, so none is answered. Redis
+ * itself and its other clients are not affected.
  */
 @Injectable()
 export class DemoRedis implements OnApplicationShutdown {
@@ -15,7 +15,7 @@ export class DemoRedis implements OnApplicationShutdown {
   private client: Redis | undefined;
 
   async connect(url: string): Promise<Redis> {
-    // As the module would open it: nothing waits in a queue while Redis is away, and nothing is sent twice.
+    // The module's own connection options: no command is queued while Redis is unavailable, and none is sent twice.
     const client = new Redis(url, {
       lazyConnect: true,
       enableOfflineQueue: false,
@@ -24,8 +24,8 @@ export class DemoRedis implements OnApplicationShutdown {
       connectTimeout: 2000,
       socketTimeout: 2000,
     });
-    client.on('error', () => {}); // the module tells it
-    // A connection that was silent for long is opened anew, and has to be silent, too.
+    client.on('error', () => {}); // the module logs it
+    // ioredis reconnects after a long silence; a paused connection must stay paused.
     client.on('connect', () => {
       if (this.state.value === 'paused') client.stream.cork();
     });

@@ -25,7 +25,7 @@ const files = new Map(readdirSync(folder).map((name) => [name, readFileSync(new 
 const TYPES: Record<string, string> = { '.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript' };
 const OWN_FILES_ONLY = "default-src 'self'; img-src data:";
 
-/** The live page. It is not limited itself, whatever the module's defaults are. */
+/** Serves the live page. It is exempt from all limits, including the module's default. */
 @SkipRateLimit()
 @ApiExcludeController()
 @Controller()
@@ -53,7 +53,7 @@ export class PageController {
     return this.feed.events();
   }
 
-  /** The switch: `paused=true` or `paused=false`. */
+  /** Pauses or resumes Redis: `paused=true` or `paused=false`. */
   @HttpCode(204)
   @Post('demo-redis')
   pause(@Body() body: unknown): void {

@@ -3,7 +3,7 @@ import { DemoRedis } from './demo-redis.js';
 import { LiveFeed } from './live-feed.js';
 import { PageController } from './page.controller.js';
 
-/** The live page at `/`, and the switch that it has for Redis. */
+/** The live page at `/`, with its switch for Redis. */
 @Module({
   controllers: [PageController],
   providers: [DemoRedis, LiveFeed],

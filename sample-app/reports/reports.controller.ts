@@ -6,8 +6,8 @@ class Report {
 }
 
 /**
- * A cost that is known only afterwards: 100 rows at once, one more each second. A request takes 1 to begin with, and
- * when it has been answered it is charged with the rows that it delivered. What failed costs nothing.
+ * A cost that is known only afterwards: a burst of 100 rows, refilled at one per second. A request takes 1 token, and
+ * is charged for the delivered rows once it has been answered. A failed request costs nothing.
  */
 @Controller('reports')
 export class ReportsController {

@@ -2,7 +2,7 @@ import { BadRequestException, Body, Controller, Post } from '@nestjs/common';
 import { RateLimit, TimeUnit } from 'nest-rate-limit';
 import { bodyOf, textOf } from '../body.js';
 
-/** A token bucket for each phone number: 20 messages at once, and 10 per minute in the long run. */
+/** One token bucket per phone number: a burst of 20 messages, refilled at 10 per minute. */
 @Controller('sms')
 export class SmsController {
   @RateLimit({
@@ -19,7 +19,7 @@ export class SmsController {
   }
 }
 
-/** The number's digits only: however it is written, it has one bucket. */
+/** Returns only the digits, so that all notations of a number share one bucket. */
 function phoneOf(body: unknown): string {
   const digits = textOf(body, 'phone').replace(/[\s+()/-]/g, '');
   if (/^\d{6,15}$/.test(digits)) return digits;

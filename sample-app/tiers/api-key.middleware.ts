@@ -10,13 +10,13 @@ export interface CustomerRequest {
   user?: Customer;
 }
 
-/** Stands for a database. */
+/** Takes the place of a database. */
 const CUSTOMERS = new Map<string | undefined, Customer>([
   ['ada-1815', { name: 'ada', tier: 'premium' }],
   ['grace-1906', { name: 'grace', tier: 'standard' }],
 ]);
 
-/** Tells who asks, before any guard. Who has no key, or one that nobody knows, stays a stranger. */
+/** Identifies the customer before any guard runs. Requests without a valid key stay anonymous. */
 @Injectable()
 export class ApiKeyMiddleware implements NestMiddleware {
   use(request: CustomerRequest, _response: unknown, next: () => void): void {

@@ -2,7 +2,7 @@ import { Controller, type ExecutionContext, Get } from '@nestjs/common';
 import { RateLimit } from 'nest-rate-limit';
 import type { CustomerRequest } from './api-key.middleware.js';
 
-/** A limit that depends on who asks: a policy for each tier, and strangers are free. */
+/** The limit depends on the customer: each tier has a policy. Anonymous requests use the tier `free`. */
 @RateLimit(tierOf)
 @Controller('quotes')
 export class TiersController {
@@ -12,7 +12,7 @@ export class TiersController {
   }
 }
 
-/** The name of the policy. */
+/** Returns the name of the policy. */
 function tierOf(context: ExecutionContext): string {
   return context.switchToHttp().getRequest<CustomerRequest>().user?.tier ?? 'free';
 }

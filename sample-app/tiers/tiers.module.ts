@@ -3,7 +3,7 @@ import { byIp, byUser, RateLimitModule } from 'nest-rate-limit';
 import { ApiKeyMiddleware } from './api-key.middleware.js';
 import { TiersController } from './tiers.controller.js';
 
-/** So many at once, and as many again in each minute. The header is no key by itself: a stranger could make up many. */
+/** A burst of `capacity`, refilled every minute. The header alone is not a key: a client could invent many. */
 const perMinute = (capacity: number) =>
   ({ capacity, refill: capacity, unit: 'minute', key: byUser('name', byIp()) }) as const;
 

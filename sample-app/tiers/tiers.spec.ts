@@ -16,16 +16,16 @@ const quote = (apiKey?: string) => app.send({ path: '/quotes', apiKey });
 it.each([
   ['grace-1906', 100],
   [undefined, 10],
-])('lets %s ask %d times at once, and as often again in a minute', async (apiKey, times) => {
+])('allows %s a burst of %d requests, refilled within a minute', async (apiKey, times) => {
   for (let i = 0; i < times; i++) expect((await quote(apiKey)).status).toBe(200);
-  const refused = await quote(apiKey);
-  expect([refused.status, refused.headers['retry-after']]).toEqual([429, `${Math.ceil(60 / times)}`]);
+  const rejected = await quote(apiKey);
+  expect([rejected.status, rejected.headers['retry-after']]).toEqual([429, `${Math.ceil(60 / times)}`]);
   await clock.advance(60_000);
   for (let i = 0; i < times; i++) expect((await quote(apiKey)).status).toBe(200);
   expect((await quote(apiKey)).status).toBe(429);
 });
 
-it('gives nobody a new bucket for a key that he made up, and takes nothing from customers at his address', async () => {
+it('shares one bucket among invented keys, without affecting customers at the same address', async () => {
   for (let i = 0; i < 10; i++) expect((await quote(`made-up-${i}`)).status).toBe(200);
   expect((await quote('made-up-10')).status).toBe(429);
   expect((await quote()).status).toBe(429);

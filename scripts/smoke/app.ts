@@ -1,4 +1,4 @@
-// An application as a user writes one. Each row of the table compiles it and runs it.
+// A minimal application. The rows with ioredis compile and run it.
 import 'reflect-metadata';
 import { deepStrictEqual, ok } from 'node:assert';
 import { Controller, Get, Module } from '@nestjs/common';
@@ -17,8 +17,8 @@ class AppController {
   }
 }
 
-/** The first two calls are as they were, the third is refused. */
-async function try3(name: string, adapter: AbstractHttpAdapter, options: RateLimitModuleOptions) {
+/** Checks that the first two requests are admitted, and that the third is rejected. */
+async function checkThree(name: string, adapter: AbstractHttpAdapter, options: RateLimitModuleOptions) {
   @Module({ imports: [RateLimitModule.forRoot(options)], controllers: [AppController] })
   class AppModule {}
 
@@ -33,17 +33,17 @@ async function try3(name: string, adapter: AbstractHttpAdapter, options: RateLim
       ok(response.headers.get('ratelimit')?.startsWith(`"AppController.limited";r=${left};t=`), name);
       deepStrictEqual(response.headers.get('retry-after'), null, name);
     }
-    const refusal = await fetch(url);
-    const body = await refusal.json();
+    const rejection = await fetch(url);
+    const body = await rejection.json();
     if (options.problemDetails) {
-      ok(refusal.headers.get('content-type')?.startsWith('application/problem+json'), name);
-      deepStrictEqual([refusal.status, body.status, body.title], [429, 429, 'Quota Exceeded'], name);
+      ok(rejection.headers.get('content-type')?.startsWith('application/problem+json'), name);
+      deepStrictEqual([rejection.status, body.status, body.title], [429, 429, 'Quota Exceeded'], name);
     } else {
-      deepStrictEqual([refusal.status, body], [429, { statusCode: 429, message: 'Too Many Requests' }], name);
+      deepStrictEqual([rejection.status, body], [429, { statusCode: 429, message: 'Too Many Requests' }], name);
     }
-    const seconds = Number(refusal.headers.get('retry-after'));
+    const seconds = Number(rejection.headers.get('retry-after'));
     ok(seconds > 500 && seconds <= 600, `${name}: Retry-After is ${seconds}`);
-    deepStrictEqual(refusal.headers.get('ratelimit'), `"AppController.limited";r=0;t=${seconds}`, name);
+    deepStrictEqual(rejection.headers.get('ratelimit'), `"AppController.limited";r=0;t=${seconds}`, name);
   } finally {
     await app.close();
   }
@@ -52,13 +52,16 @@ async function try3(name: string, adapter: AbstractHttpAdapter, options: RateLim
 async function main(url: string) {
   const client = new Redis(url);
   const run = `smoke-${process.pid}-`;
-  // What is refused for want of Redis must not pass for a limit that was reached.
+  // With mode `closed`, a Redis failure is a 503, which cannot be mistaken for a reached limit.
   const failure = { mode: 'closed', timeout: '10s' } as const;
   for (const [name, Adapter] of Object.entries({ express: ExpressAdapter, fastify: FastifyAdapter })) {
-    await try3(`${name}, memory`, new Adapter(), {});
-    await try3(`${name}, problem details`, new Adapter(), { problemDetails: true });
-    await try3(`${name}, url`, new Adapter(), { failure, store: { redis: url, prefix: `${run}${name}-url:` } });
-    await try3(`${name}, client`, new Adapter(), { failure, store: { redis: client, prefix: `${run}${name}-own:` } });
+    await checkThree(`${name}, memory`, new Adapter(), {});
+    await checkThree(`${name}, problem details`, new Adapter(), { problemDetails: true });
+    await checkThree(`${name}, url`, new Adapter(), { failure, store: { redis: url, prefix: `${run}${name}-url:` } });
+    await checkThree(`${name}, client`, new Adapter(), {
+      failure,
+      store: { redis: client, prefix: `${run}${name}-own:` },
+    });
   }
   deepStrictEqual((await client.keys(`${run}*`)).length, 4, 'buckets in Redis');
   await client.quit();

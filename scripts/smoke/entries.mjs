@@ -1,4 +1,4 @@
-// Whoever asks, and whichever way, gets the same classes; and the shipped suite for stores passes.
+// Checks that `import` and `require` return the same classes, and that the shipped store contract passes.
 import { strictEqual } from 'node:assert';
 import { createRequire } from 'node:module';
 import { describe, it } from 'node:test';
@@ -9,7 +9,7 @@ for (const entry of ['', '/opentelemetry', '/swagger', '/testing']) {
   const imported = await import(`nest-rate-limit${entry}`);
   const required = require(`nest-rate-limit${entry}`);
   for (const name of Object.keys(imported)) {
-    strictEqual(required[name], imported[name], `nest-rate-limit${entry} has two ${name}`);
+    strictEqual(required[name], imported[name], `nest-rate-limit${entry} exports two different ${name}`);
   }
 }
 

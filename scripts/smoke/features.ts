@@ -1,4 +1,4 @@
-// What needs a package of its own, beside a plain application: gateways, messages, OpenAPI, metrics.
+// Features that need further packages: WebSocket gateways, microservices, OpenAPI, metrics.
 import 'reflect-metadata';
 import { deepStrictEqual, ok } from 'node:assert';
 import { Controller, Get, Module, UseGuards } from '@nestjs/common';
@@ -57,11 +57,11 @@ class AppController {
 })
 class AppModule {}
 
-/** What comes back for three messages: the answer, or what is refused. */
+/** Sends three messages, and returns the replies or errors. */
 async function three(send: () => Promise<unknown>): Promise<unknown[]> {
-  const answers: unknown[] = [];
-  for (let i = 0; i < 3; i++) answers.push(await send());
-  return answers;
+  const replies: unknown[] = [];
+  for (let i = 0; i < 3; i++) replies.push(await send());
+  return replies;
 }
 
 function checkThree([first, second, third]: unknown[]) {
@@ -71,7 +71,7 @@ function checkThree([first, second, third]: unknown[]) {
   ok(typeof retryAfter === 'number' && retryAfter > 0 && retryAfter <= 60_000);
 }
 
-const say = (socket: Socket, event: string) =>
+const emit = (socket: Socket, event: string) =>
   new Promise<unknown>((resolve) => {
     socket.once('exception', resolve);
     socket.emit(event, 'data', resolve);
@@ -85,9 +85,9 @@ async function main(nest: number, port: number) {
   await app.listen(0, '127.0.0.1');
 
   const socket = io(await app.getUrl());
-  checkThree(await three(() => say(socket, 'bound')));
-  const unbound = await three(() => say(socket, 'unbound'));
-  // As docs/transports.md tells.
+  checkThree(await three(() => emit(socket, 'bound')));
+  const unbound = await three(() => emit(socket, 'unbound'));
+  // As documented in docs/transports.md.
   if (nest >= 12) checkThree(unbound);
   else deepStrictEqual(unbound, ['Hello', 'Hello', 'Hello']);
   socket.close();
@@ -97,9 +97,9 @@ async function main(nest: number, port: number) {
   await service.close();
 
   const { paths } = SwaggerModule.createDocument(app, new DocumentBuilder().build());
-  const refusal = (path: string) => paths[path].get?.responses?.['429'];
-  ok(refusal('/limited') && !refusal('/free'), 'OpenAPI');
-  deepStrictEqual((refusal('/own') as { description: string }).description, 'The printer is busy');
+  const rejection = (path: string) => paths[path].get?.responses?.['429'];
+  ok(rejection('/limited') && !rejection('/free'), 'OpenAPI');
+  deepStrictEqual((rejection('/own') as { description: string }).description, 'The printer is busy');
   await app.close();
 }
 

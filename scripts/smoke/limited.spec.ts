@@ -1,4 +1,4 @@
-// A test as a user of Jest or Vitest writes it.
+// A typical application test for Jest or Vitest.
 import { Controller, Get, type INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { MemoryStore, RateLimit, RateLimitModule, RateLimitStore, TimeUnit } from 'nest-rate-limit';
@@ -30,7 +30,7 @@ describe('AppController', () => {
   });
   afterEach(() => app.close());
 
-  it('answers twice, refuses the third call, and answers again ten seconds later', async () => {
+  it('admits two requests, rejects the third, and admits another ten seconds later', async () => {
     const get = () => request(app.getHttpServer()).get('/limited');
     await get().expect(200, 'Hello Limited World').expect('RateLimit', '"AppController.limited";r=1;t=10');
     await get().expect(200, 'Hello Limited World').expect('RateLimit', '"AppController.limited";r=0;t=10');

@@ -1,4 +1,4 @@
-// What needs no Redis needs no ioredis, nor its types.
+// An application without Redis compiles without ioredis and its types.
 import { Module } from '@nestjs/common';
 import { MemoryStore, RateLimit, RateLimitModule } from 'nest-rate-limit';
 

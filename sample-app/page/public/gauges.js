@@ -1,9 +1,9 @@
 import { at, make, now, seconds, write } from './dom.js';
 import { ROUTES } from './routes.js';
 
-const MOST_GAUGES = 24;
+const MAX_GAUGES = 24;
 
-/** One bucket. Its level is computed from the last decision: how much was left, and when it is full again. */
+/** One bucket. Its level is computed from the last decision: the remaining tokens and the time until it is full. */
 class Gauge {
   full = Infinity;
   retryAt = 0;
@@ -20,16 +20,16 @@ class Gauge {
     this.meter.setAttribute('aria-label', policy);
     this.water = this.element.querySelector('rect');
     [this.title, this.left, this.of, this.note] = this.element.querySelectorAll('h3, b, span, small');
-    // A long name breaks after its dot, or before a word.
+    // A long name can break after its dot or before a word.
     for (const part of policy.split(/(?<=\.)|(?<=[a-z])(?=[A-Z])/))
       this.title.append(part, document.createElement('wbr'));
     at('buckets').append(this.element);
   }
 
-  decided({ limit, remaining, resetAfter, retryAfter, allowed }) {
+  update({ limit, remaining, resetAfter, retryAfter, allowed }) {
     const time = now();
     const reset = resetAfter ?? Infinity;
-    // How long an empty one takes. What is in debt, or queued for, begins to refill only when that is paid.
+    // `full` is the time from empty to full. A bucket in debt stays at 0 until the debt is paid.
     const share = (limit - remaining) / limit;
     if (share > 0) this.full = Math.min(limit === this.limit ? this.full : Infinity, reset / share);
     Object.assign(this, { limit, remaining, known: true, resetAt: time + reset });
@@ -51,30 +51,30 @@ class Gauge {
     this.element.className = this.known ? (level < 1 ? 'empty' : level < this.limit / 3 ? 'low' : '') : 'unknown';
     write(this.left, shown);
     write(this.of, `of ${this.limit}`);
-    write(this.note, this.told(time));
+    write(this.note, this.noteAt(time));
     if (this.meter.getAttribute('aria-valuenow') === shown) return;
     this.meter.setAttribute('aria-valuemax', this.limit);
     this.meter.setAttribute('aria-valuenow', shown);
   }
 
-  told(time) {
+  noteAt(time) {
     if (!this.known) return 'no request yet';
     if (this.retryAt > time)
-      return this.retryAt === Infinity ? 'refused for good' : `again in ${seconds(this.retryAt - time)}`;
+      return this.retryAt === Infinity ? 'no retry possible' : `again in ${seconds(this.retryAt - time)}`;
     if (time >= this.resetAt) return 'full';
     return this.resetAt === Infinity ? 'does not refill' : `full in ${seconds(this.resetAt - time)}`;
   }
 }
 
-/** A sliding window gives back what was taken at once, when that is old enough. */
+/** A sliding window gains back all tokens of a request together, when the request leaves the window. */
 class WindowGauge extends Gauge {
   taken = [];
 
-  decided(decision) {
-    super.decided(decision);
+  update(decision) {
+    super.update(decision);
     const missing = this.level(now()) - this.remaining;
     if (missing > 0) this.taken.push({ tokens: missing, until: this.resetAt });
-    // The store knows better: something was given back.
+    // The store has more than expected: tokens were refunded.
     while (this.level(now()) < this.remaining) this.taken.pop();
   }
 
@@ -89,7 +89,7 @@ function newGauge(policy, limit) {
   return isWindow ? new WindowGauge(policy, limit) : new Gauge(policy, limit);
 }
 
-/** By policy and bucket. A policy that nobody has asked yet has a gauge already. */
+/** Gauges by policy and bucket. A policy has a gauge before its first request. */
 const gauges = new Map();
 for (const { policy, limit } of ROUTES) if (policy && !gauges.has(policy)) gauges.set(policy, newGauge(policy, limit));
 
@@ -100,10 +100,10 @@ export function gaugeOf({ policy, bucket, limit }) {
   gauge = gauges.get(policy) ?? newGauge(policy, limit);
   gauges.delete(policy);
   gauges.set(name, gauge);
-  // Where a policy has several buckets, they must be told apart.
-  const alike = [...gauges.values()].filter((other) => other.policy === policy);
-  if (alike.length > 1) gauge.title.append(` #${bucket}`);
-  if (gauges.size > MOST_GAUGES) {
+  // Several buckets of one policy are distinguished by a suffix.
+  const siblings = [...gauges.values()].filter((other) => other.policy === policy);
+  if (siblings.length > 1) gauge.title.append(` #${bucket}`);
+  if (gauges.size > MAX_GAUGES) {
     const [oldest] = [...gauges].sort(([, a], [, b]) => (a.usedAt ?? Infinity) - (b.usedAt ?? Infinity));
     oldest[1].element.remove();
     gauges.delete(oldest[0]);

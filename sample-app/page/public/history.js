@@ -3,7 +3,7 @@ import { at, make, now, write } from './dom.js';
 const KINDS = ['allowed', 'waited', 'degraded', 'refused'];
 const MINUTE = 60_000;
 
-/** What was decided in each second, newest last: `{ second, allowed, waited, degraded, refused }`. */
+/** Numbers of decisions per second, newest last: `{ second, allowed, waited, degraded, refused }`. */
 const history = [];
 
 export function count(kind) {

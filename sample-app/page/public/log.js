@@ -5,12 +5,12 @@ const SOURCES = {
   store: '',
   cache: 'from the cache of refusals',
   fallback: 'degraded: decided in this process',
-  open: 'degraded: let pass by nobody',
+  open: 'degraded: allowed without a check',
 };
-const MOST_LINES = 30;
+const MAX_LINES = 30;
 
-/** The newest line of the log: an event like it is counted there. */
-let newest = { alike: '', times: 0 };
+/** The newest line of the log. It counts further events of the same kind. */
+let newest = { kind: '', times: 0 };
 
 function lineOf(event, times) {
   const { policy, limit, remaining, retryAfter, delay, source, end, waited, health, dryRun } = event;
@@ -26,12 +26,14 @@ function lineOf(event, times) {
   if (times > 1) word.textContent += ` × ${times}`;
   name.textContent = policy;
   if (!end) left.textContent = `${Math.floor(remaining * 10) / 10} of ${limit} left`;
-  const notes = [SOURCES[source], dryRun && 'on trial'];
+  const notes = [SOURCES[source], dryRun && 'dry run'];
   if (end) notes.unshift(`after ${seconds(waited)}`);
   else if (delay > 0) notes.unshift(`for ${seconds(delay)}`);
   else if (kind === 'refused')
     notes.unshift(
-      retryAfter === null ? 'for good' : `again in ${retryAfter < 100 ? `${retryAfter} ms` : seconds(retryAfter)}`,
+      retryAfter === null
+        ? 'no retry possible'
+        : `again in ${retryAfter < 100 ? `${retryAfter} ms` : seconds(retryAfter)}`,
     );
   note.textContent = notes.filter(Boolean).join(', ');
   return line;
@@ -41,11 +43,11 @@ export function writeLog(events) {
   const log = at('log');
   for (const event of events) {
     const { policy, bucket, source, end, health } = event;
-    const alike = [policy, bucket, source, end, health, health || kindOf(event)].join();
-    const again = alike === newest.alike;
-    if (again || !newest.times) log.firstElementChild.remove();
-    newest = { alike, times: again ? newest.times + 1 : 1 };
+    const kind = [policy, bucket, source, end, health, health || kindOf(event)].join();
+    const repeated = kind === newest.kind;
+    if (repeated || !newest.times) log.firstElementChild.remove();
+    newest = { kind, times: repeated ? newest.times + 1 : 1 };
     log.prepend(lineOf(event, newest.times));
   }
-  while (log.children.length > MOST_LINES) log.lastChild.remove();
+  while (log.children.length > MAX_LINES) log.lastChild.remove();
 }

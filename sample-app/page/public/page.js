@@ -8,12 +8,12 @@ import { nameOf, ROUTES } from './routes.js';
 const chosen = () => ROUTES[at('route').value];
 for (const [i, route] of ROUTES.entries()) at('route').add(new Option(nameOf(route), i));
 const burstOf = ({ burst = 30 }) => burst;
-const tell = () => {
+const showRoute = () => {
   write(at('idea'), chosen().idea);
   write(at('burst'), `Burst of ${burstOf(chosen())}`);
 };
-at('route').addEventListener('change', tell);
-tell();
+at('route').addEventListener('change', showRoute);
+showRoute();
 
 const times = (count, run) => Array.from({ length: count }, run);
 at('one').addEventListener('click', () => new Round(chosen()).send());
@@ -34,7 +34,7 @@ source.addEventListener('decisions', ({ data }) => {
   const events = JSON.parse(data);
   for (const event of events) {
     if (event.health || event.end) continue;
-    gaugeOf(event).decided(event);
+    gaugeOf(event).update(event);
     count(kindOf(event));
   }
   writeLog(events);
@@ -52,11 +52,11 @@ source.addEventListener('redis', ({ data }) => {
   at('why').textContent =
     state === 'none'
       ? 'Not possible: the buckets are in memory. Start the app with REDIS_URL to see what happens when Redis fails.'
-      : 'The app stops talking to Redis. Until it is back, each process decides alone.';
+      : 'The app stops sending commands to Redis. Until Redis is back, each process decides locally.';
 });
 source.addEventListener('error', () => {
   at('status').className = 'lost';
-  at('status').textContent = 'The app is away; trying again';
+  at('status').textContent = 'Disconnected from the app; reconnecting';
 });
 
 requestAnimationFrame(function draw() {

@@ -1,7 +1,7 @@
 import { at, now, write } from './dom.js';
 import { nameOf } from './routes.js';
 
-/** Requests of one click together, as they are answered. */
+/** The requests of one click, and the numbers of their responses. */
 export class Round {
   sent = 0;
   answers = new Map();
@@ -37,9 +37,9 @@ async function request({ path, method, form, json, apiKey }) {
   return { answer: status, retryAfter: Number(headers.get('Retry-After')) * 1000 };
 }
 
-/** Opened when it is needed, and again when it was lost. */
+/** Opened on first use, and again after it was closed. */
 let socket;
-/** Who waits for an answer: they come in the order of the messages. */
+/** Messages without a reply. Replies arrive in the order of the messages. */
 const waiting = [];
 
 function open(path) {

@@ -1,10 +1,10 @@
-/** What can be tried, and the bucket that it draws from: its policy and how much it holds. */
+/** The routes to try, each with the policy and the capacity of its bucket. */
 export const ROUTES = [
   {
     path: '/api/ping',
     policy: 'api',
     limit: 5,
-    idea: 'A named policy: 5 tokens at once, one more each second. A ping costs 1.',
+    idea: 'A named policy: a burst of 5 tokens, refilled at one per second. A ping costs 1.',
   },
   { path: '/api/upload', form: '', policy: 'api', limit: 5, idea: 'The same bucket as /api/ping. An upload costs 3.' },
   {
@@ -19,44 +19,44 @@ export const ROUTES = [
     form: 'phone=%2B4930901820',
     policy: 'SmsController.send',
     limit: 20,
-    idea: 'A bucket for each phone number: 20 at once, 10 per minute.',
+    idea: 'One bucket per phone number: a burst of 20 messages, refilled at 10 per minute.',
   },
   {
     path: '/documents/7',
     method: 'PUT',
     policy: 'DocumentsController',
     limit: 20,
-    idea: 'Weights: to write costs 5 of 20 tokens, to read 1, to delete 10. One more each second.',
+    idea: 'Weights: writing costs 5 of 20 tokens, reading 1, deleting 10. Refilled at one per second.',
   },
-  { path: '/quotes', policy: 'free', limit: 10, idea: 'Tiers: without an API key 10 at once, 10 per minute.' },
+  { path: '/quotes', policy: 'free', limit: 10, idea: 'Tiers: 10 requests per minute without an API key.' },
   {
     path: '/quotes',
     apiKey: 'ada-1815',
     policy: 'premium',
     limit: 1000,
-    idea: 'Tiers: with a premium key 1000 at once, 1000 per minute.',
+    idea: 'Tiers: 1000 requests per minute with a premium key.',
   },
   {
     path: '/mail',
     form: 'to=ada@example.com',
     policy: 'mail',
     limit: 5,
-    idea: 'A service that asks by itself: 5 mails at once, one more each second.',
+    idea: 'A service that calls BucketService: a burst of 5 mails, refilled at one per second.',
   },
   {
     path: '/outbox',
     form: 'to=ada@example.com',
     policy: 'outbox',
     limit: 2,
-    idea: 'A worker, which sends one mail each second. Nobody waits for it: the answer is 202, at once.',
+    idea: 'A worker that sends one mail per second. Requests are answered immediately with 202.',
   },
   {
     path: '/queue',
     policy: 'QueueController.enter',
     limit: 1,
-    // A browser has six connections to us, and one of them is for the events: more would only keep all others waiting.
+    // A browser opens six connections to a server; one is for the events. More requests would block the rest.
     burst: 5,
-    idea: 'Waiting in line: one request passes each second, and who comes too early stands still, for 5 seconds at most.',
+    idea: 'A queue: one request per second. Requests that arrive early are queued for up to 5 seconds.',
   },
   {
     path: '/login',
@@ -64,32 +64,32 @@ export const ROUTES = [
     policy: 'LoginController.login',
     limit: 5,
     window: true,
-    idea: 'A wrong password. Only failures count; after 5 in a minute all is refused for a minute.',
+    idea: 'A wrong password. Only failures count; after 5 in a minute, the next attempt starts a block of a minute.',
   },
   {
     path: '/reports?rows=70',
     policy: 'ReportsController.report',
     limit: 100,
-    idea: 'A cost that is known afterwards: 70 rows cost 70. The gauge sees it with the next request.',
+    idea: 'A cost that is known afterwards: 70 rows cost 70. The gauge shows it after the next request.',
   },
   {
     path: '/graphql',
     json: '{"query":"{ books }"}',
     policy: 'BooksResolver',
     limit: 10,
-    idea: 'GraphQL: a query costs 1 of 10 tokens, a mutation 5. One more each second.',
+    idea: 'GraphQL: a query costs 1 of 10 tokens, a mutation 5. Refilled at one per second.',
   },
   {
     path: '/chat',
     say: 'Hello',
     policy: 'ChatGateway.say',
     limit: 5,
-    idea: 'A WebSocket: 5 messages at once on each connection, one more each second. A refusal is a message, too.',
+    idea: 'A WebSocket: a burst of 5 messages per connection, refilled at one per second.',
   },
-  { path: '/free', idea: 'No limit, and so no bucket and no decision.' },
+  { path: '/free', idea: 'No limit: neither a bucket nor decisions.' },
 ];
 
-/** The route as it stands in the list. */
+/** The label of a route in the list. */
 export function nameOf({ method, path, form, json, say, apiKey }) {
   if (say) return `WebSocket ${path}`;
   const verb = method ?? ((form ?? json) === undefined ? 'GET' : 'POST');
