@@ -13,10 +13,10 @@ const builds = ['tsconfig.build.json', 'tsconfig.cjs.json'].map(async (project) 
   return code === 0;
 });
 if (!(await Promise.all(builds)).every(Boolean)) process.exit(1);
-// ioredis need not be installed: where it is not, its types are `any`, and no error.
+// ioredis is optional: without it, its types become `any` instead of a compile error.
 for (const format of ['esm', 'cjs']) {
-  const file = `${root}/dist/${format}/stores/redis/client.d.ts`;
+  const file = `${root}/dist/${format}/stores/redis/clients/ioredis.d.ts`;
   writeFileSync(file, readFileSync(file, 'utf8').replace(/^import .* from 'ioredis';$/m, '// @ts-ignore\n$&'));
 }
-// The package is of type "module": this makes the files of dist/cjs CommonJS again.
+// The package has `"type": "module"`; this marks dist/cjs as CommonJS.
 writeFileSync(`${root}/dist/cjs/package.json`, '{"type":"commonjs"}\n');

@@ -1,40 +1,13 @@
-// Checks who imports whom in src (or in the folder that is given), and that time is read in one place only.
-// Prints each violation as `file:line: rule (what was found)` and then ends with 1.
+// Checks the imports of src (or of the given folder) against scripts/rooms.mjs, and that only one file reads the time.
+// Prints each violation as `file:line: rule (what was found)`, and then exits with 1.
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import ts from 'typescript';
+import { ROOMS } from './rooms.mjs';
 
 const root = process.argv[2] ?? 'src';
-const CLOCK = 'core/clock.ts';
-
-/** What a folder may import: files of src (`to`) and packages (`from`). A folder not named may import all. */
-const layers = [
-  { folder: 'core/', to: /^core\//, from: /^$/, rule: 'core/ imports only core/' },
-  {
-    folder: 'stores/',
-    to: /^(core\/|stores\/|observe\/channels\.ts$)/,
-    from: /^(node:|ioredis$)/,
-    rule: 'stores/ imports only core/, stores/, observe/channels and node: modules',
-  },
-  {
-    folder: 'observe/',
-    to: /^(core|observe)\//,
-    from: /^node:/,
-    rule: 'observe/ imports only core/, observe/ and node: modules',
-  },
-  {
-    folder: 'opentelemetry/',
-    to: /^(opentelemetry\/|observe\/channels\.ts$)/,
-    from: /^(node:|@nestjs\/common$|@opentelemetry\/api$)/,
-    rule: 'opentelemetry/ imports only observe/channels, @nestjs/common and @opentelemetry/api',
-  },
-  {
-    folder: 'suspend/',
-    to: /^(suspend\/|core\/(clock|duration|maybe-promise)\.ts$)/,
-    from: /./,
-    rule: 'suspend/ imports nothing of the limiter but core/clock, core/duration and core/maybe-promise',
-  },
-];
+const CLOCK = 'util/clock.ts';
+const INDEX = 'index.ts';
 
 const violations = [];
 const importsOf = new Map();
@@ -46,7 +19,7 @@ for (const file of readdirSync(root, { recursive: true })
   importsOf.set(file, []);
   visit(source, source);
 }
-for (const [file, imports] of importsOf) for (const found of imports) checkImport(file, found);
+for (const [file, imports] of importsOf) checkFile(file, imports);
 findCircles();
 
 for (const { file, line, text } of violations.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line)) {
@@ -63,11 +36,11 @@ function visit(node, source) {
   const found = importIn(node);
   if (found) importsOf.get(source.fileName).push({ ...found, line, target: targetOf(source.fileName, found.name) });
   const time = timeIn(node);
-  if (time && source.fileName !== CLOCK) report(source.fileName, line, `time comes from ${CLOCK} only`, time);
+  if (time && source.fileName !== CLOCK) report(source.fileName, line, `only ${CLOCK} reads the time`, time);
   ts.forEachChild(node, (child) => visit(child, source));
 }
 
-/** The module that this node imports, if it is an import of any form; `late`: only when it is run. */
+/** The module that this node imports, if it is an import of any form; `lazy`: only when it is executed. */
 function importIn(node) {
   if (ts.isImportDeclaration(node)) {
     const { importClause: clause, moduleSpecifier } = node;
@@ -81,7 +54,7 @@ function importIn(node) {
   if (ts.isImportTypeNode(node)) return { name: node.argument.literal.text, type: true };
   if (ts.isCallExpression(node) && node.arguments.length === 1 && ts.isStringLiteralLike(node.arguments[0])) {
     const callee = node.expression.getText();
-    if (/^(import|require|createRequire\(.*\))$/.test(callee)) return { name: node.arguments[0].text, late: true };
+    if (/^(import|require|createRequire\(.*\))$/.test(callee)) return { name: node.arguments[0].text, lazy: true };
   }
 }
 
@@ -109,40 +82,56 @@ function timeIn(node) {
   return isMember ? undefined : text;
 }
 
-function checkImport(file, { name, line, target, type, late }) {
-  const layer = layers.find(({ folder }) => file.startsWith(folder));
-  if (target === 'index.ts' || /^nest-rate-limit(\/|$)/.test(name)) {
-    report(file, line, 'nothing inside src imports src/index.ts', name);
+function checkFile(file, imports) {
+  if (file === INDEX) return;
+  const room = roomOf(file);
+  if (!room) return report(file, 1, `src has ${INDEX} and the rooms of scripts/rooms.mjs only`, file);
+  for (const found of imports) checkImport(file, room, found);
+}
+
+function roomOf(file) {
+  const [room, ...rest] = file.split('/');
+  return rest.length > 0 && Object.hasOwn(ROOMS, room) ? room : undefined;
+}
+
+function checkImport(file, room, { name, line, target, type, lazy }) {
+  const { rooms, packages, lazily = [], types = [] } = ROOMS[room];
+  if (target === INDEX || /^nest-rate-limit(\/|$)/.test(name)) {
+    report(file, line, 'no room imports src/index.ts', name);
   } else if (target !== undefined && !importsOf.has(target)) {
     report(file, line, 'imports name a file of src, with .js', name);
-  } else if (layer && !(target === undefined ? layer.from.test(name) : layer.to.test(target))) {
-    report(file, line, layer.rule, name);
-  }
-  if (/^ioredis(\/|$)/.test(name) && !(file.startsWith('stores/redis/') && (type || late))) {
-    report(file, line, 'ioredis is imported in stores/redis/ only, as a type or when it is needed', name);
-  }
-  if (/^@nestjs\/(websockets|microservices|graphql)(\/|$)/.test(name) && !(file.startsWith('transport/') && late)) {
-    report(file, line, 'packages of a transport are imported in transport/ only, when they are needed', name);
-  }
-  if (/^@opentelemetry\//.test(name) && !file.startsWith('opentelemetry/')) {
-    report(file, line, 'OpenTelemetry is imported in opentelemetry/ only, which who lacks it does not load', name);
-  }
-  if (target?.startsWith('opentelemetry/') && !file.startsWith('opentelemetry/')) {
-    report(file, line, 'nothing else imports opentelemetry/', name);
-  }
-  if (/^@nestjs\/(swagger|terminus)/.test(name)) {
-    report(file, line, 'nobody needs @nestjs/swagger or @nestjs/terminus who does not use them', name);
+  } else if (target !== undefined) {
+    const to = roomOf(target);
+    if (to !== room && !rooms.includes(to)) report(file, line, ruleOf(room), name);
+  } else if (!allows(packages, name) && !(type && allows(types, name)) && !(lazy && allows(lazily, name))) {
+    report(file, line, ruleOf(room), name);
   }
 }
 
-/** Each import that leads back to a file on the way to it closes a circle. Types count, too. */
+function allows(packages, name) {
+  return packages.some((one) => (one.endsWith(':') ? name.startsWith(one) : name === one));
+}
+
+/** The rule of a room in words, as CONTRIBUTING.md has it. */
+function ruleOf(room) {
+  const { rooms, packages, lazily = [], types = [] } = ROOMS[room];
+  const parts = [
+    ...rooms.map((one) => `${one}/`),
+    ...packages,
+    ...types.map((one) => `types of ${one}`),
+    ...lazily.map((one) => `${one} lazily`),
+  ];
+  return `${room}/ imports only ${parts.join(', ') || 'itself'}`;
+}
+
+/** Reports each import that leads back to a file on the way to it. Types count, too. */
 function findCircles() {
   const done = new Set();
-  const walk = (file, way) => {
+  const walk = (file, path) => {
     for (const { target, line } of importsOf.get(file) ?? []) {
-      const start = way.indexOf(target);
-      if (start >= 0) report(file, line, 'no circular imports', [...way.slice(start), target].join(' -> '));
-      else if (!done.has(target)) walk(target, [...way, target]);
+      const start = path.indexOf(target);
+      if (start >= 0) report(file, line, 'no circular imports', [...path.slice(start), target].join(' -> '));
+      else if (!done.has(target)) walk(target, [...path, target]);
     }
     done.add(file);
   };

@@ -2,21 +2,31 @@ export { Bucket } from './bucket/bucket.js';
 export { BucketService } from './bucket/bucket.service.js';
 export { TokenBucket } from './bucket/token-bucket.js';
 export { ClientGoneError } from './context/connection.js';
-export { AdmissionLog } from './core/algorithms/sliding-window.js';
+export { AdmissionLog } from './core/algorithms/admission-log.js';
+export type {
+  Algorithm,
+  BucketState,
+  Limit,
+  LimitKind,
+  ReplaceStrategy,
+  StateEntry,
+  StatePart,
+} from './core/algorithms/algorithm.js';
 export { plainAnswer, toAnswer } from './core/answer.js';
-export { type BucketState, lifetime, newState } from './core/bucket-state.js';
+export { lifetime, newState } from './core/bucket-state.js';
 export type { Decision, DecisionSource, LimitState, StoreAnswer } from './core/decision.js';
 export { execute } from './core/execute.js';
-export type { Limit, LimitNumbers, NamedLimit } from './core/limit.js';
+export type { LimitNumbers, NamedLimit } from './core/limit.js';
 export type { LimitOptions, Policy } from './core/policy.js';
-export type { ReplaceStrategy } from './core/replace.js';
-export type { FailureMode, StoreRequest, Take, Verb } from './core/request.js';
+export type { Amounts, FailureMode, StoreRequest, Take, Verb } from './core/request.js';
 export { RateLimitExceededException, RateLimitUnavailableException } from './exceptions/rate-limit.exception.js';
+export { RateLimitResolverError } from './exceptions/rate-limit-resolver.error.js';
+export { RateLimitStoreError } from './exceptions/rate-limit-store.error.js';
 export { RateLimitGuard } from './guard/rate-limit.guard.js';
 export { addressKey } from './keys/address.js';
-export { RateLimitResolverError } from './keys/key.js';
-export { byAll, byHeader, byIp, byUser, fromAddresses, type KeyOf } from './keys/keys.js';
-export type { FailureOptions, RateLimitModuleOptions, RedisOptionsOfModule } from './module/module-options.js';
+export { fromAddresses } from './keys/from-addresses.js';
+export { byAll, byHeader, byIp, byUser, type KeyOf } from './keys/keys.js';
+export type { FailureOptions, RateLimitModuleOptions } from './module/module-options.js';
 export { RateLimitModule } from './module/rate-limit.module.js';
 export type {
   DecisionMessage,
@@ -26,6 +36,7 @@ export type {
   WaitEnd,
   WaitMessage,
 } from './observe/channels.js';
+export type { RedisOptionsOfModule } from './policy/parsed-options.js';
 export { RateLimit, SkipRateLimit } from './policy/rate-limit.decorator.js';
 export type {
   LimitedResolver,
@@ -39,9 +50,11 @@ export type {
 } from './policy/rate-limit.options.js';
 export type { DumpedBucket } from './stores/memory/bucket-table.js';
 export { type MemoryDump, MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
-export { GIVING_VERBS, RateLimitStore, RateLimitStoreError, type StoreHealth } from './stores/rate-limit.store.js';
-export type { RedisClient, RedisTarget } from './stores/redis/clients/ioredis.js';
-export { type RedisConnectOptions, RedisStore, type RedisStoreOptions } from './stores/redis/redis.store.js';
+export { GIVING_VERBS, RateLimitStore, type StoreHealth } from './stores/rate-limit.store.js';
+export type { RedisTarget } from './stores/redis/clients/ioredis.js';
+export type { RedisClient } from './stores/redis/clients/redis-client.js';
+export { RedisStore } from './stores/redis/redis.store.js';
+export type { RedisConnectOptions, RedisStoreOptions } from './stores/redis/redis-options.js';
 export { Subscriptions } from './stores/subscriptions.js';
 export { SuspendableContext } from './suspend/suspendable.context.js';
 export { SuspendableGuard, SuspendableRequestContext } from './suspend/suspendable.guard.js';
@@ -51,7 +64,7 @@ export {
   SuspendableResponseContext,
 } from './suspend/suspendable.interceptor.js';
 export { type SuspendOptions, Suspension, SuspensionTimeoutError } from './suspend/suspension.js';
-export type { HeaderSet } from './transport/headers.js';
+export type { HeaderSet } from './transport/header-formats.js';
 export { type Clock, systemClock } from './util/clock.js';
 export { type Duration, TimeUnit } from './util/duration.js';
 export type { MaybePromise } from './util/maybe-promise.js';

@@ -4,18 +4,19 @@ import { toDecision } from '../core/answer.js';
 import type { Decision } from '../core/decision.js';
 import { type LimitOptions, type Policy, parsePolicy } from '../core/policy.js';
 import { mergeTakes } from '../core/request.js';
-import { boundKey } from '../keys/key.js';
-import { BUCKET, tellDecision } from '../observe/messages.js';
+
+import { BUCKET, publishDecision } from '../observe/messages.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
-import { shutDown } from '../suspend/open-suspensions.js';
-import { reject } from '../util/option-error.js';
+import { shutdownError } from '../suspend/open-suspensions.js';
+import { boundKey } from '../util/bounded-key.js';
+import { invalidOption } from '../util/option-error.js';
 import { Bucket } from './bucket.js';
 
 /** The injection token of the module's named policies. */
 export const POLICIES = Symbol.for('nest-rate-limit:policies');
 
 /**
- * Manual checks, for whatever is not a request: a worker, a service, a command.
+ * Limits code that is not a request handler, such as a worker, a service or a command.
  *
  * ```ts
  * const bucket = this.buckets.bucket({ name: 'mail', capacity: 5, refill: 1 }, customer.id);
@@ -24,7 +25,7 @@ export const POLICIES = Symbol.for('nest-rate-limit:policies');
  */
 @Injectable()
 export class BucketService implements OnModuleDestroy {
-  private readonly defined = new WeakMap<LimitOptions, Policy>();
+  private readonly parsed = new WeakMap<LimitOptions, Policy>();
   private readonly closing = new AbortController();
 
   constructor(
@@ -35,19 +36,25 @@ export class BucketService implements OnModuleDestroy {
   ) {}
 
   /**
-   * The bucket of a policy (the name of one in `forRoot`, or its numbers) for a key. No I/O. Two callers that give the
-   * same name and numbers share their buckets; numbers without a name are called `bucket`.
+   * Returns the bucket of a policy and key, without I/O. `policy` is the name of a policy in `forRoot`, or limit
+   * options.
+   *
+   * Callers with the same name, limits and key share one bucket. Limit options without a name are named `bucket`.
+   * Throws `RateLimitOptionError` if the policy or the key is invalid.
    */
   bucket(policy: string | LimitOptions, key: string): Bucket {
     const parse = (other: string | LimitOptions, name: string) => this.policy(other, name);
     return new Bucket(this.store, parse(policy, 'bucket'), checkKey(key), parse, this.closing.signal);
   }
 
-  /** Takes from several buckets together, or from none; `n` is 1 where it is left out. */
-  async decideAll(wanted: readonly { policy: string | LimitOptions; key: string; n?: number }[]): Promise<Decision> {
-    if (wanted.length === 0) throw new RangeError('buckets must be at least one, got none');
+  /**
+   * Takes tokens from all given buckets atomically, or from none, and returns the decision. `n` is the number of
+   * tokens; default 1. Rejects with a `RangeError` if the list is empty.
+   */
+  async decideAll(requests: readonly { policy: string | LimitOptions; key: string; n?: number }[]): Promise<Decision> {
+    if (requests.length === 0) throw new RangeError('decideAll() requires at least one bucket, got none');
     const takes = mergeTakes(
-      wanted.map(({ policy, key, n = 1 }) => ({
+      requests.map(({ policy, key, n = 1 }) => ({
         policy: this.policy(policy, 'bucket'),
         key: checkKey(key),
         amount: amountOf(n),
@@ -55,33 +62,34 @@ export class BucketService implements OnModuleDestroy {
       })),
     );
     const answer = await this.store.run({ verb: 'take', takes });
-    tellDecision(answer, takes, BUCKET);
+    publishDecision(answer, takes, BUCKET);
     return toDecision(answer);
   }
 
-  /** Ends all that wait for tokens, so that no worker keeps the process alive. */
+  /** Rejects all waits for tokens, so that no worker keeps the process alive. */
   onModuleDestroy(): void {
-    this.closing.abort(shutDown());
+    this.closing.abort(shutdownError());
   }
 
   private policy(policy: string | LimitOptions, fallbackName: string): Policy {
     if (typeof policy === 'string') {
       const named = this.policies.get(policy);
       if (named) return named.policy;
-      const known = [...this.policies.keys()].join(', ') || 'none';
-      reject('policy', `one of those in \`policies\` (${known})`, policy);
+      const names = [...this.policies.keys()].join(', ') || 'none';
+      invalidOption('policy', `the name of a policy in \`policies\` (${names})`, policy);
     }
-    if (typeof policy !== 'object' || policy === null) reject('policy', 'a name or limits', policy);
-    const known = this.defined.get(policy);
-    // The same numbers without a name may be used here under one name and there under another.
-    if (known && known.name === (policy.name ?? fallbackName)) return known;
-    const defined = parsePolicy(policy, fallbackName);
-    this.defined.set(policy, defined);
-    return defined;
+    if (typeof policy !== 'object' || policy === null)
+      invalidOption('policy', 'a policy name or limit options', policy);
+    const cached = this.parsed.get(policy);
+    // Options without a name may be used with different fallback names.
+    if (cached && cached.name === (policy.name ?? fallbackName)) return cached;
+    const parsed = parsePolicy(policy, fallbackName);
+    this.parsed.set(policy, parsed);
+    return parsed;
   }
 }
 
 function checkKey(key: unknown): string {
   if (typeof key === 'string' && key !== '') return boundKey(key);
-  return reject('key', 'a text of at least one character', key);
+  return invalidOption('key', 'a non-empty string', key);
 }

@@ -1,18 +1,27 @@
+import type { ReplaceStrategy } from '../core/algorithms/algorithm.js';
 import { amountOf } from '../core/amount.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
 import type { LimitOptions, Policy } from '../core/policy.js';
-import { checkReplace, type ReplaceStrategy } from '../core/replace.js';
+import { checkReplace } from '../core/replace.js';
 import type { StoreRequest, Take, Verb } from '../core/request.js';
-import { refusal } from '../exceptions/rate-limit.exception.js';
-import { BUCKET, tellDecision, tellWait } from '../observe/messages.js';
+import { rejection } from '../exceptions/rate-limit.exception.js';
+import { BUCKET, publishDecision, publishWait } from '../observe/messages.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
+import { anySignal } from '../util/any-signal.js';
 import { type Duration, parseDuration } from '../util/duration.js';
 
 /**
- * The bucket of one policy for one key: a handle, made without I/O. `n` is a number of tokens, default 1, with at most
- * three decimals; anything else rejects with a `RangeError` and takes nothing. A store that cannot answer rejects with
- * `RateLimitStoreError`.
+ * A handle on the bucket of one policy and key. Creating it does no I/O.
+ *
+ * `n` is a positive number of tokens: default 1, at most three decimals. For any other value a method rejects with a
+ * `RangeError` and takes nothing. All methods reject with `RateLimitStoreError` if the store cannot answer and the
+ * failure mode does not answer for it.
+ *
+ * ```ts
+ * const bucket = buckets.bucket({ name: 'mail', capacity: 5, refill: 1 }, customer.id);
+ * if (await bucket.tryConsume()) await send(mail);
+ * ```
  */
 export class Bucket {
   constructor(
@@ -20,130 +29,145 @@ export class Bucket {
     private readonly policy: Policy,
     readonly key: string,
     private readonly parse: (policy: string | LimitOptions, fallbackName: string) => Policy,
-    /** Ends all waiting. */
+    /** Aborts all waits when the application closes. */
     private readonly closing?: AbortSignal,
   ) {}
 
-  /** Takes n now, or nothing. */
+  /** Takes `n` tokens immediately, or none. Returns whether they were taken. */
   async tryConsume(n = 1): Promise<boolean> {
     return (await this.take(amountOf(n), 0)).allowed;
   }
 
-  /** Takes n now, or nothing; tells the whole answer. */
+  /** Takes `n` tokens immediately, or none, and returns the full decision. */
   async decide(n = 1): Promise<Decision> {
     return toDecision(await this.take(amountOf(n), 0));
   }
 
-  /** What `decide` would answer; takes nothing. */
+  /** Returns the decision that `decide` would make, without taking tokens. */
   async estimate(n = 1): Promise<Decision> {
     return toDecision(await this.run('estimate', amountOf(n)));
   }
 
   /**
-   * Takes n, waiting in line for it as long as `maxWait` (default: as long as it takes). Who would wait longer, or
-   * asks for more than the bucket can hold, is rejected at once with `RateLimitExceededException` and nothing is taken.
-   * When `signal` is aborted while waiting, what nobody behind relies on is given back, and the promise rejects with
-   * the signal's reason; so it does when the application closes, with a `ServiceUnavailableException`.
+   * Takes `n` tokens, waiting in the queue (FIFO) until they are available.
+   *
+   * Rejects immediately with `RateLimitExceededException`, and takes nothing, if the wait would exceed `maxWait`
+   * (default: no limit), or if `n` exceeds the capacity.
+   *
+   * If `signal` is aborted during the wait, the promise rejects with the signal's reason. The reservation is canceled,
+   * and the tokens that no later waiter depends on are refunded. If the application closes during the wait, the promise
+   * rejects with a `ServiceUnavailableException` in the same way.
    */
   async consume(
     n = 1,
     { maxWait = Infinity, signal }: { maxWait?: Duration; signal?: AbortSignal } = {},
   ): Promise<Decision> {
     const amount = amountOf(n);
-    const patience = maxWait === 0 || maxWait === Infinity ? maxWait : parseDuration('maxWait', maxWait);
+    const longestWait = maxWait === 0 || maxWait === Infinity ? maxWait : parseDuration('maxWait', maxWait);
     signal?.throwIfAborted();
-    const answer = await this.take(amount, patience);
-    if (!answer.allowed) throw refusal(toDecision(answer));
-    const tellEnd = answer.delay > 0 ? tellWait(answer, this.takes(amount), BUCKET, this.store.clock) : undefined;
+    const answer = await this.take(amount, longestWait);
+    if (!answer.allowed) throw rejection(toDecision(answer));
+    const publishEnd = answer.delay > 0 ? publishWait(answer, this.takes(amount), BUCKET, this.store.clock) : undefined;
     try {
       signal?.throwIfAborted();
       if (answer.delay > 0) await this.sleep(answer.delay, signal);
-      tellEnd?.('passed');
+      publishEnd?.('passed');
     } catch (reason) {
-      tellEnd?.(this.closing?.aborted ? 'closed' : 'left');
+      publishEnd?.(this.closing?.aborted ? 'closed' : 'left');
       const { actAt, source } = answer;
-      const back = actAt ? this.run('cancel', amount, { actAt, source }) : this.run('put', amount, { source });
-      // Who gives up is told his own reason, also where nothing can be given back because the store is away.
-      await back.catch(() => {});
+      const refund = actAt ? this.run('cancel', amount, { actAt, source }) : this.run('put', amount, { source });
+      // The caller receives its own reason, even if the store is unavailable and nothing can be refunded.
+      await refund.catch(() => {});
       throw reason;
     }
     return toDecision(answer);
   }
 
-  /** Takes as many whole tokens as there are, at most `max`; returns how many. */
+  /** Takes as many whole tokens as are available, at most `max`. Returns the number taken. */
   async consumeUpTo(max: number): Promise<number> {
     return (await this.run('takeUpTo', amountOf(max))).taken;
   }
 
   /**
-   * Takes n whatever the balance, which may go below zero; `retryAfter` tells until when it stays there. For costs
-   * that are known only afterwards.
+   * Takes `n` tokens whatever the balance, which may become negative. Use it for costs that are known only afterwards.
+   * `retryAfter` of the decision is the time until the balance is no longer negative, in milliseconds.
    */
   async charge(n = 1): Promise<Decision> {
     return toDecision(await this.run('charge', amountOf(n)));
   }
 
-  /** Gives n back, never above full. */
+  /** Refunds `n` tokens, never above the capacity. */
   async put(n = 1): Promise<void> {
     await this.run('put', amountOf(n));
   }
 
   /**
-   * Resolves when at least n are there, and takes nothing. Wakes by time, and at once when tokens are given back, by
-   * whatever process. More than the capacity is a `RangeError`; `timeout` rejects with a `TimeoutError`, `signal` with
-   * its reason, and the end of the application with a `ServiceUnavailableException`.
+   * Resolves when at least `n` tokens are available, without taking them. It checks again when tokens are due, and
+   * immediately when any process refunds some.
+   *
+   * Rejects with a `RangeError` if `n` exceeds the capacity, with a `TimeoutError` after `timeout` (default: none),
+   * with the signal's reason if `signal` is aborted, and with a `ServiceUnavailableException` if the application
+   * closes.
    */
   async watch(n = 1, { timeout, signal }: { timeout?: Duration; signal?: AbortSignal } = {}): Promise<void> {
     const amount = amountOf(n);
-    const least = Math.min(...this.policy.limits.map((limit) => limit.size));
-    if (n > least) throw new RangeError(`tokens must be at most the capacity of ${least}, got ${n}`);
-    const ending = anyOf(signal, this.closing);
+    const capacity = Math.min(...this.policy.limits.map((limit) => limit.size));
+    if (n > capacity) throw new RangeError(`tokens must be at most the capacity of ${capacity}, got ${n}`);
+    const aborted = anySignal(signal, this.closing);
     const { clock } = this.store;
-    const end = timeout === undefined ? Infinity : clock.now() + parseDuration('timeout', timeout);
+    const timeoutMs = timeout === undefined ? Infinity : parseDuration('timeout', timeout);
+    const deadline = clock.now() + timeoutMs;
     let wake = new AbortController();
     const stop = this.store.subscribe(this.policy, this.key, () => wake.abort());
-    ending.signal.addEventListener('abort', () => wake.abort());
+    aborted.signal.addEventListener('abort', () => wake.abort());
     try {
       for (;;) {
-        ending.signal.throwIfAborted();
+        aborted.signal.throwIfAborted();
         wake = new AbortController();
         const { allowed, retryAfter } = await this.run('estimate', amount);
         if (allowed) return;
-        const left = end - clock.now();
-        if (left <= 0) throw new DOMException(`Fewer than ${n} tokens within the timeout`, 'TimeoutError');
+        const left = deadline - clock.now();
+        if (left <= 0)
+          throw new DOMException(`Timed out after ${timeoutMs} ms waiting for ${n} tokens`, 'TimeoutError');
         await clock.sleep(Math.min(retryAfter, left), wake.signal).catch(() => {});
       }
     } finally {
       stop();
-      ending.release();
+      aborted.release();
     }
   }
 
-  /** Tokens now; exact, and below zero after `charge` or while others wait. */
+  /** Returns the exact number of tokens now; negative after `charge`, or while requests are queued. */
   async available(): Promise<number> {
     return (await this.run('estimate', 0)).balance;
   }
 
-  /** As good as new: full, and not blocked. */
+  /** Makes the bucket full and unblocked. */
   async reset(): Promise<void> {
     await this.run('reset', 0);
   }
 
-  /** Refuses everything for so long, whatever the balance; `put` and `charge` still go through. */
+  /** Denies every take for `duration`, whatever the balance. `put` and `charge` still work. */
   async block(duration: Duration): Promise<void> {
     await this.run('block', 0, { duration: parseDuration('duration', duration) });
   }
 
-  /** Ends a block. */
+  /** Ends a block. Has no effect on a bucket that is not blocked. */
   async unblock(): Promise<void> {
     await this.run('unblock', 0);
   }
 
   /**
-   * Carries this key's balance over to the bucket of new numbers, in one step, and returns its handle; the old bucket
-   * is gone. `'as-is'` keeps what is there (at most the new capacity), `'proportionally'` scales it, `'additive'` adds
-   * what the capacity grows by, `'reset'` starts full. Example: 40 of 100 left, new capacity 200: 40, 80, 140, 200.
-   * A window keeps its admissions (`'as-is'`) or forgets them (`'reset'`); the other two are a `RangeError` there.
+   * Moves this key's balance to a bucket with other limits, atomically, and returns a handle on it. The old bucket is
+   * deleted. With 40 of 100 tokens left and a new capacity of 200, the new balance is:
+   *
+   * - `'as-is'`: the old balance, at most the new capacity (40).
+   * - `'proportionally'`: the same share of the capacity (80).
+   * - `'additive'`: the old balance plus the increase of the capacity (140).
+   * - `'reset'`: full (200).
+   *
+   * A sliding window supports `'as-is'`, which keeps its admissions, and `'reset'`, which drops them. Rejects with a
+   * `RangeError` for the other two.
    */
   async replacePolicy(policy: string | LimitOptions, strategy: ReplaceStrategy): Promise<Bucket> {
     const to = this.parse(policy, this.policy.name);
@@ -156,7 +180,7 @@ export class Bucket {
   private async take(amount: number, maxWait: number): Promise<StoreAnswer> {
     const takes = this.takes(amount, maxWait);
     const answer = await this.store.run({ verb: 'take', takes });
-    tellDecision(answer, takes, BUCKET);
+    publishDecision(answer, takes, BUCKET);
     return answer;
   }
 
@@ -164,31 +188,17 @@ export class Bucket {
     return this.store.run({ ...more, verb, takes: this.takes(amount) });
   }
 
-  /** Sleeps until the time is over, or `signal` or the end of the application ends it with an error. */
+  /** Sleeps for `ms`; rejects if `signal` is aborted or the application closes. */
   private async sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    const ending = anyOf(signal, this.closing);
+    const aborted = anySignal(signal, this.closing);
     try {
-      await this.store.clock.sleep(ms, ending.signal);
+      await this.store.clock.sleep(ms, aborted.signal);
     } finally {
-      ending.release();
+      aborted.release();
     }
   }
 
   private takes(amount: number, maxWait = 0): readonly Take[] {
     return [{ policy: this.policy, key: this.key, amount, maxWait }];
   }
-}
-
-/** A signal that is aborted with the first of `signals`, until it lets go of them: they may outlive it by far. */
-function anyOf(...signals: (AbortSignal | undefined)[]): { readonly signal: AbortSignal; release(): void } {
-  const controller = new AbortController();
-  const abort = ({ target }: { readonly target: unknown }) => controller.abort((target as AbortSignal).reason);
-  for (const signal of signals) {
-    if (signal?.aborted) controller.abort(signal.reason);
-    signal?.addEventListener('abort', abort);
-  }
-  const release = () => {
-    for (const signal of signals) signal?.removeEventListener('abort', abort);
-  };
-  return { signal: controller.signal, release };
 }

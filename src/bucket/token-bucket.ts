@@ -1,6 +1,13 @@
-import { bucketCancel, bucketTake, bucketWait, debtAt } from '../core/algorithms/token-bucket.js';
+import type { Limit } from '../core/algorithms/algorithm.js';
+import {
+  bucketCancel,
+  bucketTake,
+  bucketWait,
+  debtAt,
+  mostTokens,
+  tokenBucketLimit,
+} from '../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN, amountOf, toAmount } from '../core/amount.js';
-import { type Limit, mostTokens, tokenBucket } from '../core/limit.js';
 import { type Clock, systemClock } from '../util/clock.js';
 import { type Duration, LONGEST, parseDuration } from '../util/duration.js';
 
@@ -8,14 +15,12 @@ import { type Duration, LONGEST, parseDuration } from '../util/duration.js';
 const RATE_STEPS = 1e6;
 
 /**
- * A token bucket in this process, for your own code: no Nest, no store, no key. Holds `capacity` tokens, gains
- * `tokensPerSecond`, starts full. Both are above zero; tokens have at most three decimals, and the rate is rounded to
- * a millionth.
+ * A token bucket in the memory of this process, without Nest, store or key. It starts full.
  *
  * ```ts
- * const bucket = new TokenBucket(20, 10);
+ * const bucket = new TokenBucket(20, 10); // holds 20 tokens, gains 10 per second
  * if (bucket.allow()) send();
- * await bucket.wait(5); // in line, first come first served
+ * await bucket.wait(5); // queued in FIFO order
  * ```
  */
 export class TokenBucket {
@@ -24,9 +29,15 @@ export class TokenBucket {
   private debt = 0;
   private at: number;
 
+  /**
+   * Throws a `RangeError` if an argument is invalid.
+   *
+   * @param capacity The most tokens that the bucket holds: positive, at most three decimals.
+   * @param tokensPerSecond The refill rate: positive, rounded to a millionth.
+   */
   constructor(capacity: number, tokensPerSecond: number, { clock = systemClock }: { clock?: Clock } = {}) {
     const amount = toAmount(capacity);
-    if (amount === undefined) throw new RangeError(`capacity must be ${ruleOf(capacity)}, got ${capacity}`);
+    if (amount === undefined) throw new RangeError(`capacity must be ${capacityRule(capacity)}, got ${capacity}`);
     const rate = Math.round(tokensPerSecond * RATE_STEPS);
     if (!(tokensPerSecond > 0) || !(rate > 0)) {
       throw new RangeError(`tokensPerSecond must be positive, got ${tokensPerSecond}`);
@@ -34,21 +45,21 @@ export class TokenBucket {
     if (!Number.isSafeInteger(rate)) {
       throw new RangeError(`tokensPerSecond must be at most 9e9, got ${tokensPerSecond}`);
     }
-    // rate / RATE_STEPS tokens per second are as many amounts per ms.
-    this.limit = tokenBucket(capacity, amount, rate, RATE_STEPS, true);
-    const most = mostTokens(this.limit.weight);
-    if (capacity > most) throw new RangeError(`capacity must be at most ${most} at this rate, got ${capacity}`);
+    // rate / RATE_STEPS tokens per second equal as many amounts per ms.
+    this.limit = tokenBucketLimit(capacity, amount, rate, RATE_STEPS, true);
+    const largest = mostTokens(this.limit.weight);
+    if (capacity > largest) throw new RangeError(`capacity must be at most ${largest} at this rate, got ${capacity}`);
     this.clock = clock;
     this.at = clock.now();
   }
 
-  /** Tokens now; below zero while others wait. */
+  /** The number of tokens now; negative while callers wait. */
   get available(): number {
     this.advance();
     return (this.limit.capacity - this.debt) / (this.limit.weight * AMOUNT_PER_TOKEN);
   }
 
-  /** Takes n (default 1) now, or nothing. */
+  /** Takes `n` tokens (default 1) immediately, or none. Returns whether they were taken. */
   allow(n = 1): boolean {
     const units = amountOf(n) * this.limit.weight;
     this.advance();
@@ -57,33 +68,37 @@ export class TokenBucket {
     return true;
   }
 
-  /** The same as `allow`. */
+  /** Alias of `allow`. */
   tryConsume(n = 1): boolean {
     return this.allow(n);
   }
 
   /**
-   * Takes n, waiting in line for it. Rejects at once with a `RangeError` for more than the capacity, and with a
-   * `TimeoutError` when it would take longer than `timeout`; nothing is taken then. When `signal` is aborted, what
-   * nobody behind relies on is given back.
+   * Takes `n` tokens (default 1), waiting in the queue (FIFO) until they are available.
+   *
+   * Rejects immediately, and takes nothing, with a `RangeError` if `n` exceeds the capacity, and with a `TimeoutError`
+   * if the wait would exceed `timeout` (default: ten years). If `signal` is aborted during the wait, the promise
+   * rejects with the signal's reason, and the tokens that no later waiter depends on are refunded.
    */
   async wait(n = 1, { timeout = LONGEST, signal }: { timeout?: Duration; signal?: AbortSignal } = {}): Promise<void> {
     const units = amountOf(n) * this.limit.weight;
     if (units > this.limit.capacity) {
       throw new RangeError(`tokens must be at most the capacity of ${this.limit.size}, got ${n}`);
     }
-    const patience = timeout === 0 ? 0 : parseDuration('timeout', timeout);
+    const longestWait = timeout === 0 ? 0 : parseDuration('timeout', timeout);
     signal?.throwIfAborted();
     this.advance();
-    const own = bucketWait(this.limit, this.debt, units, this.at);
-    if (own === 0) {
+    const wait = bucketWait(this.limit, this.debt, units, this.at);
+    if (wait === 0) {
       this.debt += units;
       return;
     }
-    const delay = this.at - this.clock.now() + own;
-    if (delay > patience) throw new DOMException(`${n} tokens take ${delay} ms, more than the timeout`, 'TimeoutError');
-    const actAt = this.at + own;
-    this.debt = bucketTake(this.limit, this.debt, units, this.at, own, own);
+    const delay = this.at - this.clock.now() + wait;
+    if (delay > longestWait) {
+      throw new DOMException(`the wait of ${delay} ms would exceed the timeout of ${longestWait} ms`, 'TimeoutError');
+    }
+    const actAt = this.at + wait;
+    this.debt = bucketTake(this.limit, this.debt, units, this.at, wait, wait);
     try {
       await this.clock.sleep(delay, signal);
     } catch (reason) {
@@ -93,7 +108,7 @@ export class TokenBucket {
     }
   }
 
-  /** Time never runs backwards here, but a step back is waited for no longer than it takes to fill. */
+  /** Ignores a clock that steps back, unless by more than the time from empty to full: then the bucket becomes full. */
   private advance(): void {
     const now = this.clock.now();
     if (now < this.at && this.at - now <= this.limit.fillTime) return;
@@ -102,6 +117,6 @@ export class TokenBucket {
   }
 }
 
-function ruleOf(value: unknown): string {
-  return typeof value === 'number' && value > 0 ? 'a number of at most three decimals' : 'positive';
+function capacityRule(value: unknown): string {
+  return typeof value === 'number' && value > 0 ? 'a number with at most three decimals' : 'positive';
 }

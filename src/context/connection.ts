@@ -1,120 +1,108 @@
 import { type ExecutionContext, HttpException } from '@nestjs/common';
-import { graphqlResponseOf, graphqlSocketOf } from './graphql.js';
-import { responseOf } from './http.js';
+import { readerOf } from './readers.js';
 
-/** The client closed its connection before it was answered. Status 499, which nobody will read. */
+/** The client disconnected before it was answered. Its status 499 reaches no one. */
 export class ClientGoneError extends HttpException {
   constructor() {
-    super('The client has gone', 499);
+    super('Client disconnected before it was answered', 499);
   }
 }
 
-/** What is known of a response or a socket here: that it can close. */
-interface Closing {
+/** A response or socket, as far as it is used here: something that can close. */
+interface Connection {
   once(event: string, listener: () => void): unknown;
   removeListener(event: string, listener: () => void): unknown;
   readonly destroyed?: boolean;
   readonly writableFinished?: boolean;
   readonly disconnected?: boolean;
   readonly readyState?: unknown;
-  /** Of a response: its connection; none while it waits for the answers to earlier requests on the same one. */
-  readonly socket?: Closing | null;
-  readonly req?: { readonly socket?: Closing | null };
+  readonly statusCode?: number;
+  /** Of a response: its socket; none while it waits for the answers to earlier requests on the same one. */
+  readonly socket?: Connection | null;
+  readonly req?: { readonly socket?: Connection | null };
 }
 
-/** The response by which the client hears; `undefined` where there is none. */
-export function connectionOf(context: ExecutionContext): Closing | undefined {
-  const type: string = context.getType();
-  if (type === 'http') return closing(responseOf(context));
-  return type === 'graphql' ? closing(graphqlResponseOf(context)) : undefined;
+/** The response that the client waits for; `undefined` if there is none. */
+export function responseConnection(context: ExecutionContext): Connection | undefined {
+  return toConnection(readerOf(context).response(context));
 }
 
-/** The socket by which a client sends messages, which outlives each of them. */
-function socketOf(context: ExecutionContext): Closing | undefined {
-  const type: string = context.getType();
-  if (type === 'ws') return closing(context.switchToWs().getClient());
-  if (type === 'graphql') return closing(graphqlSocketOf(context));
-  return type === 'rpc' ? closing(tcpSocketOf(context)) : undefined;
+function socketConnection(context: ExecutionContext): Connection | undefined {
+  return toConnection(readerOf(context).socket(context));
 }
 
-/** The socket of a message over TCP; other transports have none. */
-export function tcpSocketOf(context: ExecutionContext): { readonly remoteAddress?: unknown } | undefined {
-  const shared = context.switchToRpc().getContext<{ getSocketRef?: unknown } | null | undefined>();
-  if (typeof shared?.getSocketRef !== 'function') return undefined;
-  return (shared.getSocketRef() as { socket?: { remoteAddress?: unknown } } | undefined)?.socket;
-}
-
-function closing(found: unknown): Closing | undefined {
-  const raw = ((found as { raw?: unknown } | null | undefined)?.raw ?? found) as Closing | null | undefined;
+/** Fastify's replies wrap Node's response as `raw`. */
+function toConnection(found: unknown): Connection | undefined {
+  const raw = ((found as { raw?: unknown } | null | undefined)?.raw ?? found) as Connection | null | undefined;
   return typeof raw?.once === 'function' ? raw : undefined;
 }
 
-/** Whether the client has gone. */
-export function isGone(context: ExecutionContext): boolean {
-  const connection = connectionOf(context);
-  if (!connection) return isClosed(socketOf(context));
-  if (connection.writableFinished === true) return false;
-  // A socket is destroyed, and has no address, some turns before its response hears of it.
-  const socket = connection.socket ?? connection.req?.socket;
-  return connection.destroyed === true || socket?.destroyed === true;
+/** Whether the client has disconnected. */
+export function isDisconnected(context: ExecutionContext): boolean {
+  const response = responseConnection(context);
+  if (!response) return isClosed(socketConnection(context));
+  if (response.writableFinished === true) return false;
+  // A socket is destroyed, and loses its address, some turns of the event loop before its response emits `close`.
+  const socket = response.socket ?? response.req?.socket;
+  return response.destroyed === true || socket?.destroyed === true;
 }
 
-/** Sockets of socket.io are disconnected, those of `ws` are in state 2 or 3, and others are destroyed. */
-function isClosed(socket: Closing | undefined): boolean {
+/** Sockets of socket.io have `disconnected`, those of `ws` are in state 2 or 3, and others are destroyed. */
+function isClosed(socket: Connection | undefined): boolean {
   if (!socket) return false;
   const { destroyed, disconnected, readyState } = socket;
   return destroyed === true || disconnected === true || (typeof readyState === 'number' && readyState > 1);
 }
 
-/** Calls `listener` when the client goes, or at once if it has; returns the way to stop. */
-export function whenGone(context: ExecutionContext, listener: () => void): () => void {
-  if (isGone(context)) {
+/** Calls `listener` when the client disconnects, at once if it has; returns a function that stops listening. */
+export function onDisconnect(context: ExecutionContext, listener: () => void): () => void {
+  if (isDisconnected(context)) {
     listener();
     return () => {};
   }
-  const connection = connectionOf(context) ?? socketOf(context);
+  const connection = responseConnection(context) ?? socketConnection(context);
   if (!connection) return () => {};
-  const stop = whenClosed(connection, listener);
-  const socket = queuedOn(connection);
-  const stopToo = socket && whenClosed(socket, listener);
+  const stop = onClose(connection, listener);
+  const socket = pipelinedOn(connection);
+  const stopSocket = socket && onClose(socket, listener);
   return () => {
     stop();
-    stopToo?.();
+    stopSocket?.();
   };
 }
 
-/** The connection of a response that still has to wait for it: such a response never closes, its connection does. */
-function queuedOn({ socket, req }: Closing): Closing | undefined {
+/** The socket that a pipelined response waits for: such a response never closes, its socket does. */
+function pipelinedOn({ socket, req }: Connection): Connection | undefined {
   return socket === null ? (req?.socket ?? undefined) : undefined;
 }
 
-/** All sockets close but those of socket.io, which disconnect. */
-const ENDS = ['close', 'disconnect'];
+/** All connections emit `close`, except those of socket.io, which emit `disconnect`. */
+const CLOSE_EVENTS = ['close', 'disconnect'];
 
 /**
- * Who waits for a connection to close: one listener for all, however many requests a client sends down it, and however
- * many fields a query of GraphQL has.
+ * The listeners of each connection, behind one listener of its emitter: a client may have many requests on one
+ * connection, and a GraphQL query many fields.
  */
-const listening = new WeakMap<Closing, { readonly all: Set<() => void>; readonly tell: () => void }>();
+const listeners = new WeakMap<Connection, { readonly all: Set<() => void>; readonly notify: () => void }>();
 
-/** Calls `listener` when the connection closes; returns the way to stop. */
-export function whenClosed(connection: Closing, listener: () => void): () => void {
-  let waiting = listening.get(connection);
-  if (!waiting) {
+/** Calls `listener` when the connection closes; returns a function that stops listening. */
+export function onClose(connection: Connection, listener: () => void): () => void {
+  let entry = listeners.get(connection);
+  if (!entry) {
     const all = new Set<() => void>();
-    const tell = () => {
+    const notify = () => {
       for (const each of [...all]) each();
     };
-    waiting = { all, tell };
-    listening.set(connection, waiting);
-    for (const event of ENDS) connection.once(event, tell);
+    entry = { all, notify };
+    listeners.set(connection, entry);
+    for (const event of CLOSE_EVENTS) connection.once(event, notify);
   }
-  const { all, tell } = waiting;
+  const { all, notify } = entry;
   all.add(listener);
   return () => {
     all.delete(listener);
-    if (all.size > 0 || listening.get(connection) !== waiting) return;
-    listening.delete(connection);
-    for (const event of ENDS) connection.removeListener(event, tell);
+    if (all.size > 0 || listeners.get(connection) !== entry) return;
+    listeners.delete(connection);
+    for (const event of CLOSE_EVENTS) connection.removeListener(event, notify);
   };
 }

@@ -1,14 +1,40 @@
 import type { ExecutionContext } from '@nestjs/common';
+import { addressOfRequest, type ContextReader } from './context-reader.js';
 
 /*
- * What the drivers of Nest put into the context of a GraphQL execution, which is also what a user makes of it:
- * request and response of Express, those of Fastify, or the connection of a subscription.
+ * What Nest's drivers put into the context of a GraphQL execution, and what users make of it: request and response of
+ * Express, those of Fastify, or the connection of a subscription.
  */
 
 type Loose = { readonly [name: string]: unknown } | undefined;
 
+/** Apollo and Mercurius. */
+export const graphql: ContextReader = {
+  hasHttpRequest: true,
+  endsWithResponse: false,
+  address: (context) => addressOfRequest(graphqlRequestOf(context)),
+  request: graphqlRequestOf,
+  response: graphqlResponseOf,
+
+  /** The socket of a subscription, or that of the request if the context does not lead to a response. */
+  socket(context) {
+    const { extra } = connectionIn(sharedOf(context));
+    if (extra) return object(extra.socket);
+    const request = graphqlRequestOf(context);
+    return object((object(request?.raw) ?? request)?.socket);
+  },
+
+  identity: (context) => context.getArgs(),
+
+  /** Fields of objects may have guards but no interceptors: see `fieldResolverEnhancers`. */
+  runsInterceptors(context) {
+    const info = context.getArgByIndex<{ path?: { prev?: unknown } } | undefined>(3);
+    return info?.path !== undefined && info.path.prev === undefined;
+  },
+};
+
 /** The request of an execution; of a subscription the one that opened its connection. */
-export function graphqlRequestOf(context: ExecutionContext): Loose {
+function graphqlRequestOf(context: ExecutionContext): Loose {
   const shared = sharedOf(context);
   const { extra } = connectionIn(shared);
   return (
@@ -16,28 +42,20 @@ export function graphqlRequestOf(context: ExecutionContext): Loose {
   );
 }
 
-/** The response that carries the result; `undefined` for subscriptions, and where the context does not lead to it. */
+/** The response that carries the result; `undefined` for subscriptions, and if the context does not lead to it. */
 export function graphqlResponseOf(context: ExecutionContext): Loose {
   const shared = sharedOf(context);
   const candidates = [shared?.res, shared?.reply, object(shared?.req)?.res];
   return candidates.map(object).find((found) => canHaveHeaders(found));
 }
 
-/** The socket of a subscription, or that of the request where there is no response to be seen. */
-export function graphqlSocketOf(context: ExecutionContext): Loose {
-  const { extra } = connectionIn(sharedOf(context));
-  if (extra) return object(extra.socket);
-  const request = graphqlRequestOf(context);
-  return object((object(request?.raw) ?? request)?.socket);
-}
-
-/** The third argument of a resolver; the second of one that has no arguments, such as a reference resolver. */
+/** The third argument of a resolver; the second of one without arguments, such as a reference resolver. */
 function sharedOf(context: ExecutionContext): Loose {
   const args = context.getArgs<unknown[]>();
   return object(args[args.length < 4 ? 1 : 2]);
 }
 
-/** Where graphql-ws keeps socket and request. Without a `context` of the user, Nest hands it on as the request. */
+/** Where graphql-ws keeps socket and request. Unless the user sets `context`, Nest passes it on as the request. */
 function connectionIn(shared: Loose): { readonly extra: Loose } {
   return { extra: object(shared?.extra) ?? object(object(shared?.req)?.extra) };
 }

@@ -1,10 +1,10 @@
 /**
- * Tokens are counted in thousandths, so that a cost may have three decimals and every sum is a whole number. A
- * *amount* in this library's code is such a number: the cost 1.5 is the amount 1500.
+ * Tokens are counted in thousandths, so that a cost may have three decimals and every sum is a whole number. In this
+ * library an *amount* is such a number: the cost 1.5 is the amount 1500.
  */
 export const AMOUNT_PER_TOKEN = 1000;
 
-/** The amount of `tokens`, or `undefined` if it is not a positive multiple of 0.001 that can be counted exactly. */
+/** The amount of `tokens`; `undefined` if it is not a positive multiple of 0.001 that can be counted exactly. */
 export function toAmount(tokens: unknown): number | undefined {
   if (typeof tokens !== 'number' || !(tokens > 0)) return undefined;
   const amount = Math.round(tokens * AMOUNT_PER_TOKEN);
@@ -13,7 +13,7 @@ export function toAmount(tokens: unknown): number | undefined {
   return exact && amount > 0 && amount <= Number.MAX_SAFE_INTEGER ? amount : undefined;
 }
 
-/** The amount of `n` tokens that a caller asks for; a `RangeError` with the value if it cannot be counted. */
+/** The amount of the `n` tokens that a caller requests. Throws a `RangeError` with the value if it cannot be counted. */
 export function amountOf(n: unknown): number {
   const amount = toAmount(n);
   if (amount !== undefined) return amount;

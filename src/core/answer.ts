@@ -1,9 +1,10 @@
+import type { Limit } from './algorithms/algorithm.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import type { Decision, DecisionSource, LimitState, StoreAnswer } from './decision.js';
 import type { Take } from './request.js';
 
 /*
- * The answer as a row of numbers, as the Lua twin replies it:
+ * The answer as a row of numbers, as `execute` and its Lua twin write it:
  *   allowed (0 or 1), delay, amount taken, the store's now,
  *   then for each take: its own wait, and for each of its limits: balance in units, retryAfter, resetAfter, moreAfter.
  * Times are ms, -1 for never.
@@ -13,17 +14,30 @@ export const ROW_HEAD = 4;
 export const ROW_LIMIT = 4;
 export const NEVER = -1;
 
-/** How many numbers the row for `takes` has. */
+/** The length of the row for `takes`. */
 export function rowLength(takes: readonly Take[]): number {
   return takes.reduce((length, take) => length + 1 + ROW_LIMIT * take.policy.limits.length, ROW_HEAD);
 }
 
-/** A limit of an answer: what it says of itself, and the balance that its `remaining` hides when it is in debt. */
+/** The state of a limit, with its balance, which `remaining` hides when it is negative. */
 export interface AnsweredLimit extends LimitState {
   readonly balance: number;
 }
 
-/** An answer that is told by its limits: what the decision says of all of them is worked out when it is asked for. */
+/** The state of one limit after a request. `balance` is in units; times are ms. */
+export function limitState(
+  name: string,
+  { size, weight }: Limit,
+  units: number,
+  retryAfter: number,
+  resetAfter: number,
+  moreAfter: number,
+): AnsweredLimit {
+  const balance = units / (weight * AMOUNT_PER_TOKEN);
+  return { name, limit: size, balance, remaining: balance > 0 ? balance : 0, retryAfter, resetAfter, moreAfter };
+}
+
+/** An answer that is computed from the states of its limits when a property is read. */
 export class Answer implements StoreAnswer {
   constructor(
     readonly allowed: boolean,
@@ -64,40 +78,37 @@ export class Answer implements StoreAnswer {
     return this.limits.reduce((nearest, limit) => (limit.balance < nearest.balance ? limit : nearest));
   }
 
-  /** The limit to wait longest for. */
+  /** The limit with the longest wait. */
   private get longest(): AnsweredLimit {
     return this.limits.reduce((longest, limit) => (limit.retryAfter > longest.retryAfter ? limit : longest));
   }
 }
 
-/** Reads a row of numbers. */
+/** The answer that a row of numbers holds. */
 export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: DecisionSource): StoreAnswer {
   const delay = row[1];
-  // Of its length from the start: an array that grows is given room for many.
+  // Allocated at its full length: V8 gives a growing array room for more than it needs.
   const limits = new Array<AnsweredLimit>((rowLength(takes) - ROW_HEAD - takes.length) / ROW_LIMIT);
   let count = 0;
   let index = ROW_HEAD;
   for (const { policy } of takes) {
     index++;
     for (let i = 0; i < policy.limits.length; i++, index += ROW_LIMIT) {
-      const { weight, size } = policy.limits[i];
-      const balance = row[index] / (weight * AMOUNT_PER_TOKEN);
-      limits[count++] = {
-        name: policy.labels[i],
-        limit: size,
-        balance,
-        remaining: balance > 0 ? balance : 0,
-        retryAfter: timeOf(row[index + 1]),
-        resetAfter: timeOf(row[index + 2]),
-        moreAfter: timeOf(row[index + 3]),
-      };
+      limits[count++] = limitState(
+        policy.labels[i],
+        policy.limits[i],
+        row[index],
+        toTime(row[index + 1]),
+        toTime(row[index + 2]),
+        toTime(row[index + 3]),
+      );
     }
   }
   const actAt = delay > 0 ? waits(takes, row).map((wait) => row[3] + wait) : undefined;
   return new Answer(row[0] === 1, limits, row[2] / AMOUNT_PER_TOKEN, source, delay, actAt);
 }
 
-/** What a user is given of an answer: plain data. */
+/** The decision of an answer as plain data. Spreading would lose the getters of an answer. */
 export function toDecision(answer: Decision): Decision {
   const { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source } = answer;
   const limits = answer.limits.map(
@@ -113,13 +124,13 @@ export function toDecision(answer: Decision): Decision {
   return { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source, limits };
 }
 
-/** The same answer as plain data, to be kept and copied. */
+/** The whole answer as plain data, safe to keep, spread and serialize. */
 export function plainAnswer(answer: StoreAnswer): StoreAnswer {
   const { balance, taken, actAt } = answer;
   return { ...toDecision(answer), balance, taken, actAt };
 }
 
-/** The row of buckets that nobody has asked: all full, and the request allowed. */
+/** The row of a request that is admitted without a store: all buckets full. */
 export function openRow(takes: readonly Take[], now: number): readonly number[] {
   const row = [1, 0, takes[0].amount, now];
   for (const { policy } of takes) {
@@ -129,7 +140,7 @@ export function openRow(takes: readonly Take[], now: number): readonly number[] 
   return row;
 }
 
-function timeOf(ms: number): number {
+function toTime(ms: number): number {
   return ms === NEVER ? Infinity : ms;
 }
 

@@ -1,13 +1,13 @@
+import type { Limit } from './algorithms/algorithm.js';
 import { bucketMore, bucketWait, timeFor } from './algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import type { DecisionSource, LimitState, StoreAnswer } from './decision.js';
-import type { Limit } from './limit.js';
 
 /**
- * How a bucket stands that owes `debt` after a request for `amount`, at `phase` (see `phaseAt`). It works out what it is
- * asked for when it is asked: most are asked for little.
+ * The state of a bucket that owes `debt` after a request for `amount`, at `phase` (see `phaseAt`). Its values are
+ * computed when they are read: most requests read few of them.
  */
-export class BucketStanding implements LimitState {
+export class BucketLimitState implements LimitState {
   constructor(
     private readonly bucket: Limit,
     readonly name: string,
@@ -43,8 +43,8 @@ export class BucketStanding implements LimitState {
   }
 }
 
-/** The answer of a policy of one bucket: what it says of its limit is what it says at all. */
-export class BucketAnswer extends BucketStanding implements StoreAnswer {
+/** The answer of a policy with a single bucket, whose state is the whole answer. */
+export class BucketAnswer extends BucketLimitState implements StoreAnswer {
   constructor(
     bucket: Limit,
     name: string,

@@ -1,20 +1,20 @@
-/** Who answered: the store, the cache of refusals, the buckets in memory while it is away, or nobody (let pass). */
+/** Where a decision comes from: the store, the deny cache, the local fallback, or none (failure mode `'open'`). */
 export type DecisionSource = 'store' | 'cache' | 'fallback' | 'open';
 
-/** How one limit stands. Same units as in `Decision`. */
+/** The state of one limit. Same units as in `Decision`. */
 export interface LimitState {
   readonly name: string;
   readonly limit: number;
   readonly remaining: number;
   readonly retryAfter: number;
   readonly resetAfter: number;
-  /** Until one whole token more is there than now; 0 when full. */
+  /** Until one whole token more is available than now; 0 when full. */
   readonly moreAfter: number;
 }
 
 /**
- * The whole answer to one request: may it pass, and how does its bucket stand now. All times are milliseconds from
- * now, rounded up.
+ * The answer to one request: whether it is allowed, and the state of its bucket. All times are milliseconds from now,
+ * rounded up.
  *
  * Example: capacity 5, one token per second, after a burst of five:
  *
@@ -25,36 +25,36 @@ export interface LimitState {
 export interface Decision {
   readonly allowed: boolean;
   /**
-   * The policy that decided, with its limit where it has several (`name/limit`): of a refusal the one to wait longest
-   * for, else the one nearest to exhaustion.
+   * The policy that decided, with its limit if it has several (`name/limit`): for a denial the one with the longest
+   * wait, otherwise the one nearest to exhaustion.
    */
   readonly policy: string;
   /** `capacity` or `maxRequest` of the limit nearest to exhaustion. */
   readonly limit: number;
-  /** Tokens left, the least over all limits; exact, so it may be a fraction; never below 0. */
+  /** Tokens left, the least over all limits; exact, so possibly fractional; never below 0. */
   readonly remaining: number;
   /**
-   * Until the same cost would pass if nobody else came; 0 when allowed, `Infinity` for never. After `charge`: until
-   * the balance is not below zero.
+   * Until the same cost would be allowed if no other request came; 0 when allowed, `Infinity` for never. After
+   * `charge`: until the balance is no longer negative.
    */
   readonly retryAfter: number;
-  /** Until the bucket is as good as new; `Infinity` for a bucket without refill that is not full. */
+  /** Until the bucket is full and unblocked; `Infinity` for a bucket without refill that is not full. */
   readonly resetAfter: number;
-  /** How long this caller waits for its turn; 0 unless it reserved with `maxWait`. */
+  /** How long this request is queued; 0 unless it reserved tokens with `maxWait`. */
   readonly delay: number;
   readonly source: DecisionSource;
   readonly limits: readonly LimitState[];
 }
 
 /**
- * What a store answers: the decision, and what only `Bucket` asks for. It may tell its parts by getters, which
- * `{ ...answer }` and JSON lose: copy it by `plainAnswer`.
+ * What a store answers: the decision, and what only `Bucket` needs. Its properties may be getters, which `{ ...answer }`
+ * and JSON lose: copy it with `plainAnswer`.
  */
 export interface StoreAnswer extends Decision {
-  /** Tokens in the bucket, the least over its limits; may be below zero. */
+  /** Tokens in the bucket, the least over its limits; negative when in debt. */
   readonly balance: number;
-  /** Tokens that were taken from each bucket; 0 when refused. */
+  /** Tokens taken from each bucket; 0 when denied. */
   readonly taken: number;
-  /** Where `delay` is above 0: for each take the store's instant at which it acts, as `cancel` needs it. */
+  /** If `delay` is above 0: for each take the store's instant at which it acts, as `cancel` needs it. */
   readonly actAt: readonly number[] | undefined;
 }

@@ -1,168 +1,173 @@
+import type { BucketState } from './algorithms/algorithm.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import { NEVER, ROW_HEAD, ROW_LIMIT, type Row } from './answer.js';
-import {
-  advance,
-  type BucketState,
-  balanceOf,
-  cancel,
-  forget,
-  give,
-  moreOf,
-  resetOf,
-  take,
-  waitOf,
-} from './bucket-state.js';
+import { advance, cancel, clear, refund, take } from './bucket-state.js';
 import type { Policy } from './policy.js';
 import { replace } from './replace.js';
-import type { StoreRequest } from './request.js';
+import { type Amounts, amountFor, type StoreRequest, type Verb } from './request.js';
 
 /**
- * Carries `request` out on the states of its buckets (one per take; behind them, for `replace`, the state of the new
- * policy) and writes the answer into `row` (see `answer.ts`). This is what a decision is; the Lua script of the Redis
- * store is its twin, and both stores have shortcuts for plain takes, which tests hold against it. It reads no clock and
- * does no I/O. A state that it changed has `changed` set; the others need not be written back. For `estimate` nothing is
- * to be written back: the states end as `take` would have left them.
+ * Executes `request` on the states of its buckets (one per take, followed, for `replace`, by the state of the new
+ * policy) and writes the answer into `row` (see `answer.ts`). This is the only decision procedure: the Lua script of
+ * the Redis store is its twin, and both stores have fast paths for plain takes, which tests compare with it. It reads no
+ * clock and does no I/O. States that it changed have `changed` set; the others need not be written back. After
+ * `estimate` nothing must be written back: the states end as `take` would have left them.
  */
 export function execute(request: StoreRequest, states: readonly BucketState[], now: number, row: Row): void {
   const { verb, takes } = request;
   for (let i = 0; i < takes.length; i++) advance(takes[i].policy, states[i], now);
   if (verb === 'take' || verb === 'estimate') return decide(request, states, now, row);
-
-  const [state, target] = states;
-  const { policy, amount } = takes[0];
-  let taken = 0;
-  switch (verb) {
-    case 'charge':
-      taken = amount;
-      take(policy, state, taken, 0);
-      break;
-    case 'takeUpTo':
-      taken = state.blockedUntil > 0 ? 0 : Math.min(amount, wholeTokens(policy, state));
-      if (taken > 0) take(policy, state, taken, 0);
-      break;
-    case 'put':
-      for (let i = 0; i < takes.length; i++) give(takes[i].policy, states[i], takes[i].amount);
-      break;
-    case 'cancel':
-      for (let i = 0; i < takes.length; i++) {
-        cancel(takes[i].policy, states[i], takes[i].amount, request.actAt?.[i] ?? 0);
-      }
-      break;
-    case 'block':
-      state.blockedUntil = state.at + (request.duration ?? 0);
-      state.changed = true;
-      break;
-    case 'unblock':
-      state.changed = state.blockedUntil > 0;
-      state.blockedUntil = 0;
-      break;
-    case 'replace':
-      if (request.to && request.strategy) replace(policy, state, request.to, target, request.strategy);
-      forget(state);
-      state.changed = true;
-      break;
-    case 'reset':
-      forget(state);
-      state.changed = true;
-      break;
-  }
-  head(row, true, 0, taken, now);
+  const taken = EFFECTS[verb](request, states);
+  writeHead(row, true, 0, taken, now);
   let index = ROW_HEAD;
   for (let i = 0; i < takes.length; i++) {
     row[index] = 0;
-    index = describe(takes[i].policy, states[i], now, true, 0, row, index + 1);
+    index = writeLimits(takes[i].policy, states[i], now, NOTHING, row, index + 1);
   }
 }
 
-/** `take` and `estimate`: from all or from none. */
+type Effect = (request: StoreRequest, states: readonly BucketState[]) => number;
+
+/** What each verb but `take` and `estimate` does; returns the amount taken. */
+const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
+  charge({ takes: [first] }, [state]) {
+    take(first.policy, state, first, 0);
+    return first.amount;
+  },
+
+  takeUpTo({ takes: [{ policy, amount }] }, [state]) {
+    const taken = state.blockedUntil > 0 ? 0 : Math.min(amount, wholeTokens(policy, state));
+    if (taken > 0) take(policy, state, { amount: taken }, 0);
+    return taken;
+  },
+
+  put({ takes }, states) {
+    for (let i = 0; i < takes.length; i++) refund(takes[i].policy, states[i], takes[i]);
+    return 0;
+  },
+
+  cancel({ takes, actAt }, states) {
+    for (let i = 0; i < takes.length; i++) cancel(takes[i].policy, states[i], takes[i], actAt?.[i] ?? 0);
+    return 0;
+  },
+
+  block({ duration = 0 }, [state]) {
+    state.blockedUntil = state.at + duration;
+    state.changed = true;
+    return 0;
+  },
+
+  unblock(_request, [state]) {
+    state.changed = state.blockedUntil > 0;
+    state.blockedUntil = 0;
+    return 0;
+  },
+
+  replace({ takes: [{ policy }], to, strategy }, [state, target]) {
+    if (to && strategy) replace(policy, state, to, target, strategy);
+    clear(policy, state);
+    state.changed = true;
+    return 0;
+  },
+
+  reset({ takes: [{ policy }] }, [state]) {
+    clear(policy, state);
+    state.changed = true;
+    return 0;
+  },
+};
+
+/** `take` and `estimate`: from all buckets or from none. */
 function decide({ takes }: StoreRequest, states: readonly BucketState[], now: number, row: Row): void {
   let allowed = true;
   let delay = 0;
   let index = ROW_HEAD;
   for (let i = 0; i < takes.length; i++) {
-    const { policy, amount, maxWait } = takes[i];
-    const wait = longestWait(policy, states[i], amount, now);
+    const { policy, maxWait } = takes[i];
+    const wait = longestWait(policy, states[i], takes[i], now);
     row[index] = wait;
     index += 1 + ROW_LIMIT * policy.limits.length;
-    if (refuses(states[i], wait, maxWait)) allowed = false;
+    if (denies(states[i], wait, maxWait)) allowed = false;
     else if (wait > delay) delay = wait;
   }
-  head(row, allowed, allowed ? delay : 0, allowed ? takes[0].amount : 0, now);
+  writeHead(row, allowed, allowed ? delay : 0, allowed ? takes[0].amount : 0, now);
   index = ROW_HEAD;
   for (let i = 0; i < takes.length; i++) {
     const { policy, amount, maxWait } = takes[i];
     const state = states[i];
     const wait = row[index];
     if (allowed) {
-      if (amount > 0) take(policy, state, amount, wait > 0 ? wait - (state.at - now) : 0);
-    } else if (policy.block > 0 && state.blockedUntil === 0 && refuses(state, wait, maxWait)) {
+      if (amount > 0) take(policy, state, takes[i], wait > 0 ? wait - (state.at - now) : 0);
+    } else if (policy.block > 0 && state.blockedUntil === 0 && denies(state, wait, maxWait)) {
       state.blockedUntil = state.at + policy.block;
       state.changed = true;
     }
     if (wait === Infinity) row[index] = NEVER;
-    index = describe(policy, state, now, !allowed, amount, row, index + 1);
+    index = writeLimits(policy, state, now, allowed ? undefined : takes[i], row, index + 1);
   }
 }
 
-function refuses(state: BucketState, wait: number, maxWait: number): boolean {
+function denies(state: BucketState, wait: number, maxWait: number): boolean {
   return state.blockedUntil > 0 || wait > maxWait || wait === Infinity;
 }
 
-/** Milliseconds from `now` until every limit lets `amount` pass. */
-function longestWait(policy: Policy, state: BucketState, amount: number, now: number): number {
+/** Milliseconds from `now` until every limit admits its amount. */
+function longestWait({ limits }: Policy, state: BucketState, amounts: Amounts, now: number): number {
   let longest = 0;
-  for (let i = 0; i < policy.limits.length; i++) {
-    const wait = waitOf(policy.limits[i], state, i, amount);
+  for (let i = 0; i < limits.length; i++) {
+    const wait = limits[i].algorithm.wait(limits[i], state, i, amountFor(amounts, i));
     if (wait > longest) longest = wait;
   }
   return longest === 0 ? 0 : state.at - now + longest;
 }
 
 /** The whole tokens that every limit still has, as an amount. */
-function wholeTokens(policy: Policy, state: BucketState): number {
+function wholeTokens({ limits }: Policy, state: BucketState): number {
   let least = Infinity;
-  for (let i = 0; i < policy.limits.length; i++) {
-    const limit = policy.limits[i];
-    least = Math.min(least, balanceOf(limit, state, i) / limit.weight);
+  for (let i = 0; i < limits.length; i++) {
+    const { algorithm, capacity, weight } = limits[i];
+    least = Math.min(least, (capacity - algorithm.used(limits[i], state, i)) / weight);
   }
   return Math.max(0, Math.floor(least / AMOUNT_PER_TOKEN)) * AMOUNT_PER_TOKEN;
 }
 
-function head(row: Row, allowed: boolean, delay: number, taken: number, now: number): void {
+function writeHead(row: Row, allowed: boolean, delay: number, taken: number, now: number): void {
   row[0] = allowed ? 1 : 0;
   row[1] = delay;
   row[2] = taken;
   row[3] = now;
 }
 
-/** Writes how each limit stands; `retryAfter` is that of `amount`, or 0 if there is nothing to `retry`. */
-function describe(
-  policy: Policy,
+/** A retry that takes nothing: only a debt or a block delays it. */
+const NOTHING: Amounts = { amount: 0 };
+
+/** Writes the state of each limit; its `retryAfter` is that of `retried`, 0 without. Returns the index behind them. */
+function writeLimits(
+  { limits }: Policy,
   state: BucketState,
   now: number,
-  retry: boolean,
-  amount: number,
+  retried: Amounts | undefined,
   row: Row,
   start: number,
 ): number {
   const ahead = state.at - now;
   const blocked = state.blockedUntil > 0 ? state.blockedUntil - now : 0;
   let index = start;
-  for (let i = 0; i < policy.limits.length; i++) {
-    const limit = policy.limits[i];
-    const balance = balanceOf(limit, state, i);
-    const wait = retry ? waitOf(limit, state, i, amount) : 0;
-    const reset = resetOf(limit, state, i);
+  for (let i = 0; i < limits.length; i++) {
+    const limit = limits[i];
+    const { algorithm } = limit;
+    const balance = limit.capacity - algorithm.used(limit, state, i);
+    const wait = retried ? algorithm.wait(limit, state, i, amountFor(retried, i)) : 0;
     row[index] = blocked > 0 ? Math.min(balance, 0) : balance;
-    row[index + 1] = time(wait, ahead, retry ? blocked : 0);
-    row[index + 2] = time(reset, ahead, blocked);
-    row[index + 3] = time(moreOf(limit, state, i), ahead, blocked);
+    row[index + 1] = timeOf(wait, ahead, retried ? blocked : 0);
+    row[index + 2] = timeOf(algorithm.reset(limit, state, i), ahead, blocked);
+    row[index + 3] = timeOf(algorithm.more(limit, state, i), ahead, blocked);
     index += ROW_LIMIT;
   }
   return index;
 }
 
-function time(ms: number, ahead: number, atLeast: number): number {
+function timeOf(ms: number, ahead: number, atLeast: number): number {
   if (ms === Infinity) return NEVER;
   return Math.max(ms === 0 ? 0 : ahead + ms, atLeast);
 }

@@ -1,13 +1,8 @@
-import { admit } from './algorithms/sliding-window.js';
-import { type BucketState, balanceOf, forget } from './bucket-state.js';
-import type { Limit } from './limit.js';
+import { type BucketState, type Limit, REPLACE_STRATEGIES, type ReplaceStrategy } from './algorithms/algorithm.js';
+import { clear } from './bucket-state.js';
 import type { Policy } from './policy.js';
 
-/** How `replacePolicy` carries a balance over to new numbers. */
-export type ReplaceStrategy = 'reset' | 'as-is' | 'proportionally' | 'additive';
-const REPLACE_STRATEGIES: readonly ReplaceStrategy[] = ['reset', 'as-is', 'proportionally', 'additive'];
-
-/** For each limit of `to` the index of that of `from` whose balance it takes over: by name, else kind and place. */
+/** For each limit of `to` the index of that limit of `from` whose balance it takes over: by name, else kind and place. */
 export function matchLimits(from: Policy, to: Policy): number[] {
   const place = (policy: Policy, limit: Limit) =>
     policy.limits.filter((other) => other.kind === limit.kind).indexOf(limit);
@@ -18,17 +13,17 @@ export function matchLimits(from: Policy, to: Policy): number[] {
   });
 }
 
-/** A `RangeError` where `strategy` makes no sense: a window keeps its admissions or forgets them. */
+/** Throws a `RangeError` if a limit of `to` does not support `strategy`: a window keeps its admissions or drops them. */
 export function checkReplace(to: Policy, strategy: ReplaceStrategy): void {
   if (!REPLACE_STRATEGIES.includes(strategy)) {
     throw new RangeError(`strategy must be one of ${REPLACE_STRATEGIES.join(', ')}, got ${String(strategy)}`);
   }
-  if (strategy !== 'reset' && strategy !== 'as-is' && to.limits.some((limit) => limit.kind === 'window')) {
+  if (to.limits.some(({ algorithm }) => !algorithm.strategies.includes(strategy))) {
     throw new RangeError(`strategy must be 'reset' or 'as-is' for a sliding window, got ${strategy}`);
   }
 }
 
-/** Makes `target`, a state of `to`, what `source` holds; what it was is forgotten. */
+/** Carries `source`, a state of `from`, over to `target`, a state of `to`, which loses what it held before. */
 export function replace(
   from: Policy,
   source: BucketState,
@@ -36,32 +31,15 @@ export function replace(
   target: BucketState,
   strategy: ReplaceStrategy,
 ): void {
-  forget(target);
+  clear(to, target);
   target.at = source.at;
   target.blockedUntil = strategy === 'reset' ? 0 : source.blockedUntil;
   target.changed = true;
   if (strategy === 'reset') return;
   const matches = matchLimits(from, to);
   to.limits.forEach((limit, i) => {
-    const old = from.limits[matches[i]];
-    if (!old) return;
-    const oldLog = source.logs[matches[i]];
-    const log = target.logs[i];
-    if (log && oldLog) {
-      for (let k = oldLog.head; k < oldLog.list.length; k += 2) admit(limit, log, oldLog.list[k + 1], oldLog.list[k]);
-    } else {
-      target.debts[i] = carriedDebt(old, balanceOf(old, source, matches[i]), limit, strategy);
-    }
+    const k = matches[i];
+    if (k < 0) return;
+    limit.algorithm.replace(limit, target, i, { limit: from.limits[k], state: source, k }, strategy);
   });
-}
-
-/** The new limit's debt, rounded up to a whole unit where the two do not count in the same. */
-function carriedDebt(old: Limit, balance: number, limit: Limit, strategy: ReplaceStrategy): number {
-  const amount = balance / old.weight;
-  const capacity = limit.capacity / limit.weight;
-  let carried = amount;
-  if (strategy === 'proportionally') carried = (amount * capacity) / (old.capacity / old.weight);
-  else if (strategy === 'additive') carried = amount + Math.max(0, capacity - old.capacity / old.weight);
-  const debt = Math.ceil(limit.capacity - carried * limit.weight - 1e-6);
-  return Math.min(Math.max(0, debt), Number.MAX_SAFE_INTEGER);
 }

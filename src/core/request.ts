@@ -1,74 +1,89 @@
+import type { ReplaceStrategy } from './algorithms/algorithm.js';
 import type { DecisionSource } from './decision.js';
 import type { Policy } from './policy.js';
-import type { ReplaceStrategy } from './replace.js';
+
+export const FAILURE_MODES = ['local', 'open', 'closed'] as const;
 
 /** What happens to a request when the store cannot answer. */
-export type FailureMode = 'local' | 'open' | 'closed';
+export type FailureMode = (typeof FAILURE_MODES)[number];
 
-/** One bucket of a request: so much, from the bucket of this policy for this key. */
+/** One bucket of a request: how much to take, from the bucket of this policy for this key. */
 export interface Take {
   readonly policy: Policy;
   readonly key: string;
-  /** Thousandths of a token; 0 only looks. */
+  /** Thousandths of a token; 0 takes nothing and only reports the balance. */
   readonly amount: number;
-  /** Longest wait in line that is accepted, ms; 0 for now or never. */
+  /** Thousandths of a token for each limit of the policy, if they differ; `amount` is then the largest of them. */
+  readonly amounts?: readonly number[];
+  /** The longest accepted wait in the queue, ms; 0 for now or never. */
   readonly maxWait: number;
-  /** What to do for this take if the store cannot answer, instead of what the store was told. */
+  /** The failure mode of this take, instead of the store's. */
   readonly onStoreError?: FailureMode;
 }
 
+/** How much a request takes from each limit of a policy. */
+export type Amounts = Pick<Take, 'amount' | 'amounts'>;
+
+/** The amount for limit `i`. */
+export function amountFor({ amount, amounts }: Amounts, i: number): number {
+  return amounts === undefined ? amount : amounts[i];
+}
+
+export const VERBS = [
+  'take',
+  'estimate',
+  'charge',
+  'takeUpTo',
+  'put',
+  'cancel',
+  'reset',
+  'block',
+  'unblock',
+  'replace',
+] as const;
+
 /**
- * - `take`: from all buckets together or from none, at once or within each one's `maxWait`.
- * - `estimate`: what `take` would answer; nothing changes.
- * - `charge`: takes whatever the balance. `takeUpTo`: takes whole tokens, as many as there are.
- * - `put`: gives back. `cancel`: gives a reservation back (`actAt`, one instant per take).
- * - `reset`: as good as new. `block` (`duration`) and `unblock`.
+ * - `take`: takes from all buckets or from none, at once or within each one's `maxWait`.
+ * - `estimate`: returns what `take` would; nothing changes.
+ * - `charge`: takes whatever the balance. `takeUpTo`: takes as many whole tokens as are available.
+ * - `put`: refunds. `cancel`: cancels a reservation (`actAt`, one instant per take).
+ * - `reset`: makes the bucket full and unblocked. `block` (for `duration`) and `unblock`.
  * - `replace`: moves the state of the one take's policy to the policy `to`.
  */
-export type Verb =
-  | 'take'
-  | 'estimate'
-  | 'charge'
-  | 'takeUpTo'
-  | 'put'
-  | 'cancel'
-  | 'reset'
-  | 'block'
-  | 'unblock'
-  | 'replace';
+export type Verb = (typeof VERBS)[number];
 
-/** What a store is asked to do, at one instant and as a whole. */
+/** What a store does in one step, at one instant. */
 export interface StoreRequest {
   readonly verb: Verb;
-  /** At least one; all verbs but `take`, `estimate`, `put` and `cancel` have just one. No bucket stands here twice. */
+  /** At least one; exactly one for all verbs but `take`, `estimate`, `put` and `cancel`. No bucket appears twice. */
   readonly takes: readonly Take[];
   readonly actAt?: readonly number[];
-  /** Where what is given back or charged now was taken: the `source` of that answer. Default the store. */
+  /** Where the tokens that are refunded or charged were taken: the `source` of that answer. Default: the store. */
   readonly source?: DecisionSource;
   readonly duration?: number;
   readonly to?: Policy;
   readonly strategy?: ReplaceStrategy;
 }
 
-/** A name that no two buckets share: that of a policy is printable, so it ends where the line does. */
+/** A name that no two buckets share: the policy's name is printable ASCII, so it ends at the line break. */
 export function bucketName({ policy, key }: Pick<Take, 'policy' | 'key'>): string {
   return `${policy.id}\n${key}`;
 }
 
-/** One bucket twice in a request becomes one take of the sum with the lesser patience. */
+/** Merges takes from the same bucket into one with the sum of their amounts and the shortest `maxWait`. */
 export function mergeTakes<T extends Take>(takes: readonly T[]): readonly T[] {
   const merged: T[] = [];
   for (const take of takes) {
     const index = merged.findIndex((other) => other.policy.id === take.policy.id && other.key === take.key);
     if (index < 0) merged.push(take);
-    else {
-      const other = merged[index];
-      merged[index] = {
-        ...other,
-        amount: other.amount + take.amount,
-        maxWait: Math.min(other.maxWait, take.maxWait),
-      };
-    }
+    else merged[index] = { ...merged[index], ...sum(merged[index], take) };
   }
   return merged;
+}
+
+function sum(one: Take, other: Take): Pick<Take, 'amount' | 'amounts' | 'maxWait'> {
+  const maxWait = Math.min(one.maxWait, other.maxWait);
+  if (!one.amounts && !other.amounts) return { amount: one.amount + other.amount, maxWait };
+  const amounts = one.policy.limits.map((_, i) => amountFor(one, i) + amountFor(other, i));
+  return { amount: Math.max(...amounts), amounts, maxWait };
 }

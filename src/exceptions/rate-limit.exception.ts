@@ -1,10 +1,13 @@
 import { HttpException, HttpStatus, ServiceUnavailableException } from '@nestjs/common';
 import type { Decision } from '../core/decision.js';
 
-/** The text of a refusal whose policy has no `message` of its own. */
+/** The message of a rejection whose policy has no `message`. */
 export const DEFAULT_MESSAGE = 'Too Many Requests';
 
-/** A refusal: status 429. The guard throws it, `Bucket.consume` rejects with it; `decision` tells why and how long. */
+/**
+ * Thrown when a request is rejected: status 429. The guard throws it, and `Bucket.consume` rejects with it. `decision`
+ * has the policy, the remaining tokens and the time after which to retry.
+ */
 export class RateLimitExceededException extends HttpException {
   constructor(
     readonly decision: Decision,
@@ -14,19 +17,19 @@ export class RateLimitExceededException extends HttpException {
   }
 }
 
-/** The text of what is thrown where the store cannot answer. */
-export const UNAVAILABLE = 'Rate limiting is temporarily unavailable';
+/** The message of the exception thrown when the store is unavailable. */
+export const UNAVAILABLE_MESSAGE = 'Rate limiting is temporarily unavailable';
 
-/** A refusal without a stack trace. */
-export function refusal(decision: Decision, body?: string | object): RateLimitExceededException {
-  return untraced(() => new RateLimitExceededException(decision, body));
+/** Creates the exception of a rejection, without a stack trace. */
+export function rejection(decision: Decision, body?: string | object): RateLimitExceededException {
+  return withoutStackTrace(() => new RateLimitExceededException(decision, body));
 }
 
 /**
- * An error without a stack trace: where a refusal was thrown is known, and the trace would be most of what it costs a
- * flooded server.
+ * Creates an error without a stack trace. Rejections are thrown in one known place, and the trace would be most of
+ * their cost on a flooded server.
  */
-export function untraced<T extends Error>(make: () => T): T {
+export function withoutStackTrace<T extends Error>(make: () => T): T {
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
   try {
@@ -36,9 +39,9 @@ export function untraced<T extends Error>(make: () => T): T {
   }
 }
 
-/** The store cannot answer, and the policy's failure mode is `'closed'`: status 503. */
+/** Thrown when the store is unavailable and the policy's failure mode is `'closed'`: status 503. */
 export class RateLimitUnavailableException extends ServiceUnavailableException {
-  constructor(cause: Error, body: string | object = UNAVAILABLE) {
+  constructor(cause: Error, body: string | object = UNAVAILABLE_MESSAGE) {
     super(body, { cause });
   }
 }

@@ -1,47 +1,45 @@
-import { type ExecutionContext, Inject, Injectable, Logger, type Type } from '@nestjs/common';
+import { type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import { ClientGoneError } from '../context/connection.js';
+import { typeOf } from '../context/readers.js';
 import { toDecision } from '../core/answer.js';
-import type { Decision, StoreAnswer } from '../core/decision.js';
-import { mergeTakes, type Take } from '../core/request.js';
-import type { ParsedModuleOptions } from '../module/module-options.js';
-import { failures, type WaitEnd } from '../observe/channels.js';
-import { tellDecision, tellWait } from '../observe/messages.js';
-import { RefusalLog } from '../observe/refusal-log.js';
+import type { StoreAnswer } from '../core/decision.js';
+import { mergeTakes } from '../core/request.js';
+import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
+import { failures } from '../observe/channels.js';
+import { logger, warnOnce } from '../observe/logger.js';
+import { publishDecision } from '../observe/messages.js';
+import { RejectionLog } from '../observe/rejection-log.js';
+import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import type { Plan } from '../policy/plan.js';
-import { PARSED_OPTIONS, Plans, WaitingLine } from '../policy/plan-registry.js';
-import type { RateLimitOptions } from '../policy/rate-limit.options.js';
-import { forgetWarnings, type PlannedTake, plannedTake } from '../policy/request-take.js';
-import { RateLimitStore, RateLimitStoreError } from '../stores/rate-limit.store.js';
+import { PlanRegistry } from '../policy/plan-registry.js';
+import type { RequestTake } from '../policy/request-take.js';
+import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { SuspendableGuard, type SuspendableRequestContext } from '../suspend/suspendable.guard.js';
-import { type Suspension, SuspensionTimeoutError } from '../suspend/suspension.js';
 import { transportOf } from '../transport/transports.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { answerInstead, canAnswerInstead } from './rate-limit.interceptor.js';
-import { settleLater } from './settlement.js';
+import { settleAtEnd } from './settlement.js';
+import { WaitQueue } from './wait-queue.js';
 
-/** On the execution context of a request that was counted, so that a guard that is bound twice counts once. */
+/** Set on the execution context of a counted request, so that a guard that is bound twice counts it once. */
 const COUNTED = Symbol('nest-rate-limit:counted');
 
-/** How much longer than its place in line a request may be suspended. */
-const GRACE = 30_000;
+/** One for all guards: a policy that several of them use still has one line per minute. */
+const rejections = new RejectionLog((line) => logger.log(line));
 
 /**
- * Asks the store for each request to a handler with a plan: passes it, lets it wait in line, or refuses it with
- * `RateLimitExceededException`. The module binds it to all handlers. With a store in memory and constant options it is
+ * Queries the store for each request to a limited handler: admits the request, queues it, or rejects it with
+ * `RateLimitExceededException`. The module binds it to all handlers. With a memory store and constant options it is
  * synchronous: `canActivate` returns `true` or throws.
  */
 @Injectable()
 export class RateLimitGuard extends SuspendableGuard {
-  /** Reservations to be given back. */
-  private readonly leaving: Leaving[] = [];
-
   constructor(
-    private readonly plans: Plans,
+    private readonly plans: PlanRegistry,
     private readonly store: RateLimitStore,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
     private readonly adapterHost: HttpAdapterHost,
-    private readonly line: WaitingLine,
+    private readonly queue: WaitQueue,
   ) {
     super(store.clock);
   }
@@ -54,184 +52,117 @@ export class RateLimitGuard extends SuspendableGuard {
     return chain(skip(execution), (skipped) => (skipped ? true : super.canActivate(execution)));
   }
 
-  /** Ends all that wait in line with 503, and gives their places back while the store is still there. */
+  /** Ends all waits with 503, and cancels their reservations while the store is still open. */
   override async onModuleDestroy(): Promise<void> {
     super.onModuleDestroy();
-    // Until all who waited have heard of it.
+    // All waiters have abandoned their reservations by then.
     await new Promise(setImmediate);
-    await this.giveAllBack();
-    refusals.close();
-    forgetWarnings();
+    await this.queue.cancelAbandoned();
+    rejections.close();
+    warnOnce.reset();
   }
 
   protected override filter(context: SuspendableRequestContext): void | Promise<void> {
     const plan = this.plans.of(context.getClass<unknown>() as Type, context.getHandler()) as Plan;
-    const { single } = plan;
-    if (!single) return chain(plan.takes(context), (takes) => this.takeAll(context, plan, takes));
-    const key = single.key(context);
-    if (isPromise(key))
-      return Promise.resolve(key).then((told) => this.takeOne(context, plan, plannedTake(single, told, single.amount)));
-    return this.takeOne(context, plan, plannedTake(single, key, single.amount));
+    const takes = plan.resolveTakes(context);
+    if (!isPromise(takes)) return this.takeAll(context, plan, takes);
+    return takes.then((resolved) => this.takeAll(context, plan, resolved));
   }
 
-  private takeOne(context: SuspendableRequestContext, plan: Plan, take: PlannedTake | undefined): void | Promise<void> {
-    return take && this.take(context, plan, [take]);
-  }
-
-  private takeAll(context: SuspendableRequestContext, plan: Plan, all: readonly PlannedTake[]): void | Promise<void> {
-    for (const take of all) if (take.use.dryRun) this.tryOut(context, take);
-    const takes = mergeTakes(all.filter(({ use }) => !use.dryRun));
+  private takeAll(context: SuspendableRequestContext, plan: Plan, all: readonly RequestTake[]): void | Promise<void> {
+    if (all.length === 1 && !all[0].requestPolicy.dryRun) return this.take(context, plan, all);
+    for (const take of all) if (take.requestPolicy.dryRun) this.takeDryRun(context, take);
+    const takes = mergeTakes(all.filter(({ requestPolicy }) => !requestPolicy.dryRun));
     return takes.length > 0 ? this.take(context, plan, takes) : undefined;
   }
 
-  /** A policy on trial takes from its own bucket, and whatever comes of it is nobody's answer. */
-  private tryOut(context: SuspendableRequestContext, take: PlannedTake): void {
+  /** Takes from the bucket of a dry run; the request does not depend on the answer. */
+  private takeDryRun(context: SuspendableRequestContext, take: RequestTake): void {
     const takes = [{ ...take, maxWait: 0 }];
     Promise.resolve(this.store.run({ verb: 'take', takes }))
       .then((answer) => {
-        tellDecision(answer, takes, context.getType(), true);
-        if (!answer.allowed) refusals.note(answer.policy, true);
+        publishDecision(answer, takes, typeOf(context), true);
+        if (!answer.allowed) rejections.note(answer.policy, true);
       })
       .catch(() => {});
   }
 
-  private take(context: SuspendableRequestContext, plan: Plan, wanted: readonly PlannedTake[]): void | Promise<void> {
-    const patient = wanted.some(({ maxWait }) => maxWait > 0);
-    const full = patient && this.line.waiting >= this.options.maxSuspended;
-    // Asked for without patience, because a place in line that is given back would leave a hole in it.
-    const takes = full ? wanted.map((take) => ({ ...take, maxWait: 0 })) : wanted;
+  private take(context: SuspendableRequestContext, plan: Plan, wanted: readonly RequestTake[]): void | Promise<void> {
+    const mayWait = wanted.some(({ maxWait }) => maxWait > 0);
+    const isFull = mayWait && this.queue.isFull;
+    // Without `maxWait`, because a reservation that is cancelled would leave a gap in the queue.
+    const takes = isFull ? wanted.map((take) => ({ ...take, maxWait: 0 })) : wanted;
     const answer = this.store.run({ verb: 'take', takes });
-    if (!isPromise(answer)) return this.follow(context, plan, takes, answer);
-    const place = patient && !full ? 1 : 0;
-    this.line.waiting += place;
+    if (!isPromise(answer)) return this.applyAnswer(context, plan, takes, answer);
+    const giveUpRoom = mayWait && !isFull ? this.queue.reserveRoom() : undefined;
     return answer.then(
-      (late) => {
-        this.line.waiting -= place;
-        return this.follow(context, plan, takes, late);
+      (resolved) => {
+        giveUpRoom?.();
+        return this.applyAnswer(context, plan, takes, resolved);
       },
       (error) => {
-        this.line.waiting -= place;
+        giveUpRoom?.();
         return this.failWith(context, takes, error);
       },
     );
   }
 
-  /** Does what the answer says: goes on, waits in line, or refuses. */
-  private follow(
+  /** Admits, queues or rejects the request. */
+  private applyAnswer(
     context: SuspendableRequestContext,
     plan: Plan,
-    takes: readonly PlannedTake[],
+    takes: readonly RequestTake[],
     answer: StoreAnswer,
   ): void | Promise<void> {
-    tellDecision(answer, takes, context.getType());
-    // Nobody has counted what is let pass: there is nothing to tell of it.
+    publishDecision(answer, takes, typeOf(context));
+    // In failure mode 'open' nothing is counted, so there is nothing to report.
     if (answer.source !== 'open') {
       const { headers } = this.options;
       const { httpAdapter } = this.adapterHost;
       transportOf(context).writeHeaders?.(context, answer, headers, plan.headersOf(takes), httpAdapter);
     }
-    if (!answer.allowed) return this.refuse(context, takes, answer);
-    if (answer.delay > 0) this.waitInLine(context, plan, takes, answer);
-    else if (plan.settles) settleLater(context, takes, this.store, answer.source);
+    if (!answer.allowed) return this.reject(context, takes, answer);
+    if (answer.delay > 0) this.queue.suspend(context, takes, answer, () => this.admit(context, plan, takes, answer));
+    else this.admit(context, plan, takes, answer);
   }
 
-  /** Refuses, unless the policy or the module has another answer. */
-  private refuse(
+  private admit(context: ExecutionContext, plan: Plan, takes: readonly RequestTake[], { source }: StoreAnswer): void {
+    if (plan.settles) settleAtEnd(context, takes, this.store, source);
+  }
+
+  /** Rejects the request, unless `onLimited` of the policy or the module has another answer. */
+  private reject(
     context: SuspendableRequestContext,
-    takes: readonly PlannedTake[],
+    takes: readonly RequestTake[],
     answer: StoreAnswer,
   ): void | Promise<void> {
-    refusals.note(answer.policy);
-    const use = takes.find(({ policy }) => policy.labels.includes(answer.policy))?.use;
+    rejections.note(answer.policy);
     const decision = toDecision(answer);
-    const given = use?.message ?? this.options.message;
-    const refuse = () => fail(transportOf(context).refusal(decision, messageOf(given, context, decision)));
-    const onLimited = use?.onLimited ?? this.options.onLimited;
-    if (!onLimited || !canAnswerInstead(context)) return refuse();
+    const policy = takes.find((take) => take.policy.labels.includes(answer.policy))?.requestPolicy;
+    const reject = () => {
+      const given = policy?.message ?? this.options.message;
+      const message = typeof given === 'function' ? given(context, decision) : given;
+      return throwWhenReady(transportOf(context).rejection(decision, message));
+    };
+    const onLimited = policy?.onLimited ?? this.options.onLimited;
+    if (!onLimited || !canAnswerInstead(context)) return reject();
     return chain(onLimited(context, decision), (value) =>
-      value === undefined ? refuse() : answerInstead(context, value),
+      value === undefined ? reject() : answerInstead(context, value),
     );
   }
 
-  private failWith(context: SuspendableRequestContext, takes: readonly PlannedTake[], error: unknown): Promise<never> {
+  private failWith(context: SuspendableRequestContext, takes: readonly RequestTake[], error: unknown): Promise<never> {
     if (!(error instanceof RateLimitStoreError)) throw error;
     const [{ policy }] = takes;
-    if (failures.hasSubscribers) failures.publish({ policy: policy.name, transport: context.getType(), error });
-    return fail(transportOf(context).unavailable(context, error, this.adapterHost.httpAdapter));
-  }
-
-  /** The place in line is taken; until it comes up, the request stands still. */
-  private waitInLine(
-    context: SuspendableRequestContext,
-    plan: Plan,
-    takes: readonly PlannedTake[],
-    answer: StoreAnswer,
-  ): void {
-    const suspension = context.suspend({ timeout: answer.delay + GRACE });
-    this.line.waiting++;
-    const tellEnd = tellWait(answer, takes, context.getType(), this.store.clock);
-    suspension.onSettled(() => {
-      this.line.waiting--;
-      tellEnd(endOf(suspension));
-    });
-    this.store.clock.sleep(answer.delay, suspension.signal).then(
-      () => {
-        if (suspension.resume() && plan.settles) settleLater(context, takes, this.store, answer.source);
-      },
-      () => this.giveBack(takes, answer),
-    );
-  }
-
-  /** Nobody will act on this reservation any more. */
-  private giveBack(takes: readonly Take[], answer: StoreAnswer): void {
-    // All who leave in one turn of the event loop give back together: the last in line first, or else each would leave
-    // its place to those behind it who have gone as well.
-    if (this.leaving.push({ takes, answer }) === 1) setImmediate(() => this.giveAllBack());
-  }
-
-  private async giveAllBack(): Promise<void> {
-    const all = this.leaving.splice(0).sort((a, b) => lastOf(b.answer) - lastOf(a.answer));
-    const cancel = async ({ takes, answer: { actAt, source } }: Leaving) =>
-      this.store.run({ verb: 'cancel', takes, actAt, source });
-    await Promise.allSettled(all.map(cancel));
+    if (failures.hasSubscribers) failures.publish({ policy: policy.name, transport: typeOf(context), error });
+    return throwWhenReady(transportOf(context).unavailable(context, error, this.adapterHost.httpAdapter));
   }
 }
 
-const logger = new Logger('RateLimit');
-/** One for all guards: a policy that several of them guard still has one line per minute. */
-const refusals = new RefusalLog((line) => logger.log(line));
-
-/** How a wait came to its end. */
-function endOf({ failure }: Suspension): WaitEnd {
-  if (!failure) return 'passed';
-  if (failure.error instanceof ClientGoneError) return 'left';
-  return failure.error instanceof SuspensionTimeoutError ? 'late' : 'closed';
-}
-
-/** Throws an error, which may have to be made first. */
-function fail(error: MaybePromise<Error>): Promise<never> {
+/** Throws an error that may have to be created asynchronously. */
+function throwWhenReady(error: MaybePromise<Error>): Promise<never> {
   if (!isPromise(error)) throw error;
-  return error.then((made) => {
-    throw made;
+  return error.then((created) => {
+    throw created;
   });
-}
-
-/** What is to be said of a refusal, if anything. */
-function messageOf(
-  given: RateLimitOptions['message'],
-  context: SuspendableRequestContext,
-  decision: Decision,
-): string | object | undefined {
-  return typeof given === 'function' ? given(context, decision) : given;
-}
-
-/** A reservation that nobody will act on. */
-interface Leaving {
-  readonly takes: readonly Take[];
-  readonly answer: StoreAnswer;
-}
-
-/** When a reservation acts. */
-function lastOf({ actAt = [] }: StoreAnswer): number {
-  return Math.max(0, ...actAt);
 }

@@ -1,41 +1,41 @@
 import { type CallHandler, type ExecutionContext, type NestInterceptor, UseInterceptors } from '@nestjs/common';
 import { isObservable, type Observable, of } from 'rxjs';
+import { readerOf } from '../context/readers.js';
 import type { Handler } from '../policy/explorer.js';
-import { identityOf, remembered } from './settlement.js';
+import { observeOutcome } from './settlement.js';
 
-/** What `onLimited` has said. It stays, because an interceptor such as one with `retry` may ask more than once. */
+/** The results of `onLimited`. They are kept, because interceptors such as one with `retry` may subscribe again. */
 const answers = new WeakMap<object, { readonly value: unknown }>();
 
-/** Stands around a handler: answers instead of it, or remembers what it comes to. */
+/** Wraps a handler: answers instead of it, or observes its outcome. */
 class RateLimitInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const answer = answers.get(identityOf(context));
-    if (!answer) return remembered(context, next);
+    const answer = answers.get(readerOf(context).identity(context));
+    if (!answer) return observeOutcome(context, next);
     return isObservable(answer.value) ? answer.value : of(answer.value);
   }
 }
 
 const interceptor = new RateLimitInterceptor();
-const bound = new WeakSet<Handler>();
+/** Where Nest keeps the arguments of `@UseInterceptors`. */
+const INTERCEPTORS = '__interceptors__';
 
 /** Binds the interceptor, once and next to the handler, so that the user's interceptors see what it answers. */
 export function bindInterceptor(handler: Handler): void {
-  if (bound.has(handler)) return;
-  bound.add(handler);
-  UseInterceptors(interceptor)(handler);
+  if (!isBound(handler)) UseInterceptors(interceptor)(handler);
 }
 
-/** Lets a request pass whose handler will not run: `value` is answered instead. */
+function isBound(handler: Handler): boolean {
+  const interceptors: unknown[] = Reflect.getMetadata(INTERCEPTORS, handler) ?? [];
+  return interceptors.includes(interceptor);
+}
+
+/** Answers a request with `value` instead of calling its handler. The guard admits the request. */
 export function answerInstead(context: ExecutionContext, value: unknown): void {
-  answers.set(identityOf(context), { value });
+  answers.set(readerOf(context).identity(context), { value });
 }
 
-/** Whether the interceptor is sure to run; or else the handler would, and without a limit. */
+/** Whether the interceptor will certainly run; otherwise the handler would, without a limit. */
 export function canAnswerInstead(context: ExecutionContext): boolean {
-  if (!bound.has(context.getHandler())) return false;
-  const type = context.getType<string>();
-  if (type !== 'graphql') return type === 'http' || type === 'ws' || type === 'rpc';
-  // Fields of objects may be guarded without interceptors: see `fieldResolverEnhancers`.
-  const info = context.getArgByIndex<{ path?: { prev?: unknown } } | undefined>(3);
-  return info?.path !== undefined && info.path.prev === undefined;
+  return isBound(context.getHandler()) && readerOf(context).runsInterceptors(context);
 }

@@ -4,8 +4,8 @@ import { isIP } from 'node:net';
 export const DEFAULT_IPV6_SUBNET = 56;
 
 /**
- * The key that an address stands for: IPv4 as it is, IPv4-mapped IPv6 as IPv4, IPv6 by its network of `subnet` bits.
- * Ports, brackets and zones go: `[2001:DB8::1]:443` is `2001:db8::/56`. What is no address stays as it is.
+ * Returns the key of a client address: IPv4 unchanged, IPv4-mapped IPv6 as IPv4, IPv6 as its network of `subnet` bits.
+ * Ports, brackets and zones are removed: `[2001:DB8::1]:443` becomes `2001:db8::/56`. Anything else is unchanged.
  */
 export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): string {
   if (isOwnKey(address)) return address;
@@ -26,7 +26,7 @@ export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): strin
   return `${text.join(':')}${last < 8 ? '::' : ''}/${subnet}`;
 }
 
-/** Whether an address stays as it is: IPv4, which most requests have, or none at all. */
+/** Whether an address is its own key: IPv4, which most requests have, or no address at all. */
 export function isOwnKey(address: string): boolean {
   return !address.includes(':') && !address.includes('%') && !address.startsWith('[');
 }

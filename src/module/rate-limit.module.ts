@@ -8,35 +8,25 @@ import {
   type OnModuleInit,
   type Provider,
 } from '@nestjs/common';
-import {
-  APP_GUARD,
-  ApplicationConfig,
-  DiscoveryModule,
-  DiscoveryService,
-  HttpAdapterHost,
-  ModuleRef,
-} from '@nestjs/core';
+import { APP_GUARD, ApplicationConfig, DiscoveryModule, HttpAdapterHost, ModuleRef } from '@nestjs/core';
 import { BucketService, POLICIES } from '../bucket/bucket.service.js';
 import { RateLimitGuard } from '../guard/rate-limit.guard.js';
-import { allSettled } from '../guard/settlement.js';
+import { settlementsDone } from '../guard/settlement.js';
+import { WaitQueue } from '../guard/wait-queue.js';
 import { clientKey } from '../keys/client-key.js';
-import { warnOfTrust } from '../keys/proxy-warning.js';
-import { classesOf } from '../policy/explorer.js';
-import { PARSED_OPTIONS, Plans, WaitingLine } from '../policy/plan-registry.js';
-import { redecorate } from '../policy/rate-limit.decorator.js';
+import { warnIfAllProxiesTrusted } from '../keys/proxy-warning.js';
+import { Explorer } from '../policy/explorer.js';
+import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
+import { PlanRegistry } from '../policy/plan-registry.js';
 import type { RateLimitOptions } from '../policy/rate-limit.options.js';
-import { ResolverInstances } from '../policy/resolver-registry.js';
+import { ResolverRegistry } from '../policy/resolver-registry.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { Documentation } from '../swagger/documentation.js';
-import { at, RateLimitOptionError } from '../util/option-error.js';
-import { openStore } from './create-store.js';
-import { Enhancers } from './enhancer-binder.js';
-import {
-  checkGiven,
-  type ParsedModuleOptions,
-  parseModuleOptions,
-  type RateLimitModuleOptions,
-} from './module-options.js';
+import { inPlace, RateLimitOptionError } from '../util/option-error.js';
+import { createStore } from './create-store.js';
+import { EnhancerBinder } from './enhancer-binder.js';
+import type { RateLimitModuleOptions } from './module-options.js';
+import { checkGiven, parseModuleOptions } from './parse-module-options.js';
 import { warnOfUnguarded } from './unguarded-warning.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
@@ -46,25 +36,27 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     .setExtras({ isGlobal: true }, (definition, { isGlobal }) => ({ ...definition, global: isGlobal }))
     .build();
 
+/** Injection token of the policies of a feature. */
 const FEATURE = Symbol.for('nest-rate-limit:feature');
 
 const PROVIDERS: Provider[] = [
-  ResolverInstances,
-  Plans,
-  WaitingLine,
+  Explorer,
+  ResolverRegistry,
+  PlanRegistry,
+  WaitQueue,
   BucketService,
   RateLimitGuard,
-  Enhancers,
+  EnhancerBinder,
   Documentation,
   {
     provide: PARSED_OPTIONS,
-    inject: [{ token: MODULE_OPTIONS_TOKEN, optional: true }, DiscoveryService, ResolverInstances],
-    useFactory: parseAll,
+    inject: [{ token: MODULE_OPTIONS_TOKEN, optional: true }, Explorer, ResolverRegistry],
+    useFactory: parseOptions,
   },
   {
     provide: RateLimitStore,
     inject: [PARSED_OPTIONS],
-    useFactory: openStore,
+    useFactory: createStore,
   },
   {
     provide: POLICIES,
@@ -79,7 +71,7 @@ const PROVIDERS: Provider[] = [
   },
 ];
 
-/** Holds the policies of one feature. The module of `forRoot` finds them, wherever they are. */
+/** Provides the policies of one feature. The module of `forRoot` finds them wherever they are imported. */
 @Module({})
 class FeaturePolicies implements OnModuleInit {
   constructor(private readonly moduleRef: ModuleRef) {}
@@ -96,29 +88,29 @@ class FeaturePolicies implements OnModuleInit {
 }
 
 /**
- * Brings rate limiting to an application: `imports: [RateLimitModule.forRoot()]`. From then on whatever carries
- * `@RateLimit` is limited; nothing else is, unless `default` is given.
+ * Adds rate limiting to an application: `imports: [RateLimitModule.forRoot()]`. Handlers with `@RateLimit` are limited;
+ * others are not, unless `default` is set.
  */
 @Module({
   imports: [DiscoveryModule],
   providers: PROVIDERS,
-  // The last three are what a guard needs, since Nest makes one for each module that binds it.
-  exports: [RateLimitStore, BucketService, RateLimitGuard, Plans, PARSED_OPTIONS, WaitingLine],
+  // The last three are dependencies of the guard: Nest creates one in each module that binds it.
+  exports: [RateLimitStore, BucketService, RateLimitGuard, PlanRegistry, PARSED_OPTIONS, WaitQueue],
 })
 export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
     private readonly store: RateLimitStore,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
-    private readonly plans: Plans,
+    private readonly plans: PlanRegistry,
     private readonly config: ApplicationConfig,
     private readonly adapterHost: HttpAdapterHost,
   ) {
     super();
   }
 
-  /** Buckets in memory, unless `store` says where else. */
+  /** Configures the application's rate limits. Without `store`, buckets are kept in memory. */
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
-    at('Invalid RateLimitModule options', () => checkGiven(options));
+    inPlace('Invalid RateLimitModule options', () => checkGiven(options));
     return super.forRoot(options);
   }
 
@@ -128,8 +120,8 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   }
 
   /**
-   * Adds named policies where they are used, in the module of a feature; `forRoot` stands in the application's. A name
-   * belongs to one policy in the whole application.
+   * Adds named policies in the module of the feature that uses them; `forRoot` is imported in the application's root
+   * module. A name must be unique in the whole application.
    */
   static forFeature(policies: Record<string, RateLimitOptions>): DynamicModule {
     return { module: FeaturePolicies, providers: [{ provide: FEATURE, useValue: policies }] };
@@ -137,32 +129,29 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
 
   onApplicationBootstrap(): void {
     if (!this.options.guard) warnOfUnguarded(this.plans.limited(), this.config.getGlobalGuards());
-    if (this.options.key === clientKey) warnOfTrust(this.adapterHost.httpAdapter?.getInstance());
+    if (this.options.key === clientKey) warnIfAllProxiesTrusted(this.adapterHost.httpAdapter?.getInstance());
   }
 
-  /** Nest's last hook: its servers have closed, so what they let finish can be settled. */
+  /** Nest's last hook: its servers have closed, so the costs of all requests can be settled. */
   async onApplicationShutdown(): Promise<void> {
-    await allSettled(this.store);
+    await settlementsDone(this.store);
     await this.store.close();
   }
 }
 
-/** The module's options with the policies of all features, wherever these are in the application. */
-function parseAll(
+/** Parses the module's options together with the policies of all features in the application. */
+function parseOptions(
   options: RateLimitModuleOptions,
-  discovery: DiscoveryService,
-  instances: ResolverInstances,
+  explorer: Explorer,
+  resolvers: ResolverRegistry,
 ): ParsedModuleOptions {
-  const providers = discovery.getProviders();
-  // Here, because all who look for decorators ask for these options first.
-  for (const type of classesOf([...discovery.getControllers(), ...providers])) redecorate(type);
-  const modules = providers.filter(({ token }) => token === PARSED_OPTIONS).length;
+  const modules = explorer.instancesOf(PARSED_OPTIONS).length;
   if (modules > 1) {
     throw new RateLimitOptionError(
-      `Invalid RateLimitModule: it must be one in an application, found ${modules}. Call \`forRoot\` once, import the ` +
-        'same result wherever it is needed, and add policies of a feature by `forFeature`',
+      `RateLimitModule.forRoot() was imported ${modules} times; import it once, and add the policies of features with ` +
+        '`forFeature`',
     );
   }
-  const features = providers.filter(({ token }) => token === FEATURE).map(({ instance }) => instance);
-  return parseModuleOptions(options, features, instances.of);
+  const features = explorer.instancesOf(FEATURE) as Record<string, RateLimitOptions>[];
+  return parseModuleOptions(options, features, resolvers.lookup);
 }

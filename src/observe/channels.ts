@@ -3,54 +3,66 @@ import type { DecisionSource } from '../core/decision.js';
 import type { Verb } from '../core/request.js';
 
 /*
- * What happens, told to whoever wants to know, by `node:diagnostics_channel`. A message is made only where somebody
- * listens: look at `hasSubscribers` first. Names and fields are public.
+ * The channels of `node:diagnostics_channel` on which the library publishes its events. Check `hasSubscribers` before
+ * building a message. Channel names and message fields are public API.
  */
 
-/** One decided request; for each policy on trial one more. */
+/** One decision about a request. Each dry-run policy has a message of its own. */
 export interface DecisionMessage {
-  /** The policy that decided, with its limit where it has several. */
+  /** The name of the deciding policy, followed by the limit's name if the policy has several. */
   readonly policy: string;
+  /** Whether the decision admits the request. */
   readonly allowed: boolean;
+  /** What made the decision, such as the store or its fallback. */
   readonly source: DecisionSource;
-  /** ms. */
+  /** Milliseconds that the request must wait; 0 if it can proceed immediately. */
   readonly delay: number;
+  /** Milliseconds until the same cost would be allowed; 0 if it is allowed, `Infinity` for never. */
   readonly retryAfter: number;
+  /** Tokens that remain; may be fractional, never negative. */
   readonly remaining: number;
+  /** `capacity` or `maxRequest` of the limit. */
   readonly limit: number;
-  /** ms until the bucket is full again. */
+  /** Milliseconds until the bucket is full and unblocked; `Infinity` if it has no refill. */
   readonly resetAfter: number;
-  /** The policy is on trial: whatever was decided, the request passed. */
+  /** Whether the policy is a dry run: the request is admitted whatever the decision. */
   readonly dryRun: boolean;
-  /** What Nest calls its context (`'http'`, `'graphql'`, `'ws'`, `'rpc'`), or `'bucket'` for a manual check. */
+  /** Nest's context type (`'http'`, `'graphql'`, `'ws'`, `'rpc'`), or `'bucket'` for manual checks. */
   readonly transport: string;
-  /** Whose bucket. May be personal: an address, a phone number. For this process only, never for metrics. */
+  /**
+   * The key of the bucket. It may be personal data, such as an address or a phone number: do not export it, and do not
+   * use it as a metric attribute.
+   */
   readonly key: string;
 }
 
-/** How a wait in line ended: its turn came, its client left (or gave up), its deadline passed, the app closed. */
+/**
+ * How a wait in the queue ended: the request proceeded (`'passed'`), its client disconnected or its signal was aborted
+ * (`'left'`), its deadline expired (`'late'`), or the application shut down (`'closed'`).
+ */
 export type WaitEnd = 'passed' | 'left' | 'late' | 'closed';
 
-/** A wait in line has begun, or has ended. Both carry the same decision. */
+/** The beginning or the end of a wait in the queue. Both messages carry the same decision. */
 export interface WaitMessage {
+  /** The decision that queued the request. */
   readonly decision: DecisionMessage;
-  /** `undefined`: it begins. */
+  /** How the wait ended; `undefined` at its beginning. */
   readonly end: WaitEnd | undefined;
-  /** ms since it began, by the store's clock. */
+  /** Milliseconds since the wait began, by the store's clock. */
   readonly waited: number;
 }
 
-/** One call of a store that may fail. */
+/** One call to a remote store. */
 export interface StoreMessage {
   readonly verb: Verb;
-  /** Its class: `'RedisStore'`. */
+  /** The class of the store: `'RedisStore'`. */
   readonly store: string;
-  /** ms until it answered, failed or was given up. */
+  /** Milliseconds until the call was answered, failed or timed out. */
   readonly duration: number;
   readonly error: Error | undefined;
 }
 
-/** A request that nothing decided, because the store did not answer and the failure mode is `'closed'`. */
+/** A request without a decision: the store was unavailable and the failure mode is `'closed'`. */
 export interface FailureMessage {
   /** The first of the request's policies. */
   readonly policy: string;
@@ -58,14 +70,16 @@ export interface FailureMessage {
   readonly error: Error;
 }
 
-/** The store went down, or came up again. */
+/** A change of the store's health. */
 export interface HealthMessage {
   readonly status: 'up' | 'down';
+  /** Why the store is down. */
   readonly error?: Error;
+  /** When it went down, in milliseconds since 1970. */
   readonly since?: number;
 }
 
-/** A channel whose messages are of one type. */
+/** A diagnostics channel whose messages have one type. */
 interface TypedChannel<T> {
   readonly hasSubscribers: boolean;
   publish(message: T): void;

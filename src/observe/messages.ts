@@ -3,10 +3,10 @@ import type { Take } from '../core/request.js';
 import type { Clock } from '../util/clock.js';
 import { type DecisionMessage, decisions, type WaitEnd, waits } from './channels.js';
 
-/** The transport of what is no request. */
+/** The `transport` of decisions that `BucketService` and `Bucket` make. */
 export const BUCKET = 'bucket';
 
-/** Call it only where somebody listens. */
+/** Builds the message of a decision. Call it only if the channel has subscribers. */
 function decisionMessage(
   { policy, allowed, source, delay, retryAfter, remaining, limit, resetAfter }: Decision,
   takes: readonly Take[],
@@ -17,26 +17,26 @@ function decisionMessage(
   return { policy, allowed, source, delay, retryAfter, remaining, limit, resetAfter, dryRun, transport, key };
 }
 
-/** Tells the decision, if anybody listens. */
-export function tellDecision(decision: Decision, takes: readonly Take[], transport: string, dryRun = false): void {
+/** Publishes a decision on its channel. */
+export function publishDecision(decision: Decision, takes: readonly Take[], transport: string, dryRun = false): void {
   if (decisions.hasSubscribers) decisions.publish(decisionMessage(decision, takes, transport, dryRun));
 }
 
 /**
- * Tells that a wait begins, and returns the way to tell its end. Who did not hear of its beginning does not hear of its
- * end either, so that beginnings and ends balance.
+ * Publishes that a wait begins, and returns a function that publishes its end. The end is published only if the
+ * beginning was, so that the numbers of both match.
  */
-export function tellWait(
+export function publishWait(
   decision: Decision,
   takes: readonly Take[],
   transport: string,
   clock: Clock,
 ): (end: WaitEnd) => void {
-  if (!waits.hasSubscribers) return silent;
+  if (!waits.hasSubscribers) return publishNothing;
   const message = decisionMessage(decision, takes, transport);
   const began = clock.now();
   waits.publish({ decision: message, end: undefined, waited: 0 });
   return (end) => waits.publish({ decision: message, end, waited: Math.max(0, clock.now() - began) });
 }
 
-function silent(): void {}
+function publishNothing(): void {}

@@ -1,27 +1,32 @@
 import { Module, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { recordRateLimits } from './record.js';
 
-/** Applications of this process that record; all hear the same channels, so one of them records for all. */
-let recording = 0;
+/** Running applications of this process that import the module. The channels are shared, so one of them records. */
+let applications = 0;
 let stop = () => {};
 
 /**
- * Records metrics of all rate limits of this process with OpenTelemetry, from the start of the application to its end:
- * `imports: [RateLimitModule.forRoot(), RateLimitMetricsModule]`. The global `MeterProvider` must be set before.
+ * Records OpenTelemetry metrics of all rate limits of this process while the application runs. The global
+ * `MeterProvider` must be set before the application starts.
+ *
+ * ```ts
+ * @Module({ imports: [RateLimitModule.forRoot(), RateLimitMetricsModule] })
+ * class AppModule {}
+ * ```
  */
 @Module({})
 export class RateLimitMetricsModule implements OnModuleInit, OnApplicationShutdown {
   private started = false;
 
-  // Not earlier: instruments that are made before the provider is set stay dead.
+  // Not in the constructor: instruments created before the provider is set never record anything.
   onModuleInit(): void {
     this.started = true;
-    if (recording++ === 0) stop = recordRateLimits();
+    if (applications++ === 0) stop = recordRateLimits();
   }
 
   onApplicationShutdown(): void {
     if (!this.started) return;
     this.started = false;
-    if (--recording === 0) stop();
+    if (--applications === 0) stop();
   }
 }

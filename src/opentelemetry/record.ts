@@ -14,53 +14,80 @@ import {
 const SECONDS = { unit: 's', advice: { explicitBucketBoundaries: [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1, 10, 60] } };
 
 /**
- * Records metrics from now on; returns the way to stop. Called twice, everything counts twice. Names and values are
- * those of OpenTelemetry's conventions for the rate limiting of ASP.NET Core, without its name; the result of both of
- * their limiters is `limited`. No attribute has a key, an address or a path in it.
+ * Starts recording OpenTelemetry metrics of all rate limits of this process. Returns a function that stops it. Calling
+ * it twice counts everything twice.
+ *
+ * Names and values follow OpenTelemetry's conventions for rate limiting in ASP.NET Core, without the prefix
+ * `aspnetcore`. Its results `endpoint_limiter` and `global_limiter` are both `limited` here. No attribute contains a
+ * key, an address or a path.
+ *
+ * ```ts
+ * const stop = recordRateLimits();
+ * ```
+ *
+ * @param meter Default: the meter `nest-rate-limit` of the global `MeterProvider`.
  */
 export function recordRateLimits(meter: Meter = metrics.getMeter('nest-rate-limit')): () => void {
-  const requests = meter.createCounter('rate_limiting.requests', {
-    description: 'Requests that tried to pass a rate limit.',
-    unit: '{request}',
-  });
-  const queued = meter.createUpDownCounter('rate_limiting.queued_requests', {
-    description: 'Requests that wait in line now.',
-    unit: '{request}',
-  });
-  const inQueue = meter.createHistogram('rate_limiting.request.time_in_queue', {
-    ...SECONDS,
-    description: 'How long requests waited in line.',
-  });
-  const calls = meter.createHistogram('rate_limiting.store.duration', {
-    ...SECONDS,
-    description: 'How long calls of the store took.',
-  });
-
+  const instruments = createInstruments(meter);
   return listen({
-    [DECISION]: (decision: DecisionMessage) => {
-      // What waits is counted when its wait is over, so that it counts once.
-      if (decision.delay > 0) return;
-      requests.add(1, attributesOf(decision, decision.allowed ? 'acquired' : 'limited'));
-    },
-    [WAIT]: ({ decision, end, waited }: WaitMessage) => {
-      queued.add(end ? -1 : 1, { 'rate_limiting.policy': decision.policy });
-      if (!end) return;
-      const result = end === 'passed' ? 'acquired' : 'request_canceled';
-      requests.add(1, attributesOf(decision, result));
-      inQueue.record(waited / 1000, { 'rate_limiting.policy': decision.policy, 'rate_limiting.result': result });
-    },
-    [FAILURE]: ({ policy, transport, error }: FailureMessage) => {
-      requests.add(1, {
-        'rate_limiting.policy': policy,
-        'rate_limiting.result': 'error',
-        'rate_limiting.transport': transport,
-        'error.type': error.name,
-      });
-    },
-    [STORE]: ({ verb, store, duration, error }: StoreMessage) => {
-      const failed = error && { 'error.type': error.name };
-      calls.record(duration / 1000, { 'rate_limiting.store': store, 'rate_limiting.store.operation': verb, ...failed });
-    },
+    [DECISION]: (message: DecisionMessage) => recordDecision(instruments, message),
+    [WAIT]: (message: WaitMessage) => recordWait(instruments, message),
+    [FAILURE]: (message: FailureMessage) => recordFailure(instruments, message),
+    [STORE]: (message: StoreMessage) => recordStoreCall(instruments, message),
+  });
+}
+
+type Instruments = ReturnType<typeof createInstruments>;
+
+function createInstruments(meter: Meter) {
+  return {
+    requests: meter.createCounter('rate_limiting.requests', {
+      description: 'Requests checked against a rate limit.',
+      unit: '{request}',
+    }),
+    queued: meter.createUpDownCounter('rate_limiting.queued_requests', {
+      description: 'Requests that are currently queued.',
+      unit: '{request}',
+    }),
+    timeInQueue: meter.createHistogram('rate_limiting.request.time_in_queue', {
+      ...SECONDS,
+      description: 'The time that requests spent in the queue.',
+    }),
+    storeCalls: meter.createHistogram('rate_limiting.store.duration', {
+      ...SECONDS,
+      description: 'The duration of calls to the store.',
+    }),
+  };
+}
+
+function recordDecision({ requests }: Instruments, decision: DecisionMessage): void {
+  // A queued request is counted once, when its wait ends.
+  if (decision.delay > 0) return;
+  requests.add(1, attributesOf(decision, decision.allowed ? 'acquired' : 'limited'));
+}
+
+function recordWait({ requests, queued, timeInQueue }: Instruments, { decision, end, waited }: WaitMessage): void {
+  queued.add(end ? -1 : 1, { 'rate_limiting.policy': decision.policy });
+  if (!end) return;
+  const result = end === 'passed' ? 'acquired' : 'request_canceled';
+  requests.add(1, attributesOf(decision, result));
+  timeInQueue.record(waited / 1000, { 'rate_limiting.policy': decision.policy, 'rate_limiting.result': result });
+}
+
+function recordFailure({ requests }: Instruments, { policy, transport, error }: FailureMessage): void {
+  requests.add(1, {
+    'rate_limiting.policy': policy,
+    'rate_limiting.result': 'error',
+    'rate_limiting.transport': transport,
+    'error.type': error.name,
+  });
+}
+
+function recordStoreCall({ storeCalls }: Instruments, { verb, store, duration, error }: StoreMessage): void {
+  storeCalls.record(duration / 1000, {
+    'rate_limiting.store': store,
+    'rate_limiting.store.operation': verb,
+    ...(error && { 'error.type': error.name }),
   });
 }
 
@@ -70,11 +97,12 @@ function attributesOf({ policy, source, dryRun, transport }: DecisionMessage, re
     'rate_limiting.result': result,
     'rate_limiting.source': source,
     'rate_limiting.transport': transport,
-    // Only where it is so: then sums over what really happened leave it out by its presence.
+    // Present only on dry runs, so that a query can exclude them by the attribute's presence.
     ...(dryRun && { 'rate_limiting.dry_run': true }),
   };
 }
 
+/** Subscribes each listener to its channel; returns a function that unsubscribes all of them. */
 function listen(listeners: Readonly<Record<string, (message: never) => void>>): () => void {
   const all = Object.entries(listeners) as [string, (message: unknown) => void][];
   for (const [name, listener] of all) subscribe(name, listener);

@@ -1,18 +1,104 @@
-import type { ExecutionContext, Type } from '@nestjs/common';
-import { MetadataScanner } from '@nestjs/core';
+import { type ExecutionContext, Injectable, type Type } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner } from '@nestjs/core';
+import { type DecoratorInputs, inputsOfClass, inputsOfMethod, SKIP } from './rate-limit.decorator.js';
+import { type PolicyInput, toPolicyInputs } from './rate-limit.options.js';
 
 export type Handler = ReturnType<ExecutionContext['getHandler']>;
 
-/** The classes of controllers or providers that Nest has found, each once. */
-export function classesOf(found: readonly { readonly metatype: unknown }[]): Set<Type> {
-  return new Set(found.map(({ metatype }) => metatype).filter(isClass));
+/** The limits that decorators declare. */
+export interface DeclaredLimits {
+  /** Empty for `@SkipRateLimit`. */
+  readonly inputs: readonly PolicyInput[];
+  readonly from: 'handler' | 'class';
 }
 
-function isClass(type: unknown): type is Type {
+/** A method of a controller or provider. */
+export interface ExploredMethod {
+  readonly type: Type;
+  readonly property: string;
+  readonly method: Handler;
+  /** Whether it has any metadata, as all handlers have. */
+  readonly isDecorated: boolean;
+  /** By its own decorators, or else those of its class; `undefined` if neither has any. */
+  readonly declared: DeclaredLimits | undefined;
+}
+
+/** A controller or provider. */
+export interface ExploredClass {
+  readonly type: Type;
+  /** The Nest module that provides it. */
+  readonly moduleName: string;
+  readonly isController: boolean;
+  readonly methods: readonly ExploredMethod[];
+}
+
+interface Wrapper {
+  readonly token?: unknown;
+  readonly metatype: unknown;
+  readonly instance?: unknown;
+  readonly host?: { readonly name: string };
+}
+
+/** Metadata key of a handler's property name. Wrappers that replace a method copy its metadata, so they keep its name. */
+const PROPERTY = Symbol.for('nest-rate-limit:property');
+
+/** Scans the application once, when it is created, for everything that the module needs to know of it. */
+@Injectable()
+export class Explorer {
+  private readonly explored = new Map<Type, ExploredClass>();
+  private readonly providers: readonly Wrapper[];
+
+  constructor(discovery: DiscoveryService) {
+    this.providers = discovery.getProviders();
+    for (const wrapper of discovery.getControllers()) this.add(wrapper, true);
+    for (const wrapper of this.providers) this.add(wrapper, false);
+  }
+
+  /** All controllers and providers that are classes. */
+  get classes(): Iterable<ExploredClass> {
+    return this.explored.values();
+  }
+
+  /** The instances of all providers with this token. */
+  instancesOf(token: unknown): unknown[] {
+    return this.providers.filter((wrapper) => wrapper.token === token).map(({ instance }) => instance);
+  }
+
+  /** A class; one that Nest does not know is explored now. */
+  classOf(type: Type): ExploredClass {
+    return this.explored.get(type) ?? this.explore(type, '', false);
+  }
+
+  private add({ metatype, host }: Wrapper, isController: boolean): void {
+    if (isNewable(metatype) && !this.explored.has(metatype)) this.explore(metatype, host?.name ?? '', isController);
+  }
+
+  private explore(type: Type, moduleName: string, isController: boolean): ExploredClass {
+    const ofClass = declaredBy(inputsOfClass(type), 'class');
+    const names = new MetadataScanner().getAllMethodNames(type.prototype);
+    const methods = names.map((property): ExploredMethod => {
+      const method: Handler = type.prototype[property];
+      const isDecorated = Reflect.getMetadataKeys(method).length > 0;
+      if (isDecorated && !propertyOf(method)) Reflect.defineMetadata(PROPERTY, property, method);
+      const declared = declaredBy(inputsOfMethod(type, property), 'handler') ?? ofClass;
+      return { type, property, method, isDecorated, declared };
+    });
+    const explored = { type, moduleName, isController, methods };
+    this.explored.set(type, explored);
+    return explored;
+  }
+}
+
+function isNewable(type: unknown): type is Type {
   return typeof type === 'function' && typeof type.prototype === 'object' && type.prototype !== null;
 }
 
-/** All methods of a class, and what it calls them; a function has another name where another decorator wrapped it. */
-export function methodsOf({ prototype }: Type): (readonly [name: string, method: Handler])[] {
-  return new MetadataScanner().getAllMethodNames(prototype).map((name) => [name, prototype[name]]);
+function declaredBy(inputs: DecoratorInputs, from: DeclaredLimits['from']): DeclaredLimits | undefined {
+  if (inputs.length === 0) return undefined;
+  return { inputs: inputs.includes(SKIP) ? [] : inputs.flatMap(toPolicyInputs), from };
+}
+
+/** The property name of a handler, or of the method that it wraps; `undefined` if its metadata has been lost. */
+export function propertyOf(method: Handler): string | undefined {
+  return Reflect.getMetadata(PROPERTY, method);
 }

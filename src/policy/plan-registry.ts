@@ -1,116 +1,149 @@
 import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
-import { DiscoveryService } from '@nestjs/core';
-import type { ParsedModuleOptions } from '../module/module-options.js';
 import { RateLimitOptionError } from '../util/option-error.js';
-import { classesOf, type Handler, methodsOf } from './explorer.js';
-import { type Applied, appliedTo, compilePlan, type Plan, resolversOf } from './plan.js';
-import { ResolverInstances } from './resolver-registry.js';
-
-/** Injection token of the module's checked options. */
-export const PARSED_OPTIONS = Symbol.for('nest-rate-limit:options');
+import { type ExploredClass, type ExploredMethod, Explorer, type Handler, propertyOf } from './explorer.js';
+import { PARSED_OPTIONS, type ParsedModuleOptions } from './parsed-options.js';
+import type { Plan } from './plan.js';
+import { type AppliedLimits, appliedLimits, compilePlan, isPerHandler, resolversOf } from './plan-compiler.js';
+import { ResolverRegistry } from './resolver-registry.js';
 
 interface Entry {
-  readonly type: Type;
-  readonly handler: Handler;
-  readonly plan: Plan | undefined;
-  /** The plan of the same function in another class: inherited handlers belong to each class separately. */
+  readonly explored: ExploredMethod;
+  /** `null` until a request needs it, for methods that only the module's default may limit. */
+  plan: Plan | undefined | null;
+  /** The entry of the same function in another class: each class has its own plans for inherited handlers. */
   readonly next: Entry | undefined;
 }
 
-/** What all guards of an application share: Nest makes one for each module that binds it. */
+/** The plans of all handlers, compiled when the application starts, so that an invalid one stops it. */
 @Injectable()
-export class WaitingLine {
-  /** Requests that wait in line, or may have to. */
-  waiting = 0;
-}
-
-/** The plan of each handler. All that are found are compiled at the start, so that a wrong one stops it. */
-@Injectable()
-export class Plans implements OnModuleInit {
-  private readonly entries = new Map<Handler, Entry>();
-  /** Asked for more than once by each request. */
-  private last: Entry | undefined;
+export class PlanRegistry implements OnModuleInit {
+  private readonly byMethod = new Map<Handler, Entry>();
+  private readonly byClass = new Map<Type, ReadonlyMap<string, Entry>>();
+  /** The last result: each request needs it more than once. */
+  private last: { readonly type: Type; readonly method: Handler; readonly plan: Plan | undefined } | undefined;
+  /** Plans shared by all handlers that the same limits apply to. */
+  private readonly shared = new Map<AppliedLimits['inputs'], Plan>();
   private readonly names = new Map<Type, string>();
 
   constructor(
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
-    private readonly instances: ResolverInstances,
-    private readonly discovery: DiscoveryService,
+    private readonly resolvers: ResolverRegistry,
+    private readonly explorer: Explorer,
   ) {}
 
   async onModuleInit(): Promise<void> {
-    const controllers = this.discovery.getControllers();
-    const wrappers = [...controllers, ...this.discovery.getProviders()];
-    const limited = [...classesOf(wrappers)].flatMap((type) => this.limitedOf(type));
-    const named = this.byHandler ? classesOf(controllers) : new Set<Type>();
-    for (const { type } of limited) named.add(type);
-    this.nameClasses([...named], (type) => wrappers.find(({ metatype }) => metatype === type)?.host?.name ?? '');
-    const inputs = limited.flatMap((applied) => applied.inputs);
-    await this.instances.find(resolversOf([...inputs, ...this.options.inputs]));
-    for (const { type, handler } of limited) this.of(type, handler);
+    const classes = [...this.explorer.classes];
+    this.nameClasses(classes.filter((found) => this.isNamed(found)));
+    const inputs = classes.flatMap(({ methods }) => methods.flatMap(({ declared }) => declared?.inputs ?? []));
+    await this.resolvers.load(resolversOf([...inputs, ...this.options.inputs]));
+    for (const found of classes) this.register(found);
   }
 
-  /** The plan of a handler; `undefined` if it is not limited. */
-  of(type: Type, handler: Handler): Plan | undefined {
+  /**
+   * The plan of a handler; `undefined` if it is not limited. Throws a `RateLimitOptionError` if the handler cannot be
+   * identified in a class with different limits.
+   */
+  of(type: Type, method: Handler): Plan | undefined {
     const { last } = this;
-    if (last?.handler === handler && last.type === type) return last.plan;
-    this.last = this.entryOf(type, handler);
-    return this.last.plan;
+    if (last?.method === method && last.type === type) return last.plan;
+    const plan = this.find(type, method);
+    this.last = { type, method, plan };
+    return plan;
   }
 
-  /** All handlers that are limited, as far as they are known. */
-  *limited(): Iterable<{ readonly type: Type; readonly handler: Handler }> {
-    for (const first of this.entries.values()) {
-      for (let entry: Entry | undefined = first; entry; entry = entry.next) if (entry.plan) yield entry;
+  /** The methods that decorators limit. */
+  *limited(): Iterable<ExploredMethod> {
+    for (const entries of this.byClass.values()) {
+      for (const { explored, plan } of entries.values()) if (plan && explored.declared) yield explored;
     }
   }
 
-  private entryOf(type: Type, handler: Handler): Entry {
-    const first = this.entries.get(handler);
-    for (let entry = first; entry; entry = entry.next) if (entry.type === type) return entry;
-    const plan = compilePlan(type, handler, {
-      ...this.options,
-      instances: this.instances.of,
-      nameOf: (other) => this.names.get(other) ?? other.name,
-    });
-    const entry = { type, handler, plan, next: first };
-    this.entries.set(handler, entry);
-    return entry;
+  private find(type: Type, method: Handler): Plan | undefined {
+    for (let entry = this.byMethod.get(method); entry; entry = entry.next) {
+      if (entry.explored.type === type) return this.planOf(entry);
+    }
+    const entries = this.byClass.get(type) ?? this.register(this.explorer.classOf(type));
+    // Another decorator or an agent has replaced the method since; each request may bring a new function.
+    const original = entries.get(propertyOf(method) ?? method.name);
+    return original ? this.planOf(original) : this.onlyPlan(type, method, entries);
   }
 
-  /** Classes of one name are told apart by their module's; where that is the same too, their policies need names. */
-  private nameClasses(types: readonly Type[], hostOf: (type: Type) => string): void {
-    const taken = new Map<string, Type>();
-    for (const type of types) {
-      const shared = types.some((other) => other !== type && other.name === type.name);
-      const name = shared ? `${hostOf(type)}.${type.name}` : type.name;
+  private planOf(entry: Entry): Plan | undefined {
+    if (entry.plan === null) entry.plan = this.compile(entry.explored);
+    return entry.plan;
+  }
+
+  /** The plan that all handlers of a class share. */
+  private onlyPlan(type: Type, method: Handler, entries: ReadonlyMap<string, Entry>): Plan | undefined {
+    const plans = new Set([...entries.values()].map((entry) => this.planOf(entry)));
+    if (plans.size > 1) {
+      throw new RateLimitOptionError(
+        `Unknown handler ${method.name || '(anonymous)'} of ${type.name}: a decorator or an agent replaced a limited ` +
+          'method without its metadata and name. Copy both, or apply that decorator below @RateLimit',
+      );
+    }
+    const [plan] = plans;
+    return plan;
+  }
+
+  private register({ type, methods }: ExploredClass): ReadonlyMap<string, Entry> {
+    const entries = new Map<string, Entry>();
+    this.byClass.set(type, entries);
+    for (const explored of methods) {
+      const { property, method, declared } = explored;
+      const plan = declared ? this.compile(explored) : null;
+      const entry: Entry = { explored, plan, next: this.byMethod.get(method) };
+      entries.set(property, entry);
+      this.byMethod.set(method, entry);
+    }
+    return entries;
+  }
+
+  private compile(method: ExploredMethod): Plan | undefined {
+    const applied = appliedLimits(method, this.options.default);
+    if (!applied) return undefined;
+    let plan = this.shared.get(applied.inputs);
+    if (plan) return plan;
+    const { type } = method;
+    plan = compilePlan(method, applied, {
+      ...this.options,
+      resolvers: this.resolvers.lookup,
+      nameOf: () => this.names.get(type) ?? type.name,
+    });
+    if (applied.from !== 'handler' && !isPerHandler(applied)) this.shared.set(applied.inputs, plan);
+    return plan;
+  }
+
+  /** Classes with the same name get that of their module as well; if that is the same too, their policies need names. */
+  private nameClasses(classes: readonly ExploredClass[]): void {
+    const taken = new Map<string, ExploredClass>();
+    for (const found of classes) {
+      const { type, moduleName } = found;
+      const isShared = classes.some((other) => other !== found && other.type.name === type.name);
+      const name = isShared ? `${moduleName}.${type.name}` : type.name;
       const other = taken.get(name);
-      if (other && [type, other].some((one) => this.hasUnnamed(one))) {
+      if (other && [found, other].some((one) => this.hasUnnamedPolicy(one))) {
         throw new RateLimitOptionError(
-          `Invalid @RateLimit on ${type.name}: \`name\` must be given, since two classes in ${hostOf(type)} are called ${type.name}`,
+          `Invalid @RateLimit on ${type.name}: \`name\` must be given, since two classes in ${moduleName} are called ${type.name}`,
         );
       }
-      taken.set(name, type);
+      taken.set(name, found);
       this.names.set(type, name);
     }
   }
 
-  /** Whether all handlers may have buckets of their own. */
-  private get byHandler(): boolean {
+  /** Whether the names of its policies contain the name of the class. */
+  private isNamed({ methods, isController }: ExploredClass): boolean {
+    return (this.defaultIsPerHandler && isController) || methods.some(({ declared }) => declared?.inputs.length);
+  }
+
+  private get defaultIsPerHandler(): boolean {
     return this.options.default.some((input) => typeof input === 'object' && input.perHandler === true);
   }
 
-  private hasUnnamed(type: Type): boolean {
-    if (this.byHandler) return true;
-    const inputs = this.limitedOf(type).flatMap((applied) => applied.inputs);
+  private hasUnnamedPolicy({ methods }: ExploredClass): boolean {
+    if (this.defaultIsPerHandler) return true;
+    const inputs = methods.flatMap(({ declared }) => declared?.inputs ?? []);
     return inputs.some((input) => (typeof input === 'object' ? input.name === undefined : typeof input === 'function'));
-  }
-
-  /** What decorators limit of a class, and by what. */
-  private limitedOf(type: Type): (Applied & Pick<Entry, 'type' | 'handler'>)[] {
-    return methodsOf(type).flatMap(([, handler]) => {
-      const applied = appliedTo(type, handler);
-      return applied ? [{ ...applied, type, handler }] : [];
-    });
   }
 }

@@ -1,11 +1,13 @@
 import type { Type } from '@nestjs/common';
-import { methodsOf } from './explorer.js';
 import type { RateLimitInput } from './rate-limit.options.js';
 
-/** Metadata key: what the decorators of a target were given. A global symbol, so that a second copy understands it. */
-export const LIMITS = Symbol.for('nest-rate-limit:limits');
-/** Stands there for `@SkipRateLimit`. */
+/** Metadata key of the arguments of a target's decorators. A global symbol, so that a second copy understands it. */
+const LIMITS = Symbol.for('nest-rate-limit:limits');
+/** The argument of `@SkipRateLimit`. */
 export const SKIP = Symbol.for('nest-rate-limit:skip');
+
+/** What the decorators of one target were given, from top to bottom. */
+export type DecoratorInputs = readonly (RateLimitInput | typeof SKIP)[];
 
 /**
  * Limits a handler, or all handlers of a class together.
@@ -16,25 +18,25 @@ export const SKIP = Symbol.for('nest-rate-limit:skip');
  * @RateLimit('uploads')                                               // the policy of that name in `forRoot`
  * ```
  *
- * Takes one set of options, a list of them, the name of a policy, or a resolver (a function or an injectable class)
- * that gives a name or options per request. Several decorators on one target add up. A method's decorators replace
- * those of its class.
+ * Accepts options, a list of options, the name of a policy, or a resolver (a function or an injectable class) that
+ * returns a name or options per request. Several decorators on one target add up. A method's decorators replace those of
+ * its class.
  */
 export function RateLimit(limits: RateLimitInput): MethodDecorator & ClassDecorator {
   return decorator(limits);
 }
 
-/** Switches every limit off, for a handler or for all handlers of a class that have no `@RateLimit` of their own. */
+/** Exempts a handler, or all handlers of a class that have no `@RateLimit` of their own, from every limit. */
 export function SkipRateLimit(): MethodDecorator & ClassDecorator {
   return decorator(SKIP);
 }
 
-/** Of a method the place in its class is decorated, too: another decorator may put another function there. */
-function decorator(given: RateLimitInput | typeof SKIP): MethodDecorator & ClassDecorator {
+/** For a method both its function and its property are decorated: another decorator may replace the function. */
+function decorator(input: RateLimitInput | typeof SKIP): MethodDecorator & ClassDecorator {
   const decorate = (target: object, property?: string | symbol) => {
     const others = Reflect.getOwnMetadata(LIMITS, target, property as string) ?? [];
     // Decorators run from the bottom up; the list reads from the top down.
-    Reflect.defineMetadata(LIMITS, [given, ...others], target, property as string);
+    Reflect.defineMetadata(LIMITS, [input, ...others], target, property as string);
   };
   return (target: object, property?: string | symbol, descriptor?: PropertyDescriptor) => {
     decorate(descriptor ? descriptor.value : target);
@@ -42,13 +44,16 @@ function decorator(given: RateLimitInput | typeof SKIP): MethodDecorator & Class
   };
 }
 
-/** Decorates methods that have come to stand in the place of decorated ones, and were not told of it. */
-export function redecorate(type: Type): void {
-  for (const [name, method] of methodsOf(type)) {
-    let owner = type.prototype;
-    while (!Object.hasOwn(owner, name)) owner = Object.getPrototypeOf(owner);
-    const given = Reflect.getOwnMetadata(LIMITS, owner, name) ?? [];
-    const known = Reflect.getOwnMetadata(LIMITS, method) ?? [];
-    if (given.length > known.length) Reflect.defineMetadata(LIMITS, given, method);
-  }
+/** The inputs of a class, or of the nearest base class that has any. */
+export function inputsOfClass(type: Type): DecoratorInputs {
+  return Reflect.getMetadata(LIMITS, type) ?? [];
+}
+
+/** The inputs of a method, by its property or its function: whichever saw more decorators. */
+export function inputsOfMethod({ prototype }: Type, property: string): DecoratorInputs {
+  let owner = prototype;
+  while (!Object.hasOwn(owner, property)) owner = Object.getPrototypeOf(owner);
+  const ofProperty: DecoratorInputs = Reflect.getOwnMetadata(LIMITS, owner, property) ?? [];
+  const ofFunction: DecoratorInputs = Reflect.getOwnMetadata(LIMITS, prototype[property]) ?? [];
+  return ofProperty.length > ofFunction.length ? ofProperty : ofFunction;
 }

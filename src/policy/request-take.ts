@@ -1,78 +1,80 @@
-import { type ExecutionContext, Logger } from '@nestjs/common';
+import type { ExecutionContext } from '@nestjs/common';
 import type { Policy } from '../core/policy.js';
 import type { Take } from '../core/request.js';
+import { RateLimitResolverError } from '../exceptions/rate-limit-resolver.error.js';
 import { NO_CLIENT } from '../keys/client-key.js';
-import { boundKey, isKey, RateLimitResolverError, rejectKey } from '../keys/key.js';
+import { invalidKey, isKey } from '../keys/key.js';
+import { warnOnce } from '../observe/logger.js';
+import { boundKey } from '../util/bounded-key.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
-import { show } from '../util/option-error.js';
-import { costAmount, type PolicyUse } from './request-policy.js';
+import { formatValue } from '../util/option-error.js';
+import { toCostAmount } from './policy-options.js';
+import type { RequestPolicy } from './request-policy.js';
 
-/** A take of a request that knows the use it comes from. */
-export interface PlannedTake extends Take {
-  readonly use: PolicyUse;
+/** What a request takes, with the policy as the handler uses it. */
+export interface RequestTake extends Take {
+  readonly requestPolicy: RequestPolicy;
 }
 
-/** What one request takes of a policy; `undefined` if it is skipped. */
-export function takeOf(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
-  if (!use.dryRun) return takeUnlessSkipped(use, context);
-  // The client sees nothing of a policy on trial, nor of what is wrong with it.
+/** What one request takes of a policy, by `skip`, `cost` and `key` in this order; `undefined` if it takes nothing. */
+export function resolveTake(
+  requestPolicy: RequestPolicy,
+  context: ExecutionContext,
+): MaybePromise<RequestTake | undefined> {
+  if (!requestPolicy.dryRun) return takeUnlessSkipped(requestPolicy, context);
+  // A dry run must not fail a request.
+  const { policy } = requestPolicy;
   try {
-    const take = takeUnlessSkipped(use, context);
-    return isPromise(take) ? take.catch((error) => warnOnce(use.policy, onTrial(use.policy, error))) : take;
+    const take = takeUnlessSkipped(requestPolicy, context);
+    return isPromise(take) ? take.catch((error) => warnOfDryRun(policy, error)) : take;
   } catch (error) {
-    return warnOnce(use.policy, onTrial(use.policy, error));
+    return warnOfDryRun(policy, error);
   }
 }
 
-const logger = new Logger('RateLimit');
-/** Names of policies; a resolver may make its policy anew for each request, and names without end. */
-const warned = new Set<string>();
-const MOST_WARNED = 100;
-
-function warnOnce({ name }: Policy, warning: string): undefined {
-  if (warned.has(name) || warned.size === MOST_WARNED) return;
-  warned.add(name);
-  logger.warn(warning);
+function warnOfDryRun({ name }: Policy, error: unknown): undefined {
+  warnOnce.about(name, `[dry run] Policy ${name} could not be evaluated: ${error}`);
 }
 
-/** The next application in this process is warned anew. */
-export function forgetWarnings(): void {
-  warned.clear();
+function takeUnlessSkipped(
+  requestPolicy: RequestPolicy,
+  context: ExecutionContext,
+): MaybePromise<RequestTake | undefined> {
+  const { skip } = requestPolicy;
+  if (!skip) return takeUnlessFree(requestPolicy, context);
+  return chain(skip(context), (skipped) => (skipped ? undefined : takeUnlessFree(requestPolicy, context)));
 }
 
-function onTrial({ name }: Policy, error: unknown): string {
-  return `Policy ${name}, which is on trial, could not be asked: ${error}`;
-}
-
-function withoutClient({ name }: Policy): string {
-  return `Policy ${name} does not apply to requests whose client has no address: give it a \`key\``;
-}
-
-function takeUnlessSkipped(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
-  if (!use.skip) return takeUnlessFree(use, context);
-  return chain(use.skip(context), (skip) => (skip ? undefined : takeUnlessFree(use, context)));
-}
-
-function takeUnlessFree(use: PolicyUse, context: ExecutionContext): MaybePromise<PlannedTake | undefined> {
-  return chain(use.amount ?? chain(use.cost(context), (cost) => amountTold('cost', use.policy, cost)), (amount) =>
-    amount === 0 ? undefined : chain(use.key(context), (key) => plannedTake(use, key, amount)),
+function takeUnlessFree(
+  requestPolicy: RequestPolicy,
+  context: ExecutionContext,
+): MaybePromise<RequestTake | undefined> {
+  const { cost, policy } = requestPolicy;
+  const amount =
+    typeof cost === 'number' ? cost : chain(cost(context), (resolved) => resolvedAmount('cost', policy, resolved));
+  return chain(amount, (resolved) =>
+    resolved === 0 ? undefined : chain(requestPolicy.key(context), (key) => toTake(requestPolicy, key, resolved)),
   );
 }
 
-/** `undefined` where nothing tells whose bucket it would be: the policy does not apply there. */
-export function plannedTake(use: PolicyUse, key: unknown, amount: number): PlannedTake | undefined {
-  const { policy, maxWait, onStoreError } = use;
-  if (key === NO_CLIENT) return warnOnce(policy, withoutClient(policy));
-  return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError, use };
+/** The take of a resolved key; `undefined` if the request has no client address, so the policy does not apply. */
+export function toTake(requestPolicy: RequestPolicy, key: unknown, amount: number): RequestTake | undefined {
+  const { policy, maxWait, onStoreError } = requestPolicy;
+  if (key === NO_CLIENT) {
+    const { name } = policy;
+    warnOnce.about(name, `Policy ${name} does not apply to requests without a client address: set its \`key\``);
+    return undefined;
+  }
+  return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError, requestPolicy };
 }
 
-function checkKey(policy: Policy, key: unknown): string {
-  return isKey(key) ? boundKey(key) : rejectKey(`The key of policy ${policy.name}`, key);
+function checkKey({ name }: Policy, key: unknown): string {
+  return isKey(key) ? boundKey(key) : invalidKey(`The key of policy ${name}`, key);
 }
 
-/** The amount of a cost that was told at run time. */
-export function amountTold(what: string, policy: Policy, cost: unknown): number {
-  return costAmount(policy, cost, (rule) => {
-    throw new RateLimitResolverError(`The ${what} of policy ${policy.name} must be ${rule}, got ${show(cost)}`);
+/** The amount of a cost that was resolved per request. */
+export function resolvedAmount(what: string, policy: Policy, cost: unknown): number {
+  return toCostAmount(policy, cost, (rule) => {
+    throw new RateLimitResolverError(`The ${what} of policy ${policy.name} must be ${rule}, got ${formatValue(cost)}`);
   });
 }

@@ -2,44 +2,44 @@ import { Injectable, Scope, type Type } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { RateLimitOptionError } from '../util/option-error.js';
 import type { Resolver } from './rate-limit.options.js';
-import type { Instances } from './request-policy.js';
+import type { ResolverLookup } from './resolvable.js';
 
-/** Instances of injectable resolvers, found when the application starts. */
+/** The instances of injectable resolvers, found when the application starts. */
 @Injectable()
-export class ResolverInstances {
-  private readonly found = new Map<Type, Resolver<unknown>>();
+export class ResolverRegistry {
+  private readonly instances = new Map<Type, Resolver<unknown>>();
 
   constructor(private readonly moduleRef: ModuleRef) {}
 
-  async find(types: readonly Type[]): Promise<void> {
+  /** Finds or creates the instances of these classes. Throws a `RateLimitOptionError` if one cannot be. */
+  async load(types: readonly Type[]): Promise<void> {
     for (const type of types) {
-      if (!this.found.has(type)) this.found.set(type, await this.findOne(type));
+      if (!this.instances.has(type)) this.instances.set(type, await this.instantiate(type));
     }
   }
 
-  readonly of: Instances = <T>(type: Type<Resolver<T>>) => {
-    const instance = this.found.get(type) ?? this.moduleRef.get(type, { strict: false });
+  readonly lookup: ResolverLookup = <T>(type: Type<Resolver<T>>) => {
+    const instance = this.instances.get(type) ?? this.moduleRef.get(type, { strict: false });
     return instance as Resolver<T>;
   };
 
-  private async findOne(type: Type): Promise<Resolver<unknown>> {
+  private async instantiate(type: Type): Promise<Resolver<unknown>> {
     const scope = this.scopeOf(type);
     if (scope === Scope.DEFAULT) return this.moduleRef.get(type, { strict: false });
     if (scope === Scope.REQUEST) {
       throw new RateLimitOptionError(
-        `${type.name} must not be request-scoped, nor need anything that is: it is made once, and given each request`,
+        `${type.name} must not be request-scoped, nor depend on a request-scoped provider: one instance resolves all ` +
+          'requests, and receives the context of each',
       );
     }
     try {
       return await this.moduleRef.create(type);
     } catch (error) {
-      throw new RateLimitOptionError(
-        `${type.name} must be a provider of a module, so that it can be asked: ${(error as Error).message}`,
-      );
+      throw new RateLimitOptionError(`${type.name} must be a provider of a module: ${(error as Error).message}`);
     }
   }
 
-  /** `undefined` if nobody provides it. */
+  /** The scope of a provider; `undefined` if no module provides the class. */
   private scopeOf(type: Type): Scope | undefined {
     try {
       return this.moduleRef.introspect(type).scope;

@@ -4,65 +4,45 @@ import type { StoreRequest } from '../core/request.js';
 import type { Clock } from '../util/clock.js';
 
 /**
- * Where buckets live: the strategy to inject, and its own injection token. A store keeps states and carries requests
- * out on them as one step that nothing comes between; what an answer is, `execute` decides. A new one loads the
- * states, calls `execute`, writes those back that `changed`, and passes `describeStoreContract`.
+ * Keeps buckets and executes requests on them. The class is also the injection token of the application's store.
+ *
+ * Each request is executed atomically. To write a store, load the states of the request's buckets, pass them to
+ * `execute`, which computes the answer, and save those that have `changed` set. `describeStoreContract` tests a store.
  */
 export abstract class RateLimitStore {
-  /** The clock that decisions are made by; waiting callers sleep on it. */
+  /** The clock of the store's decisions, on which queued requests sleep. */
   abstract readonly clock: Clock;
 
   /**
-   * Carries the request out. A store that need not wait may answer directly, as `MemoryStore` does; each other one is
-   * given a deadline by the module, and so a promise. It rejects with `RateLimitStoreError` if it cannot answer.
+   * Executes the request. Returns an answer if the store needs no I/O, as `MemoryStore` does; otherwise a promise,
+   * which rejects with `RateLimitStoreError` if the store cannot answer. The module adds a deadline to every store but
+   * `MemoryStore`.
    */
   abstract run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer>;
 
   /**
-   * Calls `listener` whenever tokens may have come back to this bucket other than by time (after one of
-   * `GIVING_VERBS`), from any process, and once when listening has begun. Returns the way to stop it.
+   * Calls `listener` whenever tokens may have returned to the bucket other than by refill: after one of `GIVING_VERBS`,
+   * in any process. Also calls it once when the subscription has started. Returns a function that unsubscribes.
    */
   abstract subscribe(policy: Policy, key: string, listener: () => void): () => void;
 
-  /** Whether the store answers. */
+  /** Returns the health of the store, without I/O. */
   health(): StoreHealth {
     return { status: 'up' };
   }
 
-  /** Ends what the store has started: timers, own connections. */
+  /** Stops what the store has started: timers and the connections that it opened. */
   close(): void | Promise<void> {}
 }
 
-/** How a store is. `down` while it is not asked, because it did not answer. */
+/** The health of a store. It is `down` while calls are suspended because the store did not answer. */
 export interface StoreHealth {
   readonly status: 'up' | 'down';
-  /** Why it is down, and since when by the machine's clock (ms). */
+  /** Why the store is down. */
   readonly error?: Error;
+  /** When it went down, in ms of the system clock. */
   readonly since?: number;
 }
 
-/** The store could not answer. Never a refusal. */
-export class RateLimitStoreError extends Error {
-  override readonly name = 'RateLimitStoreError';
-
-  /**
-   * `bucket`: only what was asked for cannot be read; the store itself is well. `write`: the store answers, but keeps
-   * nothing, because it is full or read-only.
-   */
-  constructor(
-    message: string,
-    readonly scope: 'store' | 'bucket' | 'write' = 'store',
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
-
-  /** So that a health check can answer with it: of an error JSON has nothing. */
-  toJSON(): object {
-    const { name, message, scope } = this;
-    return { name, message, scope };
-  }
-}
-
-/** The verbs after which somebody who waits for tokens should look again. */
+/** The verbs after which requests that wait for tokens should check the bucket again. */
 export const GIVING_VERBS: ReadonlySet<string> = new Set(['put', 'cancel', 'reset', 'unblock', 'replace']);

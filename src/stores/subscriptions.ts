@@ -1,10 +1,10 @@
-/** Listeners by name: what a store needs for `subscribe`. */
+/** Listeners by name. Implements `subscribe` for a store that notifies it. */
 export class Subscriptions {
   private readonly listeners = new Map<string, Set<() => void>>();
 
-  /** Returns the way to stop; `onEmpty` is called when the last listener of this name has gone. */
+  /** Returns a function that removes the listener; `onEmpty` is called when the last listener of a name is removed. */
   add(name: string, listener: () => void, onEmpty?: () => void): () => void {
-    // A wrapper, so that one function may listen twice and stop once.
+    // A function of its own, so that the same listener can be added twice and removed once.
     const own = () => listener();
     const set = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, set.add(own));
@@ -15,12 +15,12 @@ export class Subscriptions {
     };
   }
 
-  /** All names that somebody listens to. */
+  /** All names that have a listener. */
   names(): Iterable<string> {
     return this.listeners.keys();
   }
 
-  /** Calls all listeners of this name. */
+  /** Calls all listeners of the name. */
   notify(name: string): void {
     for (const listener of this.listeners.get(name) ?? []) listener();
   }

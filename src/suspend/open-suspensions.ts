@@ -2,7 +2,7 @@ import { ServiceUnavailableException } from '@nestjs/common';
 import type { Clock } from '../util/clock.js';
 import type { Suspension } from './suspension.js';
 
-/** All suspensions of one guard or interceptor that are not settled, so that none outlives the application. */
+/** The unsettled suspensions of one guard or interceptor, so that none outlives the application. */
 export class OpenSuspensions {
   private readonly open = new Set<Suspension>();
   private closed = false;
@@ -10,19 +10,22 @@ export class OpenSuspensions {
   constructor(readonly clock: Clock) {}
 
   add(suspension: Suspension): void {
-    if (this.closed) return suspension.cut(shutDown());
+    if (this.closed) return suspension.interrupt(shutdownError());
     this.open.add(suspension);
     suspension.onSettled(() => this.open.delete(suspension));
   }
 
-  /** Ends all of them, and every later one at once, with 503. The last goes first, so that none leaves a gap behind. */
+  /**
+   * Fails all open suspensions, and every later one, with status 503. The newest fails first, so that each canceled
+   * reservation is refunded in full.
+   */
   close(): void {
     this.closed = true;
-    for (const suspension of [...this.open].reverse()) suspension.cut(shutDown());
+    for (const suspension of [...this.open].reverse()) suspension.interrupt(shutdownError());
   }
 }
 
-/** What ends those who wait when the application closes. */
-export function shutDown(): ServiceUnavailableException {
+/** Returns the error that ends suspensions and waits when the application shuts down. */
+export function shutdownError(): ServiceUnavailableException {
   return new ServiceUnavailableException('The application is shutting down');
 }

@@ -1,12 +1,12 @@
 import type { ArgumentsHost, ExecutionContext, Type } from '@nestjs/common';
-import { ClientGoneError, whenGone } from '../context/connection.js';
+import { ClientGoneError, onDisconnect } from '../context/connection.js';
 import type { OpenSuspensions } from './open-suspensions.js';
-import { guardSuspension, type SuspendOptions, Suspension } from './suspension.js';
+import { applySuspendOptions, type SuspendOptions, Suspension } from './suspension.js';
 
-/** Nest's `ExecutionContext`, which a filter can suspend. */
+/** Nest's `ExecutionContext` with the ability to suspend the request. */
 export class SuspendableContext implements ExecutionContext {
   private suspension: Suspension | undefined;
-  private failed: ((error: unknown) => void) | undefined;
+  private onFailure: ((error: unknown) => void) | undefined;
 
   /** @internal */
   constructor(
@@ -15,33 +15,39 @@ export class SuspendableContext implements ExecutionContext {
   ) {}
 
   /**
-   * Lets the request stand still until the suspension is resumed, aborted or failed. If that happens before the filter
-   * returns, the request never becomes asynchronous. A second call returns the same suspension.
+   * Suspends the request until the suspension is resumed, aborted or failed. If that happens before the filter returns,
+   * the request stays synchronous. A second call returns the same suspension and ignores its options.
    */
   suspend(options: SuspendOptions = {}): Suspension {
     if (this.suspension) return this.suspension;
     const suspension = new Suspension();
     this.suspension = suspension;
     suspension.onSettled(() => {
-      if (suspension.failure) this.failed?.(suspension.failure.error);
+      if (suspension.failure) this.onFailure?.(suspension.failure.error);
     });
-    guardSuspension(suspension, options, this.open.clock);
-    suspension.onSettled(whenGone(this.execution, () => suspension.cut(new ClientGoneError())));
+    applySuspendOptions(suspension, options, this.open.clock);
+    suspension.onSettled(onDisconnect(this.execution, () => suspension.interrupt(new ClientGoneError())));
     this.open.add(suspension);
     return suspension;
   }
 
-  /** Whether it has been suspended, also if that is over. */
+  /** Whether `suspend` has been called, even if the suspension is already settled. */
   protected get isSuspended(): boolean {
     return this.suspension !== undefined;
   }
 
-  /** Resumes the filter's suspension. */
+  /**
+   * Resumes the suspension of this filter. Returns `true` if this call settled it. Throws if the request is not
+   * suspended.
+   */
   resume(): boolean {
     return this.current().resume();
   }
 
-  /** Fails the filter's suspension. */
+  /**
+   * Fails the suspension of this filter with `error`. Returns `true` if this call settled it. Throws if the request is
+   * not suspended.
+   */
   fail(error: unknown): boolean {
     return this.current().fail(error);
   }
@@ -78,21 +84,24 @@ export class SuspendableContext implements ExecutionContext {
     return this.execution.getType<T>();
   }
 
-  /** @internal Nothing that happens to its suspension from now on counts. */
+  /** @internal Settles the suspension, if there is one, so that later calls have no effect. */
   discard(error: unknown): void {
-    this.suspension?.cut(error);
-  }
-
-  /** @internal What the filter left: nothing to wait for, or a promise of its end. Throws what it failed with. */
-  outcome(): void | Promise<void> {
-    const { suspension } = this;
-    if (!suspension) return;
-    return suspension.settled ? suspension.result() : suspension.ended();
+    this.suspension?.interrupt(error);
   }
 
   /**
-   * @internal The same for a filter that is itself asynchronous. What ends the suspension ends the request, though the
-   * filter may still wait for something that never comes.
+   * @internal The result of a synchronous filter: `undefined` if the request may proceed, or a promise while it is
+   * suspended. Throws the error of a failed suspension.
+   */
+  outcome(): void | Promise<void> {
+    const { suspension } = this;
+    if (!suspension) return;
+    return suspension.settled ? suspension.throwIfFailed() : suspension.completion();
+  }
+
+  /**
+   * @internal The result of an asynchronous filter. A failed suspension ends the request even if the filter's own
+   * promise never settles.
    */
   outcomeOf(filtered: Promise<void>): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -100,7 +109,7 @@ export class SuspendableContext implements ExecutionContext {
         this.discard(error);
         reject(error);
       };
-      this.failed = fail;
+      this.onFailure = fail;
       if (this.suspension?.failure) fail(this.suspension.failure.error);
       Promise.resolve(filtered)
         .then(() => this.outcome())

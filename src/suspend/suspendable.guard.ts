@@ -1,16 +1,19 @@
 import type { CanActivate, ExecutionContext, OnModuleDestroy } from '@nestjs/common';
-import { ClientGoneError, isGone } from '../context/connection.js';
+import { ClientGoneError, isDisconnected } from '../context/connection.js';
 import { type Clock, systemClock } from '../util/clock.js';
 import { isPromise } from '../util/maybe-promise.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';
 import type { SuspendOptions, Suspension } from './suspension.js';
 
-/** What a suspendable guard sees: the context of the request, which it can suspend or answer. */
+/** The context of a request in a `SuspendableGuard`. The guard can suspend the request or end it with an error. */
 export class SuspendableRequestContext extends SuspendableContext {
   private answer: { readonly error: unknown } | undefined;
 
-  /** Answers with `error` instead of going on, now or, when suspended, later. `true` if this call decided. */
+  /**
+   * Ends the request with `error` as its response. It also settles a suspension that is still open. Returns `true` if
+   * this call decided the request.
+   */
   abortWith(error: unknown): boolean {
     if (this.isSuspended) return this.suspend().abortWith(error);
     if (this.answer) return false;
@@ -18,7 +21,7 @@ export class SuspendableRequestContext extends SuspendableContext {
     return true;
   }
 
-  /** After an answer there is nothing to wait for: then the suspension is over. */
+  /** Suspends the request. After `abortWith`, the returned suspension is already settled. */
   override suspend(options?: SuspendOptions): Suspension {
     const suspension = super.suspend(options);
     if (this.answer) this.discard(this.answer.error);
@@ -34,33 +37,35 @@ export class SuspendableRequestContext extends SuspendableContext {
 }
 
 /**
- * A guard that may let the request stand still: RESTEasy's suspendable filter. The subclass writes `filter`, which does
- * nothing (the request goes on), calls `context.abortWith(error)`, throws, or suspends:
+ * Base class of guards that can suspend a request, modeled on RESTEasy's suspendable request filters.
+ *
+ * A subclass implements `filter`. If `filter` does nothing, the request proceeds. It can also throw, call
+ * `context.abortWith(error)`, or suspend the request:
  *
  * ```ts
  * class QuotaGuard extends SuspendableGuard {
  *   protected filter(context: SuspendableRequestContext) {
  *     const suspension = context.suspend({ timeout: '2s' });
- *     quota.ask((granted) => (granted ? suspension.resume() : suspension.abortWith(new ForbiddenException())));
+ *     quota.request((granted) => (granted ? suspension.resume() : suspension.abortWith(new ForbiddenException())));
  *   }
  * }
  * ```
  *
- * What is settled before `filter` returns never makes the request asynchronous: `canActivate` then returns a plain
- * `true`, or throws. Without an end, a suspension fails after its deadline; when the client goes away or the
- * application shuts down, it ends at once.
+ * A suspension that is settled before `filter` returns keeps the request synchronous: `canActivate` returns `true` or
+ * throws. Otherwise, a suspension fails when its timeout expires, the client disconnects or the application shuts down.
  */
 export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
   private readonly open: OpenSuspensions;
 
-  /** Deadlines are by the machine's clock, or by the one given (tests). */
+  /** @param clock The clock for timeouts; default: the system clock. Tests can pass a `FakeClock`. */
   constructor(clock: Clock = systemClock) {
     this.open = new OpenSuspensions(clock);
   }
 
-  /** Decides about the request, now or, when it has suspended it, later. To go on it does nothing. */
+  /** Decides about the request: returns to let it proceed, throws or calls `abortWith` to end it, or suspends it. */
   protected abstract filter(context: SuspendableRequestContext): void | Promise<void>;
 
+  /** Runs `filter`. Returns a promise only if the request is suspended or `filter` is asynchronous. */
   canActivate(execution: ExecutionContext): boolean | Promise<boolean> {
     const context = new SuspendableRequestContext(execution, this.open);
     let filtered: void | Promise<void>;
@@ -71,16 +76,16 @@ export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
       throw error;
     }
     if (!isPromise(filtered)) {
-      const ended = context.outcome();
-      return ended ? ended.then(() => true) : true;
+      const pending = context.outcome();
+      return pending ? pending.then(() => true) : true;
     }
     return context.outcomeOf(filtered).then(() => {
-      if (isGone(execution)) throw new ClientGoneError();
+      if (isDisconnected(execution)) throw new ClientGoneError();
       return true;
     });
   }
 
-  /** Ends all its suspensions with 503. */
+  /** Fails all open suspensions of this guard with status 503. */
   onModuleDestroy(): void | Promise<void> {
     this.open.close();
   }

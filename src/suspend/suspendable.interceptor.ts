@@ -1,76 +1,80 @@
 import type { CallHandler, ExecutionContext, NestInterceptor, OnModuleDestroy } from '@nestjs/common';
 import { catchError, concatMap, map, Observable, of, throwError } from 'rxjs';
-import { ClientGoneError, whenGone } from '../context/connection.js';
+import { ClientGoneError, onDisconnect } from '../context/connection.js';
 import { type Clock, systemClock } from '../util/clock.js';
 import { isPromise } from '../util/maybe-promise.js';
 import { OpenSuspensions } from './open-suspensions.js';
 import { SuspendableContext } from './suspendable.context.js';
 
-/** What the handler came to. */
+/** The outcome of a handler: the value it returned or the error it threw. */
 export type ResponseOutcome = { readonly value: unknown } | { readonly error: unknown };
 
-/** What a suspendable interceptor sees: the context of the request, and the outcome, which it can replace. */
+/** The context of a request in a `SuspendableInterceptor`. The interceptor can suspend it and replace its outcome. */
 export class SuspendableResponseContext extends SuspendableContext {
   /** @internal */
   constructor(
     execution: ExecutionContext,
     open: OpenSuspensions,
-    private outcomeNow: ResponseOutcome,
+    private currentOutcome: ResponseOutcome,
   ) {
     super(execution, open);
   }
 
-  /** What will be answered. */
+  /** The outcome that will be sent to the client. */
   get answer(): ResponseOutcome {
-    return this.outcomeNow;
+    return this.currentOutcome;
   }
 
-  /** Answers with another value or error; also while suspended. */
+  /** Replaces the outcome with another value or error. Also works while the request is suspended. */
   replace(outcome: ResponseOutcome): void {
-    this.outcomeNow = outcome;
+    this.currentOutcome = outcome;
   }
 }
 
 /**
- * The response side of `SuspendableGuard`: the subclass writes `filterResponse`, which sees what the handler came to,
- * may `context.replace` it, and may suspend, resume and fail in the same way. It also sees errors, and a client that
- * went away before there was an outcome (`error` is a `ClientGoneError`). Of a stream it sees each value.
+ * Base class of interceptors that can suspend a response: the counterpart of `SuspendableGuard`.
  *
- * Other than in RESTEasy, an error that it fails with late goes to Nest's exception filters like any other.
+ * A subclass implements `filterResponse`. It receives the outcome of the handler, can replace it with
+ * `context.replace`, and can suspend, resume or fail the request. It is also called for errors, for each value of a
+ * stream, and if the client disconnects before there is an outcome (`error` is a `ClientGoneError`).
+ *
+ * Unlike in RESTEasy, an error passed to `fail` after the suspension reaches Nest's exception filters.
  */
 export abstract class SuspendableInterceptor implements NestInterceptor, OnModuleDestroy {
   private readonly open: OpenSuspensions;
 
+  /** @param clock The clock for timeouts; default: the system clock. Tests can pass a `FakeClock`. */
   constructor(clock: Clock = systemClock) {
     this.open = new OpenSuspensions(clock);
   }
 
-  /** Sees what the handler came to; replaces it, suspends, or does nothing. */
+  /** Receives the outcome of the handler. Returns to send it, or replaces it or suspends the request first. */
   protected abstract filterResponse(
     context: SuspendableResponseContext,
     outcome: ResponseOutcome,
   ): void | Promise<void>;
 
+  /** Runs the handler and calls `filterResponse` with its outcome. */
   intercept(execution: ExecutionContext, next: CallHandler): Observable<unknown> {
     return new Observable((subscriber) => {
-      let told = false;
-      let gone = false;
-      const tell = (outcome: ResponseOutcome) => {
-        told = true;
+      let filterCalled = false;
+      let disconnected = false;
+      const callFilter = (outcome: ResponseOutcome) => {
+        filterCalled = true;
         return this.filtered(execution, outcome);
       };
-      const stop = whenGone(execution, () => {
-        // Nobody is there to be answered: the filter is told once, and what it says goes nowhere.
-        if (told) return;
-        gone = true;
-        tell({ error: new ClientGoneError() }).subscribe({ error: () => {} });
+      const stop = onDisconnect(execution, () => {
+        // No response can be sent any more: the filter runs once, and its result is ignored.
+        if (filterCalled) return;
+        disconnected = true;
+        callFilter({ error: new ClientGoneError() }).subscribe({ error: () => {} });
       });
       const subscription = next
         .handle()
         .pipe(
           map((value): ResponseOutcome => ({ value })),
           catchError((error) => of<ResponseOutcome>({ error })),
-          concatMap((outcome) => (gone ? unfiltered(outcome) : tell(outcome))),
+          concatMap((outcome) => (disconnected ? unfiltered(outcome) : callFilter(outcome))),
         )
         .subscribe(subscriber);
       return () => {
@@ -80,7 +84,7 @@ export abstract class SuspendableInterceptor implements NestInterceptor, OnModul
     });
   }
 
-  /** Ends all its suspensions with 503. */
+  /** Fails all open suspensions of this interceptor with status 503. */
   onModuleDestroy(): void {
     this.open.close();
   }
@@ -88,7 +92,7 @@ export abstract class SuspendableInterceptor implements NestInterceptor, OnModul
   private filtered(execution: ExecutionContext, outcome: ResponseOutcome): Observable<unknown> {
     return new Observable((subscriber) => {
       const context = new SuspendableResponseContext(execution, this.open, outcome);
-      const answer = () => {
+      const send = () => {
         if ('error' in context.answer) return subscriber.error(context.answer.error);
         subscriber.next(context.answer.value);
         subscriber.complete();
@@ -99,9 +103,9 @@ export abstract class SuspendableInterceptor implements NestInterceptor, OnModul
       };
       try {
         const done = this.filterResponse(context, outcome);
-        const ended = isPromise(done) ? context.outcomeOf(done) : context.outcome();
-        if (ended) ended.then(answer, fail);
-        else answer();
+        const pending = isPromise(done) ? context.outcomeOf(done) : context.outcome();
+        if (pending) pending.then(send, fail);
+        else send();
       } catch (error) {
         fail(error);
       }

@@ -2,113 +2,123 @@ import { ServiceUnavailableException } from '@nestjs/common';
 import type { Clock } from '../util/clock.js';
 import { type Duration, parseDuration } from '../util/duration.js';
 
-/** A suspension that nobody ended in time. Over HTTP: status 503. */
+/** Thrown when a suspension exceeds its timeout. Over HTTP: status 503. */
 export class SuspensionTimeoutError extends ServiceUnavailableException {
+  /** @param timeout The timeout in milliseconds. */
   constructor(readonly timeout: number) {
     super(`The request was suspended for longer than ${timeout} ms`);
   }
 }
 
-/** How long a suspension may last, and what else ends it. */
+/** Options of `suspend`: what ends a suspension that is neither resumed nor failed. */
 export interface SuspendOptions {
-  /** Deadline; default 30 s. When it is over, the suspension fails with `SuspensionTimeoutError`. */
+  /** The longest duration of the suspension; default 30 s. Then it fails with `SuspensionTimeoutError`. */
   timeout?: Duration;
-  /** When it is aborted, the suspension fails with its reason. */
+  /** Aborting this signal fails the suspension with the signal's reason. */
   signal?: AbortSignal;
 }
 
 const DEFAULT_TIMEOUT = 30_000;
 
 /**
- * A request that stands still until exactly one of `resume`, `abortWith` or `fail` is called, its deadline is over or
- * its client goes away. Whatever comes first settles it; every later call does nothing and returns `false`, so a
- * handler never runs twice and never after an answer was given.
+ * A suspended request. It stays suspended until `resume`, `abortWith` or `fail` is called, its timeout expires, its
+ * client disconnects or the application shuts down.
+ *
+ * The first of these settles the suspension. Every later call has no effect and returns `false`, so a handler never
+ * runs twice, and never after the request has been answered.
  */
 export class Suspension {
   private isSettled = false;
-  /** @internal Set once it has failed. */
+  /** @internal Set once the suspension has failed. */
   failure: { readonly error: unknown } | undefined;
   private controller: AbortController | undefined;
-  private cutOff = false;
-  private settle: (() => void) | undefined;
-  private readonly endings: (() => void)[] = [];
+  private interrupted = false;
+  private resolveSettled: (() => void) | undefined;
+  private readonly listeners: (() => void)[] = [];
 
+  /** Whether the suspension has been resumed or has failed. */
   get settled(): boolean {
     return this.isSettled;
   }
 
-  /** Aborted when the suspension is ended from outside (deadline, client, shut-down): then the work is for nobody. */
+  /**
+   * Aborted when the suspension ends by its timeout, its `signal` option, a disconnect or a shutdown. Pass it to the
+   * pending work, whose result is no longer needed then.
+   */
   get signal(): AbortSignal {
     this.controller ??= new AbortController();
-    if (this.cutOff) this.controller.abort(this.failure?.error);
+    if (this.interrupted) this.controller.abort(this.failure?.error);
     return this.controller.signal;
   }
 
-  /** Goes on. `true` if this call decided. */
+  /** Lets the request proceed. Returns `true` if this call settled the suspension. */
   resume(): boolean {
-    return this.end(undefined);
+    return this.settle(undefined);
   }
 
-  /** Answers with `error` instead of going on. `true` if this call decided. */
+  /** Ends the request with `error` as its response. Returns `true` if this call settled the suspension. */
   abortWith(error: unknown): boolean {
-    return this.end({ error });
+    return this.settle({ error });
   }
 
-  /** The same for an error that is no answer; exception filters see it as it is. `true` if this call decided. */
+  /**
+   * Ends the request with an unexpected error. It behaves like `abortWith`: exception filters receive `error`
+   * unchanged. Returns `true` if this call settled the suspension.
+   */
   fail(error: unknown): boolean {
-    return this.end({ error });
+    return this.settle({ error });
   }
 
-  /** @internal Ends it from outside. */
-  cut(error: unknown): void {
+  /** @internal Fails the suspension from outside and aborts `signal`. */
+  interrupt(error: unknown): void {
     if (this.isSettled) return;
-    this.cutOff = true;
-    this.end({ error });
+    this.interrupted = true;
+    this.settle({ error });
     this.controller?.abort(error);
   }
 
-  /** @internal Calls `ending` when it is settled. */
-  onSettled(ending: () => void): void {
-    if (this.isSettled) ending();
-    else this.endings.push(ending);
+  /** @internal Calls `listener` when the suspension is settled, or immediately if it already is. */
+  onSettled(listener: () => void): void {
+    if (this.isSettled) listener();
+    else this.listeners.push(listener);
   }
 
-  /** @internal Throws what it failed with; only once settled. */
-  result(): void {
+  /** @internal Throws the error of a failed suspension. Call it only after the suspension is settled. */
+  throwIfFailed(): void {
     if (this.failure) throw this.failure.error;
   }
 
-  /** @internal Resolves when it is settled. */
-  async ended(): Promise<void> {
-    if (!this.isSettled) await new Promise<void>((resolve) => (this.settle = resolve));
-    this.result();
+  /** @internal Resolves when the suspension is resumed; rejects if it fails. */
+  async completion(): Promise<void> {
+    if (!this.isSettled) await new Promise<void>((resolve) => (this.resolveSettled = resolve));
+    this.throwIfFailed();
   }
 
-  private end(failure: { readonly error: unknown } | undefined): boolean {
+  private settle(failure: { readonly error: unknown } | undefined): boolean {
     if (this.isSettled) return false;
     this.isSettled = true;
     this.failure = failure;
-    for (const ending of this.endings.splice(0)) ending();
-    this.settle?.();
+    for (const listener of this.listeners.splice(0)) listener();
+    this.resolveSettled?.();
     return true;
   }
 }
 
-/** Cuts the suspension when its time is over, its signal is aborted, or the client goes. */
-export function guardSuspension(
+/** Interrupts the suspension when its timeout expires or its signal is aborted. */
+export function applySuspendOptions(
   suspension: Suspension,
   { timeout = DEFAULT_TIMEOUT, signal }: SuspendOptions,
   clock: Clock,
 ): void {
   const ms = parseDuration('timeout', timeout);
-  const over = new AbortController();
-  clock.sleep(ms, over.signal).then(
-    () => suspension.cut(new SuspensionTimeoutError(ms)),
+  const timer = new AbortController();
+  clock.sleep(ms, timer.signal).then(
+    () => suspension.interrupt(new SuspensionTimeoutError(ms)),
     () => {},
   );
-  suspension.onSettled(() => over.abort());
+  suspension.onSettled(() => timer.abort());
   if (!signal) return;
-  const abort = () => suspension.cut(signal.reason);
+  const abort = () => suspension.interrupt(signal.reason);
   if (signal.aborted) return abort();
   signal.addEventListener('abort', abort, { once: true });
   suspension.onSettled(() => signal.removeEventListener('abort', abort));

@@ -1,60 +1,63 @@
 import { RequestMethod, type Type } from '@nestjs/common';
 
 /*
- * What `@nestjs/swagger` reads from handlers and classes. It is written without importing the package, so that nobody
- * needs it who does not use it; a test looks after the keys.
+ * Writes the metadata that `@nestjs/swagger` reads from handlers and classes. It does not import `@nestjs/swagger`,
+ * which stays optional; tests verify the metadata keys.
  */
 
 const RESPONSES = 'swagger/apiResponse';
 const PLUGIN = '_OPENAPI_METADATA_FACTORY';
 const STATUS = '__httpCode__';
 const METHOD = 'method';
-const REFUSAL = 429;
+const TOO_MANY_REQUESTS = 429;
 
 type Responses = Record<string, object>;
 
-/** Responses that were written here, as opposed to the user's; another application may have begun before. */
+/** Responses written by this package, also for an earlier application, as opposed to the user's own. */
 const written = new WeakSet<object>();
 
-/** Whether the user has documented the refusals of a class or handler. */
-export function isDocumented(target: object): boolean {
-  const there = (Reflect.getMetadata(RESPONSES, target) as Responses | undefined)?.[REFUSAL];
-  return there !== undefined && !written.has(there);
+/** Returns whether the user has documented the 429 response of a class or handler. */
+export function isDocumentedByUser(target: object): boolean {
+  const response = (Reflect.getMetadata(RESPONSES, target) as Responses | undefined)?.[TOO_MANY_REQUESTS];
+  return response !== undefined && !written.has(response);
 }
 
-/** Documents the refusals of all handlers of a class, or takes back what was written. What a handler says goes first. */
+/**
+ * Documents the 429 response of all handlers of a class; without `response`, removes what was written before. A
+ * response of the handler itself takes precedence.
+ */
 export function documentClass(type: Type, response: object | undefined): void {
   write(type, response, () => ({}));
 }
 
-/** The same for one handler. */
+/** Documents the 429 response of one handler; without `response`, removes what was written before. */
 export function documentHandler(type: Type, name: string, response: object | undefined): void {
   const handler = type.prototype[name] as object;
-  write(handler, response, () => success(type, name, handler));
+  write(handler, response, () => successResponse(type, name, handler));
 }
 
-function write(target: object, response: object | undefined, otherwise: () => Responses): void {
+function write(target: object, response: object | undefined, defaults: () => Responses): void {
   const responses = Reflect.getMetadata(RESPONSES, target) as Responses | undefined;
-  if (!response && !responses?.[REFUSAL]) return;
-  // By descriptors, so that what is told only when it is read stays so.
-  const all: Responses = Object.defineProperties({}, Object.getOwnPropertyDescriptors(responses ?? otherwise()));
-  delete all[REFUSAL];
+  if (!response && !responses?.[TOO_MANY_REQUESTS]) return;
+  // Copies the property descriptors, so that getters stay lazy.
+  const all: Responses = Object.defineProperties({}, Object.getOwnPropertyDescriptors(responses ?? defaults()));
+  delete all[TOO_MANY_REQUESTS];
   if (response) {
     written.add(response);
-    all[REFUSAL] = response;
+    all[TOO_MANY_REQUESTS] = response;
   }
   Reflect.defineMetadata(RESPONSES, all, target);
 }
 
 /**
- * What would be told of a handler of which nothing is documented: that it succeeds, and what the compiler plugin found
- * out. With one response documented, the package would tell neither. The plugin may come later, so this is told when it
- * is read.
+ * Returns the success response that `@nestjs/swagger` documents by default, with the type found by its compiler plugin.
+ * The package omits both as soon as any response is documented. It is a getter because the plugin's metadata may be
+ * added later.
  */
-function success(type: Type, name: string, handler: object): Responses {
-  const usual = Reflect.getMetadata(METHOD, handler) === RequestMethod.POST ? 201 : 200;
-  const status: number = Reflect.getMetadata(STATUS, handler) ?? usual;
-  const get = () => ({ description: '', ...foundByPlugin(type, name) });
+function successResponse(type: Type, name: string, handler: object): Responses {
+  const defaultStatus = Reflect.getMetadata(METHOD, handler) === RequestMethod.POST ? 201 : 200;
+  const status: number = Reflect.getMetadata(STATUS, handler) ?? defaultStatus;
+  const get = () => ({ description: '', ...pluginResponse(type, name) });
   return Object.defineProperty({}, status, { get, enumerable: true, configurable: true });
 }
 
@@ -63,7 +66,8 @@ interface PluginMetadata {
   readonly [option: string]: unknown;
 }
 
-function foundByPlugin(type: Type, name: string): object | undefined {
+/** Returns the response options that the compiler plugin found for a handler or the one it inherits. */
+function pluginResponse(type: Type, name: string): object | undefined {
   for (let owner = type.prototype; owner && owner !== Object.prototype; owner = Object.getPrototypeOf(owner)) {
     const factory = owner.constructor[PLUGIN] as (() => Record<string, PluginMetadata | undefined>) | undefined;
     const found = factory?.()[name];

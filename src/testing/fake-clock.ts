@@ -1,7 +1,7 @@
 import { type Clock, type Sleeper, sleepIn } from '../util/clock.js';
 
 /**
- * A clock that stands still until it is told to go on. Give it to a store, and nobody who waits needs to sleep.
+ * A manual clock for tests: time passes only when the test advances it, so waits need no real time.
  *
  * ```ts
  * const clock = new FakeClock();
@@ -12,35 +12,37 @@ import { type Clock, type Sleeper, sleepIn } from '../util/clock.js';
 export class FakeClock implements Clock {
   private readonly sleepers: Sleeper[] = [];
 
-  /** Starts at an instant that is a multiple of every usual period. */
+  /** @param time The start in milliseconds since 1970; the default is a multiple of every common period. */
   constructor(private time = 1_814_400_000_000) {}
 
+  /** Returns the time in milliseconds since 1970. */
   now(): number {
     return this.time;
   }
 
+  /** Resolves when the clock has advanced by `ms`; rejects with the signal's reason if the signal is aborted. */
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     if (ms <= 0) return Promise.resolve();
-    const line = {
+    const queue = {
       add: (sleeper: Sleeper) => this.add(sleeper),
       remove: (sleeper: Sleeper) => this.sleepers.splice(this.sleepers.indexOf(sleeper), 1),
     };
-    return sleepIn(line, this.time + ms, signal);
+    return sleepIn(queue, this.time + ms, signal);
   }
 
-  /** How many sleep. */
+  /** The number of pending sleeps. */
   get sleeping(): number {
     return this.sleepers.length;
   }
 
-  /** When the next sleeper wakes; `Infinity` if nobody sleeps. */
+  /** When the next sleep ends, in milliseconds since 1970; `Infinity` if none is pending. */
   get nextWake(): number {
     return this.sleepers[0]?.due ?? Infinity;
   }
 
   /**
-   * Lets `ms` pass. Sleepers wake in the order of their instants, each while `now` is that instant, and what they
-   * await runs before the next one wakes.
+   * Advances the clock by `ms`. Sleeps end in the order of their due times, and `now` returns that time while they do.
+   * The code that awaits a sleep runs before the next sleep ends.
    */
   async advance(ms: number): Promise<void> {
     const end = this.time + ms;
@@ -53,7 +55,7 @@ export class FakeClock implements Clock {
     this.time = end;
   }
 
-  /** Sets the clock, also back; wakes nobody. */
+  /** Sets the clock to `time`, which may be in the past. Ends no sleep. */
   set(time: number): void {
     this.time = time;
   }

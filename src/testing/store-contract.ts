@@ -1,131 +1,125 @@
 import assert from 'node:assert/strict';
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import { BucketService } from '../bucket/bucket.service.js';
 import type { LimitOptions } from '../core/policy.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { FakeClock } from './fake-clock.js';
-import { runVector, type Vector } from './vector.js';
+import { readVectorFiles } from './vector-files.js';
+import { runVector } from './vector-runner.js';
 
-/** Makes an empty store that decides by `clock`. It is closed by the suite. */
+/** Creates an empty store that uses `clock`. The suite closes it. */
 export type MakeStore = (clock: FakeClock) => RateLimitStore | Promise<RateLimitStore>;
 
-/** The part of Jest, Vitest or `node:test` that the suite calls. */
+/** The functions of Jest, Vitest or `node:test` that the suite calls. */
 export interface TestRunner {
   describe(name: string, body: () => void): void;
   it(name: string, body: () => Promise<void>): void;
 }
 
-const VECTORS = ['token-bucket', 'sliding-window', 'multi-limit', 'reservations', 'bucket-service'];
+/** Declares a test that runs against an empty store. */
+type DeclareTest = (title: string, body: (buckets: BucketService, clock: FakeClock) => Promise<void>) => void;
 
 /**
- * The suite that every store must pass: all test vectors, and what they cannot say. Call it in a test file. Where
- * `describe` and `it` are no globals, as they are in Jest, hand them over.
+ * Declares the tests that every store must pass: all test vectors, and tests for concurrency, keys, policies and
+ * blocks. Call it in a test file.
  *
  * ```ts
- * describeStoreContract('MyStore', (clock) => new MyStore({ clock }), { describe, it });
+ * describeStoreContract('MyStore', (clock) => new MyStore({ clock }));
  * ```
+ *
+ * @param name The name of the store in the titles.
+ * @param makeStore Creates an empty store for each test.
+ * @param runner `describe` and `it` of the test runner; default: the globals, as in Jest.
  */
 export function describeStoreContract(
   name: string,
   makeStore: MakeStore,
-  { describe, it }: TestRunner = globalThis as unknown as TestRunner,
+  runner: TestRunner = globalThis as unknown as TestRunner,
 ): void {
-  const load = createRequire(join(process.cwd(), 'package.json'));
-
-  const withStore = (body: (buckets: BucketService, clock: FakeClock) => Promise<void>) => async () => {
-    const clock = new FakeClock();
-    const store = await makeStore(clock);
-    try {
-      await body(new BucketService(store), clock);
-    } finally {
-      await store.close();
-    }
+  const test: DeclareTest = (title, body) => {
+    runner.it(title, async () => {
+      const clock = new FakeClock();
+      const store = await makeStore(clock);
+      try {
+        await body(new BucketService(store), clock);
+      } finally {
+        await store.close();
+      }
+    });
   };
-
-  describe(`${name} keeps the contract of a store`, () => {
-    for (const file of VECTORS) {
-      describe(`vectors: ${file}`, () => {
-        for (const vector of load(`nest-rate-limit/vectors/${file}.json`) as Vector[]) {
-          it(
-            `${vector.id}: ${vector.note}`,
-            withStore((buckets, clock) => runVector(vector, buckets, clock)),
-          );
+  runner.describe(`${name} (store contract)`, () => {
+    for (const file of readVectorFiles()) {
+      runner.describe(`vectors: ${file.name}`, () => {
+        for (const vector of file.vectors) {
+          test(`${vector.id}: ${vector.note}`, (buckets, clock) => runVector(vector, buckets, clock));
         }
       });
     }
+    testConcurrency(test);
+    testIsolation(test);
+    testBlocks(test);
+    testAtomicity(test);
+  });
+}
 
-    it(
-      'admits exactly 20 of 1,000 that ask at once a bucket of 20',
-      withStore(async (buckets) => {
-        const bucket = buckets.bucket({ capacity: 20, refill: 1, unit: 'hours' }, 'all');
-        const answers = await Promise.all(Array.from({ length: 1000 }, () => bucket.tryConsume()));
-        assert.equal(answers.filter((allowed) => allowed).length, 20);
-      }),
-    );
+function testConcurrency(test: DeclareTest): void {
+  test('admits exactly 20 of 1,000 concurrent requests with a capacity of 20', async (buckets) => {
+    const bucket = buckets.bucket({ capacity: 20, refill: 1, unit: 'hours' }, 'all');
+    const results = await Promise.all(Array.from({ length: 1000 }, () => bucket.tryConsume()));
+    assert.equal(results.filter((allowed) => allowed).length, 20);
+  });
+}
 
-    it(
-      'keeps the buckets of hostile keys apart',
-      withStore(async (buckets) => {
-        for (const key of HOSTILE_KEYS) {
-          const bucket = buckets.bucket(ONCE, key);
-          assert.equal(await bucket.tryConsume(), true, `first of ${JSON.stringify(key.slice(0, 40))}`);
-          assert.equal(await bucket.tryConsume(), false, `second of ${JSON.stringify(key.slice(0, 40))}`);
-        }
-      }),
-    );
+function testIsolation(test: DeclareTest): void {
+  test('keeps buckets with hostile keys separate', async (buckets) => {
+    for (const key of HOSTILE_KEYS) {
+      const bucket = buckets.bucket(ONCE, key);
+      assert.equal(await bucket.tryConsume(), true, `first take of ${JSON.stringify(key.slice(0, 40))}`);
+      assert.equal(await bucket.tryConsume(), false, `second take of ${JSON.stringify(key.slice(0, 40))}`);
+    }
+  });
 
-    it(
-      'keeps the buckets of policies with other numbers or another name apart',
-      withStore(async (buckets) => {
-        const policies: LimitOptions[] = [
-          ONCE,
-          { ...ONCE, name: 'other' },
-          { ...ONCE, capacity: 2 },
-          { ...ONCE, duration: 2 },
-          { ...ONCE, refillMode: 'intervally' },
-          { maxRequest: 1, unit: 'hours' },
-          { maxRequest: 1, unit: 'hours', name: 'bucket:b1:1' },
-        ];
-        for (const policy of policies) assert.equal(await buckets.bucket(policy, 'key').tryConsume(), true);
-      }),
-    );
+  test('keeps policies with different limits or names separate', async (buckets) => {
+    const policies: LimitOptions[] = [
+      ONCE,
+      { ...ONCE, name: 'other' },
+      { ...ONCE, capacity: 2 },
+      { ...ONCE, duration: 2 },
+      { ...ONCE, refillMode: 'intervally' },
+      { maxRequest: 1, unit: 'hours' },
+      { maxRequest: 1, unit: 'hours', name: 'bucket:b1:1' },
+    ];
+    for (const policy of policies) assert.equal(await buckets.bucket(policy, 'key').tryConsume(), true);
+  });
+}
 
-    it(
-      'starts a block at the first refusal, does not renew it, and ends it to the millisecond',
-      withStore(async (buckets, clock) => {
-        const bucket = buckets.bucket({ maxRequest: 1, duration: 10, block: '3s' }, 'key');
-        assert.equal(await bucket.tryConsume(), true);
-        await clock.advance(9000);
-        assert.equal((await bucket.decide()).retryAfter, 3000);
-        await clock.advance(2999);
-        assert.equal((await bucket.decide()).retryAfter, 1);
-        await clock.advance(1);
-        assert.equal(await bucket.tryConsume(), true);
-      }),
-    );
+function testBlocks(test: DeclareTest): void {
+  test('starts a block on the first denial, never extends it, and ends it on time', async (buckets, clock) => {
+    const bucket = buckets.bucket({ maxRequest: 1, duration: 10, block: '3s' }, 'key');
+    assert.equal(await bucket.tryConsume(), true);
+    await clock.advance(9000);
+    assert.equal((await bucket.decide()).retryAfter, 3000);
+    await clock.advance(2999);
+    assert.equal((await bucket.decide()).retryAfter, 1);
+    await clock.advance(1);
+    assert.equal(await bucket.tryConsume(), true);
+  });
 
-    it(
-      'starts no block for an estimate',
-      withStore(async (buckets) => {
-        const bucket = buckets.bucket({ capacity: 1, refill: 1, block: '1h' }, 'key');
-        await bucket.tryConsume();
-        assert.equal((await bucket.estimate()).retryAfter, 3_600_000);
-        await bucket.put();
-        assert.equal(await bucket.tryConsume(), true);
-      }),
-    );
+  test('starts no block for an estimate', async (buckets) => {
+    const bucket = buckets.bucket({ capacity: 1, refill: 1, block: '1h' }, 'key');
+    await bucket.tryConsume();
+    assert.equal((await bucket.estimate()).retryAfter, 3_600_000);
+    await bucket.put();
+    assert.equal(await bucket.tryConsume(), true);
+  });
+}
 
-    it(
-      'takes from several buckets together or not at all',
-      withStore(async (buckets) => {
-        const a = { name: 'a', capacity: 2, refill: 1, unit: 'hours' } as const;
-        const b = { name: 'b', maxRequest: 1, unit: 'hours' } as const;
-        assert.equal(await takeAll(buckets, [a, b]), true);
-        assert.equal(await takeAll(buckets, [a, b]), false);
-        assert.equal(await buckets.bucket(a, 'key').available(), 1);
-      }),
-    );
+function testAtomicity(test: DeclareTest): void {
+  test('takes from all of several buckets, or from none', async (buckets) => {
+    const a = { name: 'a', capacity: 2, refill: 1, unit: 'hours' } as const;
+    const b = { name: 'b', maxRequest: 1, unit: 'hours' } as const;
+    assert.equal(await takeAll(buckets, [a, b]), true);
+    assert.equal(await takeAll(buckets, [a, b]), false);
+    assert.equal(await buckets.bucket(a, 'key').available(), 1);
   });
 }
 

@@ -1,21 +1,19 @@
-import { requestOf, responseOf } from '../context/http.js';
-import { DEFAULT_MESSAGE, RateLimitUnavailableException, refusal } from '../exceptions/rate-limit.exception.js';
+import { responseOf } from '../context/http.js';
+import { DEFAULT_MESSAGE, RateLimitUnavailableException, rejection } from '../exceptions/rate-limit.exception.js';
 import { writeHeaders, writeRetryAfter } from './headers.js';
-import { addressOfRequest, RETRY_STORE, type Transport } from './transport.js';
+import { STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 /** Express and Fastify: 429 with headers. */
 export const http: Transport = {
-  address: (context) => addressOfRequest(requestOf(context)),
-
   writeHeaders(context, decision, sets, fixed, adapter) {
     writeHeaders(decision, sets, fixed, adapter, responseOf(context));
   },
 
-  refusal: (decision, message = DEFAULT_MESSAGE) =>
-    refusal(decision, typeof message === 'object' ? message : { statusCode: 429, message }),
+  rejection: (decision, message = DEFAULT_MESSAGE) =>
+    rejection(decision, typeof message === 'object' ? message : { statusCode: 429, message }),
 
   unavailable(context, cause, adapter) {
-    writeRetryAfter(RETRY_STORE, adapter, responseOf(context));
+    writeRetryAfter(STORE_RETRY_AFTER, adapter, responseOf(context));
     return new RateLimitUnavailableException(cause);
   },
 };

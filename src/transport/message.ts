@@ -1,57 +1,51 @@
-import type { ExecutionContext } from '@nestjs/common';
 import {
   DEFAULT_MESSAGE,
   RateLimitUnavailableException,
-  refusal,
-  UNAVAILABLE,
-  untraced,
+  rejection,
+  UNAVAILABLE_MESSAGE,
+  withoutStackTrace,
 } from '../exceptions/rate-limit.exception.js';
 import type { MaybePromise } from '../util/maybe-promise.js';
-import { RETRY_STORE, type Transport } from './transport.js';
+import { retryAfterMember, STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 type MessageException = new (answer: object) => Error;
 
 /**
- * A transport that is answered by messages. `load` imports the exception that Nest sends to the client, from a package
- * that only those have who use the transport: so not before there is something to be refused.
+ * A transport that answers with messages. `load` imports the exception that Nest sends to the client, from a package
+ * that only users of the transport have installed: so it is called when there is something to reject.
  */
-export function messageTransport(
-  address: (context: ExecutionContext) => string | undefined,
-  load: () => Promise<MessageException>,
-): Transport {
-  let known: MessageException | undefined;
+export function messageTransport(load: () => Promise<MessageException>): Transport {
+  let loaded: MessageException | undefined;
   const exception = (answer: object, cause: Error): MaybePromise<Error> => {
-    if (known) return made(known, answer, cause);
+    if (loaded) return withCause(loaded, answer, cause);
     return load().then(
-      (loaded) => {
-        known = loaded;
-        return made(loaded, answer, cause);
+      (found) => {
+        loaded = found;
+        return withCause(found, answer, cause);
       },
       () => cause,
     );
   };
   return {
-    address,
-
-    refusal(decision, message = DEFAULT_MESSAGE) {
-      const answer = typeof message === 'object' ? message : answerOf(message, decision.retryAfter);
-      return exception(answer, refusal(decision));
+    rejection(decision, message = DEFAULT_MESSAGE) {
+      const answer = typeof message === 'object' ? message : messageBody(message, decision.retryAfter);
+      return exception(answer, rejection(decision));
     },
 
     unavailable: (_context, cause) =>
-      exception(answerOf(UNAVAILABLE, RETRY_STORE), new RateLimitUnavailableException(cause)),
+      exception(messageBody(UNAVAILABLE_MESSAGE, STORE_RETRY_AFTER), new RateLimitUnavailableException(cause)),
   };
 }
 
-/** The exception that Nest knows; `cause` is ours, and carries the decision. */
-function made(Exception: MessageException, answer: object, cause: Error): Error {
+/** The exception that Nest knows; `cause` is ours, and has the decision. */
+function withCause(Exception: MessageException, answer: object, cause: Error): Error {
   return Object.assign(
-    untraced(() => new Exception(answer)),
+    withoutStackTrace(() => new Exception(answer)),
     { cause },
   );
 }
 
-/** What the client is sent. */
-export function answerOf(message: string, retryAfter: number): object {
-  return { status: 'error', message, ...(retryAfter !== Infinity && { retryAfter }) };
+/** The message that the client receives. */
+export function messageBody(message: string, retryAfter: number): object {
+  return { status: 'error', message, ...retryAfterMember(retryAfter) };
 }

@@ -6,7 +6,7 @@ import {
 
 const TYPES = 'https://iana.org/assignments/http-problem-types#';
 
-/** A refusal as problem details (RFC 9457), with the types of the RateLimit headers draft. */
+/** A rejection as problem details (RFC 9457), with the types of the RateLimit headers draft. */
 export function problemOf(exception: RateLimitExceededException | RateLimitUnavailableException): object {
   if (exception instanceof RateLimitUnavailableException) {
     return {
@@ -31,7 +31,7 @@ export function problemOf(exception: RateLimitExceededException | RateLimitUnava
   return { ...problem, ...ownMembers(body), status, 'violated-policies': policies };
 }
 
-/** A body of the user's, and none where only its text is his. */
+/** The members of a body that the user defined; none if only its message is the user's. */
 function ownMembers(body: string | object): object {
   if (typeof body !== 'object') return {};
   const { statusCode, message, ...more } = body as Record<string, unknown>;

@@ -1,21 +1,22 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter, type Type } from '@nestjs/common';
 import { BaseExceptionFilter, type HttpAdapterHost } from '@nestjs/core';
 import { throwError } from 'rxjs';
+import { kindOf } from '../context/readers.js';
 import { RateLimitExceededException, RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import { graphql } from './graphql.js';
 import { writeRetryAfter } from './headers.js';
-import { answerOf } from './message.js';
+import { messageBody } from './message.js';
 import { problemOf } from './problem-details.js';
-import { RETRY_STORE } from './transport.js';
+import { STORE_RETRY_AFTER } from './transport.js';
 
-type Refusal = RateLimitExceededException | RateLimitUnavailableException;
+type Rejection = RateLimitExceededException | RateLimitUnavailableException;
 
 /**
- * Answers refusals in the way of each transport, whoever throws them: the guard's are complete already, but those of
+ * Answers rejections in the way of each transport, wherever they are thrown: the guard's are complete, but those of
  * `Bucket.consume` know nothing of the request. With `problemDetails` they are `application/problem+json` over HTTP.
  */
 @Catch(RateLimitExceededException, RateLimitUnavailableException)
-export class RefusalFilter extends BaseExceptionFilter {
+export class RejectionFilter extends BaseExceptionFilter {
   constructor(
     protected override readonly httpAdapterHost: HttpAdapterHost,
     private readonly problemDetails: boolean,
@@ -23,28 +24,28 @@ export class RefusalFilter extends BaseExceptionFilter {
     super();
   }
 
-  override catch(exception: Refusal, host: ArgumentsHost): unknown {
-    const type = host.getType<string>();
-    if (type === 'http') return this.answer(exception, host);
-    if (type === 'rpc') return throwError(() => messageOf(exception));
-    // What has extensions is of the guard. Without a result Nest throws it on.
-    if (type !== 'graphql' || 'extensions' in exception) return undefined;
-    return graphql.refusal((exception as RateLimitExceededException).decision, exception.message);
+  override catch(exception: Rejection, host: ArgumentsHost): unknown {
+    const kind = kindOf(host);
+    if (kind === 'http') return this.answer(exception, host);
+    if (kind === 'rpc') return throwError(() => messageOf(exception));
+    // An exception with extensions comes from the guard. Without a result Nest rethrows it.
+    if (kind !== 'graphql' || 'extensions' in exception) return undefined;
+    return graphql.rejection((exception as RateLimitExceededException).decision, exception.message);
   }
 
-  private answer(exception: Refusal, host: ArgumentsHost): unknown {
+  private answer(exception: Rejection, host: ArgumentsHost): unknown {
     const { httpAdapter } = this.httpAdapterHost;
     const response = host.switchToHttp().getResponse<unknown>();
     if (httpAdapter.isHeadersSent(response)) return super.catch(exception, host);
     writeRetryAfter(retryAfterOf(exception), httpAdapter, response);
     if (!this.problemDetails) return super.catch(exception, host);
     httpAdapter.setHeader(response, 'Content-Type', 'application/problem+json');
-    // A text, because Nest 11 on Express would call an object application/json.
+    // A string, because Nest 11 on Express would send an object as application/json.
     return httpAdapter.reply(response, JSON.stringify(problemOf(exception)), exception.getStatus());
   }
 }
 
-/** The same for gateways, of which global filters hear nothing. */
+/** The same for gateways, which global filters do not reach. */
 @Catch(RateLimitExceededException)
 class GatewayFilter implements ExceptionFilter {
   async catch(exception: RateLimitExceededException, host: ArgumentsHost): Promise<void> {
@@ -57,17 +58,17 @@ const gatewayFilter = new GatewayFilter();
 const GATEWAY = 'websockets:is_gateway';
 const FILTERS = '__exceptionFilters__';
 
-/** Binds the filter to a gateway, if it is one, in front of its own filters: Nest asks the last first. */
+/** Binds the filter to a gateway, if `type` is one, before its own filters: Nest tries the last one first. */
 export function bindToGateway(type: Type): void {
   const filters: unknown[] = Reflect.getMetadata(FILTERS, type) ?? [];
   if (!Reflect.hasMetadata(GATEWAY, type) || filters.includes(gatewayFilter)) return;
   Reflect.defineMetadata(FILTERS, [gatewayFilter, ...filters], type);
 }
 
-function messageOf(exception: Refusal): object {
-  return answerOf(exception.message, retryAfterOf(exception));
+function messageOf(exception: Rejection): object {
+  return messageBody(exception.message, retryAfterOf(exception));
 }
 
-function retryAfterOf(exception: Refusal): number {
-  return exception instanceof RateLimitExceededException ? exception.decision.retryAfter : RETRY_STORE;
+function retryAfterOf(exception: Rejection): number {
+  return exception instanceof RateLimitExceededException ? exception.decision.retryAfter : STORE_RETRY_AFTER;
 }

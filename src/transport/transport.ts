@@ -1,13 +1,11 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { Decision } from '../core/decision.js';
 import type { MaybePromise } from '../util/maybe-promise.js';
-import type { FixedHeaders, HeaderSet, HeaderWriter } from './headers.js';
+import type { FixedHeaders, HeaderSet, HeaderWriter } from './header-formats.js';
 
-/** What is different from one kind of request to the next: who the client is, and how it is answered. */
+/** Writes the answers to one kind of request. The counterpart of `ContextReader`, which reads the request. */
 export interface Transport {
-  /** The client's address; `undefined` where there is none. */
-  address(context: ExecutionContext): string | undefined;
-  /** Tells how the limits stand. Absent where an answer has no headers. */
+  /** Writes the headers of a decision. Absent if answers have no headers. */
   writeHeaders?(
     context: ExecutionContext,
     decision: Decision,
@@ -15,22 +13,16 @@ export interface Transport {
     fixed: FixedHeaders,
     adapter: HeaderWriter,
   ): void;
-  /** What a refusal throws. `message` is its text, or all that it says. */
-  refusal(decision: Decision, message?: string | object): MaybePromise<Error>;
-  /** What is thrown where the store has failed, and the failure mode is `'closed'`. */
+  /** The error to throw for a rejection. `message` is its message, or its whole body. */
+  rejection(decision: Decision, message?: string | object): MaybePromise<Error>;
+  /** The error to throw if the store is unavailable and the failure mode is `'closed'`. */
   unavailable(context: ExecutionContext, cause: Error, adapter: HeaderWriter): MaybePromise<Error>;
 }
 
-/** ms after which one may ask again whether the store has come back. */
-export const RETRY_STORE = 1000;
+/** ms after which a client may retry while the store is unavailable. */
+export const STORE_RETRY_AFTER = 1000;
 
-/** An address as a framework tells it. */
-export function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-/** The address of a request's client: `request.ip`, so it is the framework that decides which proxy is trusted. */
-export function addressOfRequest(request: unknown): string | undefined {
-  const found = request as { ip?: unknown; socket?: { remoteAddress?: unknown } | null } | null | undefined;
-  return textOf(found?.ip) ?? textOf(found?.socket?.remoteAddress);
+/** `retryAfter` in ms as a member of a message or an extension; empty if no retry can succeed. */
+export function retryAfterMember(retryAfter: number): { retryAfter?: number } {
+  return retryAfter === Infinity ? {} : { retryAfter };
 }

@@ -1,4 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
+import { type ContextKind, kindOf } from '../context/readers.js';
 import { RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import { graphql } from './graphql.js';
 import { http } from './http.js';
@@ -6,25 +7,16 @@ import { rpc } from './rpc.js';
 import type { Transport } from './transport.js';
 import { ws } from './ws.js';
 
-/** Where requests come from that are unknown here: a library's queues, bots, jobs. */
+/** Contexts of types that are unknown here: what the guard throws is for the caller to interpret. */
 const other: Transport = {
-  address: () => undefined,
-  refusal: http.refusal,
+  rejection: http.rejection,
   unavailable: (_context, cause) => new RateLimitUnavailableException(cause),
 };
 
-/** The transport of a request, by what Nest calls its context. */
+/** The transport of each kind of context. `context/readers.ts` has the reader of each. */
+const TRANSPORTS: Readonly<Record<ContextKind, Transport>> = { http, graphql, ws, rpc, other };
+
+/** The transport of a context. */
 export function transportOf(context: ExecutionContext): Transport {
-  switch (context.getType<string>()) {
-    case 'http':
-      return http;
-    case 'graphql':
-      return graphql;
-    case 'ws':
-      return ws;
-    case 'rpc':
-      return rpc;
-    default:
-      return other;
-  }
+  return TRANSPORTS[kindOf(context)];
 }

@@ -1,15 +1,15 @@
 /**
- * Tells the time and lets time pass. The only place of this library that reads the machine's clock or sets a timer;
- * everything else is given a `Clock`, so that a test can pass a fake one.
+ * Reads the time and sleeps. Only this file reads the system clock or sets a timer; everything else receives a `Clock`,
+ * so that a test can pass a fake one.
  */
 export interface Clock {
-  /** Milliseconds since 1970, a whole number. */
+  /** Returns the milliseconds since 1970, a whole number. */
   now(): number;
   /** Resolves after `ms`; rejects with the signal's reason as soon as the signal is aborted. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
-/** Longer timers than this (about 24.8 days) fire at once in Node; a longer sleep is slept in pieces. */
+/** Node fires longer timers (about 24.8 days) immediately; longer sleeps are split. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Calls `run` once after `ms`, without keeping the process alive. */
@@ -17,7 +17,7 @@ export function later(ms: number, run: () => void): void {
   setTimeout(run, Math.min(ms, LONGEST_TIMER)).unref();
 }
 
-/** Calls `run` each `ms` without keeping the process alive; returns the way to stop it. */
+/** Calls `run` every `ms` without keeping the process alive; returns a function that stops it. */
 export function every(ms: number, run: () => void): () => void {
   const timer = setInterval(run, ms);
   timer.unref();
@@ -30,20 +30,20 @@ export interface Sleeper {
 }
 
 /**
- * Whole milliseconds that go on evenly when the machine's clock is set. They turn when those of `Date.now` do, so that
- * who waits until a millisecond of the one wakes in that of the other. For sleeping and deadlines.
+ * Whole milliseconds that do not jump when the system clock is set; for sleeps and deadlines. They change together with
+ * those of `Date.now`, so a sleep until a millisecond of one clock ends in that millisecond of the other.
  */
 export const steadyNow = (): number => Math.floor(STARTED + performance.now());
 const STARTED = performance.timeOrigin;
 
-/** Milliseconds since the process started, with fractions. For telling how long something took. */
+/** Milliseconds since the process started, with fractions; for measuring durations. */
 export const steady = (): number => performance.now();
 
 /**
- * All who sleep in this process, in the order of their waking, behind one timer. One timer each would wake them in the
- * order of their timers' lengths when the event loop is late; here nobody overtakes.
+ * All sleepers of this process, ordered by wake time, behind one timer. With one timer each, a late event loop would
+ * wake them in the order of their timers' durations; here none overtakes another.
  */
-class SleepLine {
+class SleepQueue {
   private readonly sleepers: Sleeper[] = [];
   private timer: NodeJS.Timeout | undefined;
   private timerDue = Infinity;
@@ -85,16 +85,16 @@ class SleepLine {
   };
 }
 
-/** Sleeps in `line`, and leaves it when the signal is aborted. Shared by the system clock and the fake one. */
+/** Sleeps in `queue` until `due`, and leaves it when the signal is aborted. Shared by the system clock and `FakeClock`. */
 export function sleepIn(
-  line: { add(sleeper: Sleeper): void; remove(sleeper: Sleeper): void },
+  queue: { add(sleeper: Sleeper): void; remove(sleeper: Sleeper): void },
   due: number,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
     const abort = () => {
-      line.remove(sleeper);
+      queue.remove(sleeper);
       reject(signal?.reason);
     };
     const sleeper = {
@@ -105,15 +105,15 @@ export function sleepIn(
       },
     };
     signal?.addEventListener('abort', abort, { once: true });
-    line.add(sleeper);
+    queue.add(sleeper);
   });
 }
 
-const line = new SleepLine();
+const sleepQueue = new SleepQueue();
 
-/** The machine's clock. */
+/** The system clock. */
 export const systemClock: Clock = {
   now: () => Date.now(),
-  // Never shorter than asked for, and no longer because the clock was set meanwhile.
-  sleep: (ms, signal) => (ms > 0 ? sleepIn(line, steadyNow() + ms, signal) : Promise.resolve()),
+  // Never shorter than requested, and not affected by changes of the system clock.
+  sleep: (ms, signal) => (ms > 0 ? sleepIn(sleepQueue, steadyNow() + ms, signal) : Promise.resolve()),
 };

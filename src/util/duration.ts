@@ -1,9 +1,9 @@
-import { reject } from './option-error.js';
+import { invalidOption } from './option-error.js';
 
-/** A length of time: milliseconds, or text such as `'250ms'`, `'10s'`, `'5m'`, `'2h'`, `'7d'`. */
+/** A length of time: a number of milliseconds, or a string such as `'250ms'`, `'10s'`, `'5m'`, `'2h'`, `'7d'`. */
 export type Duration = number | `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`;
 
-/** What `duration` counts in `@RateLimit`. */
+/** The units of `duration` in `@RateLimit`. */
 export const TimeUnit = Object.freeze({
   MILLISECONDS: 'milliseconds',
   SECONDS: 'seconds',
@@ -11,36 +11,37 @@ export const TimeUnit = Object.freeze({
   HOURS: 'hours',
   DAYS: 'days',
 } as const);
-/** `TimeUnit.SECONDS`, or its text: `'seconds'`, `'second'`. */
+/** `TimeUnit.SECONDS`, or the equivalent string: `'seconds'`, `'second'`. */
 export type TimeUnit = `${'millisecond' | 'second' | 'minute' | 'hour' | 'day'}${'' | 's'}`;
 
 const UNIT_MS: Record<string, number> = { millisecond: 1, second: 1e3, minute: 6e4, hour: 36e5, day: 864e5 };
 const SUFFIX_MS: Record<string, number> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
 
-/** Longest length of time that an option may have: ten years. Keeps every sum of times a whole number. */
+/** The longest duration that an option may have: ten years. It keeps every sum of times a whole number. */
 export const LONGEST = 3650 * 864e5;
 
-/** Milliseconds of a `Duration`; a whole number above zero and at most ten years. */
+/** Milliseconds of a `Duration`: a positive whole number of at most ten years. */
 export function parseDuration(option: string, value: unknown): number {
   if (typeof value === 'number') return wholeMs(option, value, value);
   const parts = typeof value === 'string' ? /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(value) : null;
-  if (!parts) reject(option, "milliseconds or text such as '10s'", value);
+  if (!parts) invalidOption(option, "milliseconds or a string such as '10s'", value);
   return wholeMs(option, Number(parts[1]) * SUFFIX_MS[parts[2]], value);
 }
 
-/** Milliseconds of `duration` `unit`s; both may be left out: one second. */
+/** Milliseconds of `duration` `unit`s; one second if both are omitted. */
 export function parsePeriod(duration: unknown = 1, unit: unknown = 'seconds'): number {
   const name = typeof unit === 'string' ? unit.replace(/s$/, '') : '';
   const ms = Object.hasOwn(UNIT_MS, name) && UNIT_MS[name];
-  if (!ms) reject('unit', `one of ${Object.values(TimeUnit).join(', ')}`, unit);
-  if (typeof duration !== 'number' || !(duration > 0)) reject('duration', 'a positive number of `unit`s', duration);
+  if (!ms) invalidOption('unit', `one of ${Object.values(TimeUnit).join(', ')}`, unit);
+  if (typeof duration !== 'number' || !(duration > 0))
+    invalidOption('duration', 'a positive number of `unit`s', duration);
   return wholeMs('duration', duration * ms, duration);
 }
 
 function wholeMs(option: string, ms: number, value: unknown): number {
   const whole = Math.round(ms);
-  if (!(ms > 0)) reject(option, 'positive', value);
-  if (whole === 0 || Math.abs(whole - ms) > 1e-6) reject(option, 'a whole number of milliseconds', value);
-  if (whole > LONGEST) reject(option, 'at most ten years', value);
+  if (!(ms > 0)) invalidOption(option, 'positive', value);
+  if (whole === 0 || Math.abs(whole - ms) > 1e-6) invalidOption(option, 'a whole number of milliseconds', value);
+  if (whole > LONGEST) invalidOption(option, 'at most ten years', value);
   return whole;
 }

@@ -1,4 +1,4 @@
-/** A value, now or later. */
+/** A value, or a promise of it. */
 export type MaybePromise<T> = T | Promise<T>;
 
 export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
@@ -6,8 +6,8 @@ export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
 }
 
 /**
- * `next(value)`, at once if the value is there, so that what is synchronous stays so. What can only be awaited, and gives
- * nothing back for its `then`, is made a promise: else nobody would wait for it.
+ * Calls `next` with the value, synchronously unless it is a promise. A thenable whose `then` returns nothing is converted
+ * to a promise; otherwise its result would be lost.
  */
 export function chain<T, R>(value: MaybePromise<T>, next: (value: T) => MaybePromise<R>): MaybePromise<R> {
   return isPromise(value) ? Promise.resolve(value).then(next) : next(value);

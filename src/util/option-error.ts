@@ -1,13 +1,16 @@
+import { inspect } from 'node:util';
+import { nearest } from './nearest.js';
+
 /**
- * A wrong option, found when it is defined: at start-up, or when `BucketService.bucket` is called. The message names
+ * An invalid option, found when it is defined: at start-up, or when `BucketService.bucket` is called. The message names
  * the place, the option, the rule and the value.
  */
 export class RateLimitOptionError extends Error {
   override readonly name = 'RateLimitOptionError';
 }
 
-/** Parses; what is found wrong is told with its place in front: `Invalid @RateLimit on Sms.send: …`. */
-export function at<T>(place: string, parse: () => T): T {
+/** Runs `parse`, and prefixes its option errors with their place: `Invalid @RateLimit on Sms.send: …`. */
+export function inPlace<T>(place: string, parse: () => T): T {
   try {
     return parse();
   } catch (error) {
@@ -16,31 +19,59 @@ export function at<T>(place: string, parse: () => T): T {
   }
 }
 
-/** Fails with `` `option` must be <rule>, got <value> ``. */
-export function reject(option: string, rule: string, value: unknown): never {
-  throw new RateLimitOptionError(`\`${option}\` must be ${rule}, got ${show(value)}`);
+/** Throws `` `option` must be <rule>, got <value> ``. */
+export function invalidOption(option: string, rule: string, value: unknown): never {
+  throw new RateLimitOptionError(`\`${option}\` must be ${rule}, got ${formatValue(value)}`);
 }
 
-/** The same without telling a text: there may be a password in it. */
-export function rejectSecret(option: string, rule: string, value: unknown): never {
-  const told = typeof value === 'string' ? `a text of ${value.length} characters` : show(value);
-  throw new RateLimitOptionError(`\`${option}\` must be ${rule}, got ${told}`);
+/** The same for a value that may contain a password: strings and arrays are described, not shown. */
+export function invalidSecretOption(option: string, rule: string, value: unknown): never {
+  let shown = formatValue(value);
+  if (typeof value === 'string') shown = `a string of ${value.length} characters`;
+  else if (Array.isArray(value)) shown = `an array of ${value.length}`;
+  throw new RateLimitOptionError(`\`${option}\` must be ${rule}, got ${shown}`);
 }
 
-/** Fails unless every key of `options` is one of `known`. */
-export function checkNames(options: object, known: readonly string[]): void {
+/**
+ * Throws unless every key of `options` is one of `known`. `synonyms` maps names that other libraries use to what they
+ * are called here.
+ */
+export function checkOptionNames(
+  options: object,
+  known: readonly string[],
+  synonyms: Readonly<Record<string, string>> = {},
+): void {
   for (const name of Object.keys(options)) {
-    if (!known.includes(name)) {
-      throw new RateLimitOptionError(`unknown option \`${name}\`, known are ${known.join(', ')}`);
-    }
+    if (known.includes(name)) continue;
+    const similar = nearest(name, known);
+    const meant = Object.hasOwn(synonyms, name) ? synonyms[name] : similar && `\`${similar}\``;
+    const hint = meant ? `. Did you mean ${meant}?` : `; known options are ${known.join(', ')}`;
+    throw new RateLimitOptionError(`unknown option \`${name}\`${hint}`);
   }
 }
 
-/** A value as it looks in an error message, never longer than a line. */
-export function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
-  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
-  if (Array.isArray(value)) return `an array of ${value.length}`;
-  if (typeof value === 'object' && value !== null) return `an object of ${value.constructor?.name ?? 'no class'}`;
-  return String(value);
+const LONGEST_STRING = 60;
+const MOST_ELEMENTS = 5;
+
+/** A value as it appears in an error message: one short line, without the values of an object, which may be secret. */
+export function formatValue(value: unknown): string {
+  if (typeof value === 'string') {
+    return inspect(value.length > LONGEST_STRING ? `${value.slice(0, LONGEST_STRING)}…` : value);
+  }
+  if (typeof value === 'function') return `${isClass(value) ? 'class' : 'function'} ${value.name || '(anonymous)'}`;
+  if (Array.isArray(value)) return `[${shorten(value.map(formatValue))}]`;
+  if (typeof value !== 'object' || value === null) return String(value);
+  const type = Object.getPrototypeOf(value)?.constructor?.name;
+  if (type !== undefined && type !== 'Object') return `an instance of ${type}`;
+  const names = Object.keys(value);
+  return names.length === 0 ? '{}' : `{ ${shorten(names)} }`;
+}
+
+/** Whether a function was written as a class. */
+export function isClass(value: unknown): boolean {
+  return typeof value === 'function' && /^class\b/.test(Function.prototype.toString.call(value));
+}
+
+function shorten(items: readonly string[]): string {
+  return [...items.slice(0, MOST_ELEMENTS), ...(items.length > MOST_ELEMENTS ? ['…'] : [])].join(', ');
 }

@@ -10,11 +10,11 @@ import { openChromium } from '../support/chromium.js';
 import { startRedis } from '../support/redis.js';
 
 const { source: AXE } = createRequire(import.meta.url)('axe-core') as { source: string };
-/** A browser writes each refused request into its console by itself. */
-const REFUSED = /^Failed to load resource: the server responded with a status of (429|401)/;
+/** Chromium logs each rejected request to the console. */
+const REJECTED_REQUEST = /^Failed to load resource: the server responded with a status of (429|401)/;
 const LIMITED = 'HelloController.limited';
 const WIDE = { width: 1200, height: 900 };
-/** The browser may have to be installed. */
+// Installing Chromium may take minutes.
 jest.setTimeout(300_000);
 
 let browser: Browser;
@@ -25,7 +25,7 @@ afterAll(() => browser?.close());
 
 let app: NestExpressApplication;
 let page: Page;
-let complaints: string[];
+let consoleErrors: string[];
 
 async function open(): Promise<void> {
   const module = await Test.createTestingModule({ imports: [AppModule] }).compile();
@@ -34,11 +34,12 @@ async function open(): Promise<void> {
   await app.listen(0, '127.0.0.1');
   page = await browser.newPage();
   page.setDefaultTimeout(15_000);
-  complaints = [];
+  consoleErrors = [];
   page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type()) && !REFUSED.test(message.text())) complaints.push(message.text());
+    if (['error', 'warning'].includes(message.type()) && !REJECTED_REQUEST.test(message.text()))
+      consoleErrors.push(message.text());
   });
-  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('pageerror', (error) => consoleErrors.push(error.message));
   await page.setViewportSize(WIDE);
   await page.emulateMedia({ colorScheme: 'light' });
   await page.goto(await app.getUrl());
@@ -56,17 +57,17 @@ const levelOf = async (name: string) => Number(await page.getByRole('meter', { n
 const textOf = async (locator: Locator) => ((await locator.textContent()) ?? '').trim();
 const countOf = async (kind: string) => Number(await textOf(page.locator(`#${kind}`)));
 const retryAfter = async () => Number.parseInt(await textOf(page.locator('#retry b')), 10);
-/** Asks again until it holds, or the test's time is up. */
-const until = async (holds: () => Promise<boolean>) => {
-  while (!(await holds())) await page.waitForTimeout(20);
+/** Polls `condition` until it holds or the test times out. */
+const until = async (condition: () => Promise<boolean>) => {
+  while (!(await condition())) await page.waitForTimeout(20);
 };
-/** For those who want to look: `SCREENSHOTS=folder npm run test:browser`. */
-const picture = async (name: string, fullPage = true) => {
+/** Saves a screenshot when run as `SCREENSHOTS=folder npm run test:browser`. */
+const screenshot = async (name: string, fullPage = true) => {
   const folder = process.env.SCREENSHOTS;
   if (folder) await page.screenshot({ path: `${folder}/${name}.png`, fullPage });
 };
 
-async function serious(): Promise<string[]> {
+async function seriousViolations(): Promise<string[]> {
   await page.evaluate(AXE);
   const violations = await page.evaluate(
     `axe.run().then(({ violations }) => violations.map(({ id, impact, nodes }) =>
@@ -77,11 +78,11 @@ async function serious(): Promise<string[]> {
     .map((violation) => violation.join(' '));
 }
 
-describe('the live page, buckets in memory', () => {
+describe('Live page with the memory store', () => {
   beforeEach(open);
   afterEach(close);
 
-  it('shows a burst: the gauge empties, refusals are counted, Retry-After counts down, and it is full again', async () => {
+  it('shows a burst: the gauge empties, rejections are counted, Retry-After counts down, and the gauge refills', async () => {
     await choose('GET /limited');
     await button('Burst of 30').click();
     await page.locator('#result', { hasText: '30 sent' }).waitFor();
@@ -90,37 +91,37 @@ describe('the live page, buckets in memory', () => {
     expect(await countOf('allowed')).toBe(2);
     expect(await levelOf(LIMITED)).toBeLessThan(1);
     expect(await page.locator('#log li').first().textContent()).toMatch(/^refused × 28HelloController.limited/);
-    await picture('burst');
+    await screenshot('burst');
     const left = await retryAfter();
     expect(left).toBeGreaterThan(1);
     await until(async () => (await retryAfter()) < left);
     await until(async () => (await levelOf(LIMITED)) === 2);
     expect(await textOf(page.locator('#buckets li', { hasText: LIMITED }))).toMatch(/2 of 2\s*full/);
     await until(async () => (await retryAfter()) === 0);
-    await picture('after');
+    await screenshot('after');
     await button('One request').click();
     await until(async () => (await countOf('allowed')) === 3);
-    expect(complaints).toEqual([]);
+    expect(consoleErrors).toEqual([]);
   });
 
-  it('shows who waits, and in a flood what each second brings', async () => {
+  it('shows queued requests, and their turns during a flood', async () => {
     await choose('GET /queue');
     await button('Burst of 5').click();
     await until(async () => (await countOf('waited')) === 4);
     await choose('GET /api/ping');
     await button('Flood for 5 s').click();
     await page.locator('#log li', { hasText: 'its turn' }).first().waitFor();
-    expect(complaints).toEqual([]);
+    expect(consoleErrors).toEqual([]);
   });
 
-  it('talks to the chat, and shows its refusals', async () => {
+  it('sends chat messages, and shows rejections', async () => {
     await choose('WebSocket /chat');
     await button('Burst of 30').click();
     await page.locator('#result', { hasText: '30 sent' }).waitFor();
     await until(async () => /5\s×\ssaid, 25\s×\srefused$/.test(await textOf(page.locator('#result'))));
     await until(async () => (await countOf('refused')) === 25);
     expect(await retryAfter()).toBeLessThanOrEqual(1);
-    expect(complaints).toEqual([]);
+    expect(consoleErrors).toEqual([]);
   });
 
   it.each([
@@ -129,7 +130,7 @@ describe('the live page, buckets in memory', () => {
     ['GET /quotes', 'free', 9],
     ['GET /quotes with a premium key', 'premium', 999],
     ['POST /sms', 'SmsController.send', 19],
-  ])('draws what %s leaves in the bucket %s', async (route, policy, left) => {
+  ])('shows what remains after %s in the bucket %s', async (route, policy, left) => {
     await choose(route);
     await button('One request').click();
     await page.locator('#log li', { hasText: `${left} of` }).waitFor();
@@ -137,34 +138,34 @@ describe('the live page, buckets in memory', () => {
     expect(await page.locator('#buckets li.unknown', { has: page.getByRole('meter', { name: policy }) }).count()).toBe(
       0,
     );
-    expect(complaints).toEqual([]);
+    expect(consoleErrors).toEqual([]);
   });
 
-  it('fits a narrow screen', async () => {
+  it('fits narrow screens', async () => {
     for (const width of [320, 390]) {
       await page.setViewportSize({ width, height: 800 });
       await button('Burst of 30').click();
       await page.locator('#log li.refused').first().waitFor();
       expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
     }
-    await picture('narrow');
+    await screenshot('narrow');
   });
 
-  it('has no serious barrier, in light and dark', async () => {
+  it('has no serious accessibility violations in light or dark mode', async () => {
     await button('Burst of 30').click();
     await page.locator('#log li.refused').first().waitFor();
-    expect(await serious()).toEqual([]);
+    expect(await seriousViolations()).toEqual([]);
     await page.emulateMedia({ colorScheme: 'dark' });
-    expect(await serious()).toEqual([]);
-    await picture('dark');
+    expect(await seriousViolations()).toEqual([]);
+    await screenshot('dark');
   });
 
-  it('tells why Redis cannot be paused', async () => {
+  it('explains why Redis cannot be paused', async () => {
     expect(await page.getByLabel('Pause Redis').isDisabled()).toBe(true);
     expect(await textOf(page.locator('#why'))).toMatch(/^Not possible: the buckets are in memory/);
   });
 
-  it('names no client, and stops listening when the last browser goes', async () => {
+  it('publishes no client identifiers, and unsubscribes when the last browser disconnects', async () => {
     const events = await page.evaluate(`new Promise((resolve) => {
       const source = new EventSource('/events');
       source.addEventListener('decisions', ({ data }) => { source.close(); resolve(data); });
@@ -180,7 +181,7 @@ describe('the live page, buckets in memory', () => {
   });
 });
 
-describe('the live page, buckets in Redis', () => {
+describe('Live page with the Redis store', () => {
   let redis: Awaited<ReturnType<typeof startRedis>>;
   const { REDIS_URL } = process.env;
   beforeAll(async () => {
@@ -195,7 +196,7 @@ describe('the live page, buckets in Redis', () => {
     await redis?.stop();
   });
 
-  it('lets the keyboard reach each control, and use it', async () => {
+  it('makes every control reachable and usable with the keyboard', async () => {
     const reached: string[] = [];
     for (let i = 0; i < 5; i++) {
       await page.keyboard.press('Tab');
@@ -208,7 +209,7 @@ describe('the live page, buckets in Redis', () => {
     await page.locator('#status', { hasText: 'in Redis' }).waitFor();
   });
 
-  it('shows degraded decisions while Redis is paused, and goes on when it is back', async () => {
+  it('shows degraded decisions while Redis is paused, and recovers afterwards', async () => {
     await choose('GET /limited');
     await page.getByLabel('Pause Redis').check();
     await page.locator('#status.paused').waitFor();
@@ -216,16 +217,16 @@ describe('the live page, buckets in Redis', () => {
     await until(async () => (await countOf('degraded')) === 2);
     await page.locator('#log li', { hasText: 'decided in this process' }).first().waitFor();
     await page.locator('#log li', { hasText: 'does not answer' }).waitFor();
-    await picture('paused');
+    await screenshot('paused');
     await page.getByLabel('Pause Redis').uncheck();
     await page.locator('#log li', { hasText: 'answers again' }).waitFor();
     await button('One request').click();
     await until(async () => (await countOf('allowed')) === 1);
     await button('Burst of 30').click();
     await page.locator('#log li', { hasText: 'from the cache of refusals' }).first().waitFor();
-    // What was given up while it was away has taken nothing later.
+    // Commands abandoned during the pause took nothing afterwards.
     expect(await countOf('allowed')).toBe(2);
     expect(await countOf('degraded')).toBe(2);
-    expect(complaints).toEqual([]);
+    expect(consoleErrors).toEqual([]);
   });
 });

@@ -11,11 +11,11 @@ import {
 import { FakeClock } from 'nest-rate-limit/testing';
 
 describe('Bucket', () => {
-  it('rejects who gives up with his own reason, also when the store is away by then', async () => {
-    let away = false;
+  it('rejects an aborted wait with its abort reason, even if the store is unavailable by then', async () => {
+    let unavailable = false;
     class Failing extends MemoryStore {
       override run(request: StoreRequest) {
-        if (away) throw new RateLimitStoreError('away');
+        if (unavailable) throw new RateLimitStoreError('unavailable');
         return super.run(request);
       }
     }
@@ -25,13 +25,13 @@ describe('Bucket', () => {
     await bucket.consume();
     const abort = new AbortController();
     const waiting = bucket.consume(1, { signal: abort.signal });
-    away = true;
+    unavailable = true;
     abort.abort(new Error('gone'));
     await expect(waiting).rejects.toThrow('gone');
     await expect(bucket.decide()).rejects.toThrow(RateLimitStoreError);
   });
 
-  it('ends all that wait when the application closes, and gives their places back', async () => {
+  it('rejects all waiters when the application closes, and cancels their reservations', async () => {
     const store = new MemoryStore({ clock: new FakeClock() });
     const app = await Test.createTestingModule({ imports: [RateLimitModule.forRoot({ store })] }).compile();
     await app.init();
@@ -53,14 +53,14 @@ describe('Bucket', () => {
 
   it.each([
     ['one limit', { capacity: 5, refill: 1 }, ['bucket']],
-    ['two', { limits: [{ capacity: 5, refill: 1 }, { maxRequest: 9 }] }, ['bucket/bucket', 'bucket/window']],
-  ])('tells a decision as it is documented, as plain data, of %s', async (_, policy, names) => {
+    ['two limits', { limits: [{ capacity: 5, refill: 1 }, { maxRequest: 9 }] }, ['bucket/bucket', 'bucket/window']],
+  ])('returns documented, serializable decisions for %s', async (_, policy, names) => {
     const store = new MemoryStore({ clock: new FakeClock() });
     store.close();
     const buckets = new BucketService(store);
     const bucket = buckets.bucket(policy, 'key');
-    const told = [
-      await bucket.decide(), // the bucket is new, then known
+    const decisions = [
+      await bucket.decide(), // the first take creates the bucket, the second finds it
       await bucket.decide(),
       await bucket.estimate(),
       await bucket.consume(),
@@ -68,7 +68,7 @@ describe('Bucket', () => {
       await bucket.consume(4, { maxWait: 0 }).catch((error: RateLimitExceededException) => error.decision),
       await bucket.charge(),
     ];
-    const [first] = told;
+    const [first] = decisions;
     const state = { limit: 5, remaining: 4, retryAfter: 0, resetAfter: 1000 };
     expect({ ...first }).toEqual({
       allowed: true,
@@ -80,23 +80,23 @@ describe('Bucket', () => {
     });
     expect(first.limits.map(({ name }) => name)).toEqual(names);
     expect(first.limits[0]).toEqual({ name: names[0], ...state, moreAfter: 1000 });
-    expect(told.map(({ remaining }) => remaining)).toEqual([4, 3, 2, 2, 1, 1, 0]);
-    for (const decision of told) {
+    expect(decisions.map(({ remaining }) => remaining)).toEqual([4, 3, 2, 2, 1, 1, 0]);
+    for (const decision of decisions) {
       expect(Object.keys(decision)).toEqual(Object.keys(first));
       expect(JSON.parse(JSON.stringify(decision))).toEqual(decision);
     }
   });
 
-  it('keeps its name when its numbers are replaced by some that go by another name elsewhere', async () => {
+  it('keeps its name when replaced with limits that have another name elsewhere', async () => {
     const store = new MemoryStore({ clock: new FakeClock() });
     store.close();
     const buckets = new BucketService(store);
-    const numbers = { capacity: 5, refill: 1 };
-    await buckets.bucket(numbers, 'key').tryConsume(5);
+    const limit = { capacity: 5, refill: 1 };
+    await buckets.bucket(limit, 'key').tryConsume(5);
     const sms = buckets.bucket({ name: 'sms', capacity: 9, refill: 1 }, 'key');
-    const smaller = await sms.replacePolicy(numbers, 'as-is');
+    const smaller = await sms.replacePolicy(limit, 'as-is');
     expect((await smaller.decide(2)).policy).toBe('sms');
     expect(await smaller.available()).toBe(3);
-    expect(await buckets.bucket(numbers, 'key').available()).toBe(0);
+    expect(await buckets.bucket(limit, 'key').available()).toBe(0);
   });
 });

@@ -8,13 +8,13 @@ function make(capacity: number, tokensPerSecond: number) {
 }
 
 describe('TokenBucket', () => {
-  it('starts full, takes what there is, and refuses what there is not', () => {
+  it('starts full, and denies a take once it is empty', () => {
     const { bucket } = make(3, 1);
     expect([bucket.allow(), bucket.allow(2), bucket.allow()]).toEqual([true, true, false]);
     expect(bucket.available).toBe(0);
   });
 
-  it('fills with time to the millisecond, and not above its capacity', async () => {
+  it('refills with millisecond precision, up to its capacity', async () => {
     const { bucket, clock } = make(2, 4);
     bucket.allow(2);
     await clock.advance(249);
@@ -25,20 +25,20 @@ describe('TokenBucket', () => {
     expect(bucket.available).toBe(2);
   });
 
-  it('never allows more than it holds at once', () => {
+  it('denies a take above its capacity', () => {
     const { bucket } = make(2, 1000);
     expect(bucket.allow(2.001)).toBe(false);
     expect(bucket.available).toBe(2);
   });
 
-  it('counts thousandths of a token exactly', () => {
+  it('counts in exact thousandths of a token', () => {
     const { bucket } = make(1, 1);
     for (let i = 0; i < 10; i++) expect(bucket.allow(0.1)).toBe(true);
     expect(bucket.available).toBe(0);
     expect(bucket.allow(0.001)).toBe(false);
   });
 
-  it('counts rates in millionths of a token per second', async () => {
+  it('accepts rates down to a millionth of a token per second', async () => {
     const { bucket, clock } = make(1, 0.000_001);
     bucket.allow(0.001);
     await clock.advance(999_999);
@@ -47,7 +47,7 @@ describe('TokenBucket', () => {
     expect(bucket.available).toBe(1);
   });
 
-  it('lets those who wait go on in the order in which they came', async () => {
+  it('resolves waiters in FIFO order', async () => {
     const { bucket, clock } = make(2, 10);
     const order: string[] = [];
     const wait = (name: string, n: number) =>
@@ -60,12 +60,12 @@ describe('TokenBucket', () => {
     expect(order).toEqual(['a at 0', 'b at 200', 'c at 250', 'd at 350']);
   });
 
-  it('refuses at once whoever would wait longer than his timeout, and takes nothing', async () => {
+  it('rejects immediately if the wait would exceed the timeout, and takes no tokens', async () => {
     const { bucket, clock } = make(1, 1);
     await bucket.wait();
     await expect(bucket.wait(1, { timeout: 999 })).rejects.toMatchObject({
       name: 'TimeoutError',
-      message: '1 tokens take 1000 ms, more than the timeout',
+      message: 'the wait of 1000 ms would exceed the timeout of 999 ms',
     });
     await expect(bucket.wait(1, { timeout: 0 })).rejects.toMatchObject({ name: 'TimeoutError' });
     expect(clock.sleeping).toBe(0);
@@ -75,27 +75,27 @@ describe('TokenBucket', () => {
     await inTime;
   });
 
-  it('refuses more than its capacity at once', async () => {
+  it('rejects a wait for more than its capacity immediately', async () => {
     const { bucket } = make(2, 1);
     await expect(bucket.wait(2.5)).rejects.toThrow(new RangeError('tokens must be at most the capacity of 2, got 2.5'));
     expect(bucket.available).toBe(2);
   });
 
-  it('takes back what is given up, and keeps the place of who waits behind', async () => {
+  it('refunds an aborted wait, and keeps the turn of the next waiter', async () => {
     const { bucket, clock } = make(2, 1);
     await bucket.wait(2);
     const abort = new AbortController();
-    const gone = bucket.wait(2, { signal: abort.signal });
+    const aborted = bucket.wait(2, { signal: abort.signal });
     const behind = bucket.wait(0.5).then(() => clock.now() % 10_000);
     expect(bucket.available).toBe(-2.5);
-    abort.abort(new Error('gone'));
-    await expect(gone).rejects.toThrow('gone');
+    abort.abort(new Error('aborted'));
+    await expect(aborted).rejects.toThrow('aborted');
     expect(bucket.available).toBe(-1);
     await clock.advance(2500);
     expect(await behind).toBe(2500);
   });
 
-  it('takes back nothing from who has had his turn, and nothing for who came with an aborted signal', async () => {
+  it('refunds nothing if the signal aborts after the wait has ended, or before it begins', async () => {
     const { bucket, clock } = make(1, 1);
     const abort = new AbortController();
     await bucket.wait(1, { signal: abort.signal });
@@ -107,7 +107,7 @@ describe('TokenBucket', () => {
     expect(bucket.available).toBe(0);
   });
 
-  it('is locked no longer than it takes to fill when the clock steps back', async () => {
+  it('recovers within one full refill when the clock steps back', async () => {
     const { bucket, clock } = make(2, 1);
     bucket.allow(2);
     clock.set(clock.now() - 1000);
@@ -122,15 +122,15 @@ describe('TokenBucket', () => {
     [0, 1, 'capacity must be positive, got 0'],
     [-1, 1, 'capacity must be positive, got -1'],
     [Number.NaN, 1, 'capacity must be positive, got NaN'],
-    [0.0005, 1, 'capacity must be a number of at most three decimals, got 0.0005'],
-    [Infinity, 1, 'capacity must be a number of at most three decimals, got Infinity'],
+    [0.0005, 1, 'capacity must be a number with at most three decimals, got 0.0005'],
+    [Infinity, 1, 'capacity must be a number with at most three decimals, got Infinity'],
     [1, 0, 'tokensPerSecond must be positive, got 0'],
     [1, -2, 'tokensPerSecond must be positive, got -2'],
     [1, Number.NaN, 'tokensPerSecond must be positive, got NaN'],
     [1, 1e-7, 'tokensPerSecond must be positive, got 1e-7'],
     [1, Infinity, 'tokensPerSecond must be at most 9e9, got Infinity'],
     [1e10, 1 / 3, 'capacity must be at most 4503599 at this rate, got 10000000000'],
-  ])('new TokenBucket(%p, %p) fails: %s', (capacity, rate, message) => {
+  ])('rejects new TokenBucket(%p, %p): %s', (capacity, rate, message) => {
     expect(() => new TokenBucket(capacity, rate)).toThrow(new RangeError(message));
   });
 
@@ -142,7 +142,7 @@ describe('TokenBucket', () => {
     [0.0001, 'tokens must be a multiple of 0.001, got 0.0001'],
     [1_000_000.0004, 'tokens must be a multiple of 0.001, got 1000000.0004'],
     [Infinity, 'tokens must be a multiple of 0.001, got Infinity'],
-  ])('a cost of %p fails: %s', async (n, message) => {
+  ])('rejects a cost of %p: %s', async (n, message) => {
     const { bucket } = make(5, 1);
     expect(() => bucket.allow(n)).toThrow(new RangeError(message));
     expect(() => bucket.tryConsume(n)).toThrow(new RangeError(message));

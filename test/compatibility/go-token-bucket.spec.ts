@@ -16,7 +16,7 @@ import { redisUrl } from '../support/redis.js';
 import { clockedStore, statuses, until } from '../support/requests.js';
 
 /*
- * b3ntly's distributed-token-bucket for Go: tokens without a refill, brokered by Redis. Who takes them puts them back.
+ * b3ntly's distributed-token-bucket for Go: a bucket in Redis without a refill. Callers put tokens back when done.
  */
 
 closeBuckets();
@@ -30,13 +30,13 @@ let clock: FakeClock;
 
 const open = async (options: RateLimitModuleOptions) => (await openBuckets(options)).buckets;
 
-describe.each(STORES)('A bucket of tokens, kept in %s', (store) => {
+describe.each(STORES)('Bucket in the %s store', (store) => {
   const newBucket = async (policy: LimitOptions) => {
     clock = new FakeClock();
     return (await open(clockedStore(store, clock))).bucket(policy, 'key');
   };
 
-  it('NewBucket, Take, Put', async () => {
+  it('NewBucket, Take, Put: allows tokens that were put back to be taken again', async () => {
     const bucket = await newBucket(FIVE);
     expect(await bucket.tryConsume(5)).toBe(true);
     expect(await bucket.tryConsume(5)).toBe(false);
@@ -44,7 +44,7 @@ describe.each(STORES)('A bucket of tokens, kept in %s', (store) => {
     expect(await bucket.tryConsume(5)).toBe(true);
   });
 
-  it('Take of more than there is: insufficient tokens, and all of them are left', async () => {
+  it('Take: denies more than the available tokens and takes none of them', async () => {
     const bucket = await newBucket(TEN);
     expect(await bucket.tryConsume(11)).toBe(false);
     expect(await bucket.available()).toBe(10);
@@ -52,7 +52,7 @@ describe.each(STORES)('A bucket of tokens, kept in %s', (store) => {
     await expect(insufficient).rejects.toMatchObject({ status: 429, decision: { remaining: 10 } });
   });
 
-  it('Watch: five are there, ten are watched for, five are put back', async () => {
+  it('Watch: resolves when a Put makes the tokens available, and takes nothing', async () => {
     const bucket = await newBucket(TEN);
     await bucket.tryConsume(5);
     let done = false;
@@ -61,15 +61,15 @@ describe.each(STORES)('A bucket of tokens, kept in %s', (store) => {
     expect(done).toBe(false);
     await bucket.put(5);
     await watching;
-    expect(await bucket.available()).toBe(10); // its Watch takes them
+    expect(await bucket.available()).toBe(10); // the original's Watch takes them
   });
 
-  it('Watch is over at once where the tokens are there', async () => {
+  it('Watch: resolves immediately if the tokens are available', async () => {
     await (await newBucket(FIVE)).watch(5);
     expect(clock.sleeping).toBe(0);
   });
 
-  it('Watch that is given a millisecond ends with a time-out', async () => {
+  it('Watch: rejects with a TimeoutError after its timeout', async () => {
     const bucket = await newBucket(FIVE);
     await bucket.tryConsume(5);
     const watching = bucket.watch(5, { timeout: 1 });
@@ -79,7 +79,7 @@ describe.each(STORES)('A bucket of tokens, kept in %s', (store) => {
     await ended;
   });
 
-  it('Cancel ends a Watch, and leaves nobody behind who still asks', async () => {
+  it('Cancel: rejects a Watch and clears its timer', async () => {
     const bucket = await newBucket(FIVE);
     await bucket.tryConsume(5);
     const abort = new AbortController();
@@ -90,21 +90,21 @@ describe.each(STORES)('A bucket of tokens, kept in %s', (store) => {
     expect(clock.sleeping).toBe(0);
   });
 
-  it('nothing comes back by itself, however long', async () => {
+  it('never refills on its own, even after a year', async () => {
     const bucket = await newBucket(FIVE);
     await bucket.tryConsume(5);
     await clock.advance(365 * 86_400_000);
     expect(await bucket.decide()).toMatchObject({ allowed: false, retryAfter: Infinity });
   });
 
-  it('Fill: with a refill it tops itself up', async () => {
+  it('Fill: refills automatically with a `refill` option', async () => {
     const bucket = await newBucket({ capacity: 5, refill: 5, refillMode: 'intervally' });
     await bucket.tryConsume(5);
     await clock.advance(1000);
     expect(await bucket.available()).toBe(5);
   });
 
-  it('TakeAll, Count, Set', async () => {
+  it('TakeAll, Count, Set: correspond to consumeUpTo, available, reset', async () => {
     const bucket = await newBucket(TEN);
     await bucket.tryConsume(3);
     expect(await bucket.available()).toBe(7);
@@ -113,13 +113,13 @@ describe.each(STORES)('A bucket of tokens, kept in %s', (store) => {
     expect(await bucket.available()).toBe(10);
   });
 
-  it('Put ends at the capacity, where the original lets ten grow to eleven', async () => {
+  it('Put: stops at the capacity, whereas the original grows from ten to eleven', async () => {
     const bucket = await newBucket(TEN);
     await bucket.put(1);
     expect(await bucket.available()).toBe(10);
   });
 
-  it('an empty bucket can be opened again, which the original refuses', async () => {
+  it('opens an existing empty bucket, which the original rejects', async () => {
     clock = new FakeClock();
     const buckets = await open(clockedStore(store, clock));
     await buckets.bucket(FIVE, 'key').tryConsume(5);
@@ -130,35 +130,35 @@ describe.each(STORES)('A bucket of tokens, kept in %s', (store) => {
   });
 });
 
-describe('Distributed: several processes on one Redis', () => {
+describe('Distributed: several processes with one Redis', () => {
   const processes = async (...policies: LimitOptions[]) => {
     clock = new FakeClock();
     const options = clockedStore('redis', clock);
     return Promise.all(policies.map(async (policy) => (await open(options)).bucket(policy, 'key')));
   };
 
-  it('share the bucket, and no token is given twice', async () => {
+  it('shares the bucket and never grants a token twice', async () => {
     const [one, other] = await processes(FIVE, FIVE);
-    const asked = Array.from({ length: 50 }, (_, i) => (i % 2 ? one : other).tryConsume());
-    expect((await Promise.all(asked)).filter((got) => got)).toHaveLength(5);
+    const attempts = Array.from({ length: 50 }, (_, i) => (i % 2 ? one : other).tryConsume());
+    expect((await Promise.all(attempts)).filter((allowed) => allowed)).toHaveLength(5);
   });
 
-  it('wake each other: what one puts back ends the Watch of another', async () => {
+  it('wakes a Watch in one process after a Put in another', async () => {
     const [one, other] = await processes(FIVE, FIVE);
     await one.tryConsume(5);
     const watching = other.watch(5);
     await until(() => clock.sleeping === 1);
     await one.put(5);
-    await watching; // the clock has stood still: nobody polled
+    await watching; // the clock has not advanced, so this was not polling
   });
 
-  it('a bucket of other numbers is another bucket; the original ignores the numbers of the second', async () => {
+  it('uses separate buckets for different capacities; the original ignores the second capacity', async () => {
     const [one, other] = await processes(FIVE, TEN);
     await one.tryConsume(5);
     expect([await one.available(), await other.available()]).toEqual([0, 10]);
   });
 
-  it('Take and Put are one command each', async () => {
+  it('sends one command each for Take and Put', async () => {
     const store = new RedisStore({ client: redis, prefix: `go-${process.pid}:` });
     const bucket = new BucketService(store).bucket(FIVE, 'key');
     await bucket.reset();
@@ -168,14 +168,14 @@ describe('Distributed: several processes on one Redis', () => {
     expect(sent.mock.calls.map(([{ name }]) => name)).toEqual(['evalsha', 'evalsha']);
   });
 
-  it('a Redis that is not there is an error, not an empty bucket', async () => {
-    const nobodyListens = 'redis://127.0.0.1:1';
-    const buckets = await open({ store: { redis: nobodyListens }, failure: { mode: 'closed' } });
+  it('rejects with RateLimitStoreError if Redis is unavailable', async () => {
+    const unreachable = 'redis://127.0.0.1:1';
+    const buckets = await open({ store: { redis: unreachable }, failure: { mode: 'closed' } });
     await expect(buckets.bucket(FIVE, 'key').tryConsume()).rejects.toThrow(RateLimitStoreError);
   });
 });
 
-describe.each(STORES)('examples/server.go, with the bucket in %s', (store) => {
+describe.each(STORES)('examples/server.go with the %s store', (store) => {
   @Controller()
   class Server {
     constructor(private readonly buckets: BucketService) {}
@@ -191,7 +191,7 @@ describe.each(STORES)('examples/server.go, with the bucket in %s', (store) => {
   let app: INestApplication;
   afterEach(() => app.close());
 
-  it('a bucket of five accepts five of ten requests', async () => {
+  it('accepts five of ten requests with a bucket of five', async () => {
     const imports = [RateLimitModule.forRoot(clockedStore(store, new FakeClock()))];
     app = await createApp('express', { imports, controllers: [Server] });
     const found = await statuses(app, ...new Array<string>(10).fill('/'));

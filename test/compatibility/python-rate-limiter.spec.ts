@@ -2,6 +2,7 @@ import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication, Module, Post, type Type } from '@nestjs/common';
 import { Redis } from 'ioredis';
 import {
+  type Bucket,
   type BucketService,
   byHeader,
   type LimitOptions,
@@ -18,7 +19,7 @@ import { freePort, type RedisServer, redisUrl, startRedis } from '../support/red
 import { clockedStore, until } from '../support/requests.js';
 
 /*
- * A rate limiter for Flask and FastAPI: a token bucket, weights by route, and a store that can be exchanged.
+ * A rate limiter for Flask and FastAPI: a token bucket with route weights and a replaceable store.
  */
 
 closeBuckets();
@@ -30,45 +31,38 @@ const CONFIG: LimitOptions = { name: 'demo', capacity: 5, refill: 1 };
 
 let clock: FakeClock;
 
-describe.each(STORES)('allow_request(client_id), with the store %s', (store) => {
+describe.each(STORES)('allow_request(client_id) with the %s store', (store) => {
   const open = async (): Promise<BucketService> => {
     clock = new FakeClock();
     return (await openBuckets(clockedStore(store, clock))).buckets;
   };
-  const allowed = async (buckets: BucketService, count: number, client = 'client') => {
-    const bucket = buckets.bucket(CONFIG, client);
-    const answers: boolean[] = [];
-    for (let i = 0; i < count; i++) answers.push(await bucket.tryConsume());
-    return answers.filter((answer) => answer).length;
+  const countAllowed = async (bucket: Bucket, count: number) => {
+    let allowed = 0;
+    for (let i = 0; i < count; i++) if (await bucket.tryConsume()) allowed++;
+    return allowed;
   };
 
-  it('five pass, the sixth does not; after 1.1 s one more does, and then none', async () => {
-    const buckets = await open();
-    expect(await allowed(buckets, 6)).toBe(5);
+  it('allows five, denies the sixth, and allows exactly one more after 1.1 s', async () => {
+    const bucket = (await open()).bucket(CONFIG, 'client');
+    expect(await countAllowed(bucket, 6)).toBe(5);
     await clock.advance(1100);
-    expect(await allowed(buckets, 2)).toBe(1);
+    expect(await countAllowed(bucket, 2)).toBe(1);
   });
 
-  it('what comes back is capped: after ten idle seconds exactly five', async () => {
+  it('keeps a separate bucket for each client', async () => {
     const buckets = await open();
-    expect(await allowed(buckets, 5)).toBe(5);
-    await clock.advance(10_000);
-    expect(await allowed(buckets, 7)).toBe(5);
+    const allowed = async (client: string) => countAllowed(buckets.bucket(CONFIG, client), 6);
+    expect([await allowed('ada'), await allowed('grace')]).toEqual([5, 5]);
   });
 
-  it('each client has a bucket of its own', async () => {
-    const buckets = await open();
-    expect([await allowed(buckets, 6, 'ada'), await allowed(buckets, 6, 'grace')]).toEqual([5, 5]);
-  });
-
-  it('get_remaining_tokens', async () => {
-    const buckets = await open();
-    await allowed(buckets, 3);
+  it('get_remaining_tokens: includes fractions of a token', async () => {
+    const bucket = (await open()).bucket(CONFIG, 'client');
+    await countAllowed(bucket, 3);
     await clock.advance(250);
-    expect(await buckets.bucket(CONFIG, 'client').available()).toBe(2.25);
+    expect(await bucket.available()).toBe(2.25);
   });
 
-  it('tokens_per_request', async () => {
+  it('tokens_per_request: accepts fractional costs', async () => {
     const bucket = (await open()).bucket(CONFIG, 'client');
     expect([await bucket.tryConsume(2.5), await bucket.tryConsume(2.5), await bucket.tryConsume(0.5)]).toEqual([
       true,
@@ -77,14 +71,14 @@ describe.each(STORES)('allow_request(client_id), with the store %s', (store) => 
     ]);
   });
 
-  it('of a hundred at the same time five pass, which reading and then writing does not ensure', async () => {
+  it('allows five of a hundred concurrent requests, which separate reads and writes do not ensure', async () => {
     const bucket = (await open()).bucket(CONFIG, 'client');
-    const answers = await Promise.all(Array.from({ length: 100 }, () => bucket.tryConsume()));
-    expect(answers.filter((answer) => answer)).toHaveLength(5);
+    const results = await Promise.all(Array.from({ length: 100 }, () => bucket.tryConsume()));
+    expect(results.filter((allowed) => allowed)).toHaveLength(5);
   });
 });
 
-/** The routes of the demo and their weights. */
+/** The routes of the demo with their weights. */
 @Controller('api')
 class Api {
   @RateLimit(CONFIG)
@@ -106,7 +100,7 @@ class Api {
   }
 }
 
-describe.each(COMBINATIONS)('The demo on $adapter, with the store $store', ({ adapter, store }) => {
+describe.each(COMBINATIONS)('Demo on $adapter with the $store store', ({ adapter, store }) => {
   let app: INestApplication;
   afterEach(() => app.close());
 
@@ -127,7 +121,7 @@ describe.each(COMBINATIONS)('The demo on $adapter, with the store $store', ({ ad
     };
   };
 
-  it('weighs routes: ping 1, upload 3, heavy-report 5', async () => {
+  it('charges the weight of each route: ping 1, upload 3, heavy-report 5', async () => {
     await start();
     expect(await send('get', 'ping')).toMatchObject({ status: 'ok', remaining: '4' });
     expect(await send('post', 'upload')).toMatchObject({ status: 'ok', remaining: '1' });
@@ -136,16 +130,16 @@ describe.each(COMBINATIONS)('The demo on $adapter, with the store $store', ({ ad
     expect(await send('get', 'heavy-report', 'another')).toMatchObject({ status: 'ok', remaining: '0' });
   });
 
-  it('the headers tell what is left after the request, not before it', async () => {
+  it('reports the tokens remaining after the request, not before it', async () => {
     await start();
     const remaining: string[] = [];
     for (let i = 0; i < 5; i++) remaining.push((await send('get', 'ping')).remaining);
     expect(remaining).toEqual(['4', '3', '2', '1', '0']);
-    const refused = await send('get', 'ping');
-    expect(refused).toEqual({ status: 429, limit: '5', remaining: '0', reset: '5', retryAfter: '1' });
+    const rejected = await send('get', 'ping');
+    expect(rejected).toEqual({ status: 429, limit: '5', remaining: '0', reset: '5', retryAfter: '1' });
   });
 
-  it('Retry-After is when the same request passes: a second for a ping, five for a report', async () => {
+  it('sets Retry-After to the wait of the same request: one second for a ping, five for a report', async () => {
     await start();
     await send('get', 'heavy-report');
     expect((await send('get', 'ping')).retryAfter).toBe('1');
@@ -155,18 +149,18 @@ describe.each(COMBINATIONS)('The demo on $adapter, with the store $store', ({ ad
   });
 });
 
-describe('The Redis store', () => {
+describe('RedisStore', () => {
   const open = async (prefix: string) =>
     (await openBuckets({ store: new RedisStore({ client: redis, prefix }) })).buckets;
 
-  it('works with asynchronous code, and with a client of your own', async () => {
+  it('accepts an existing asynchronous client', async () => {
     const bucket = (await open(`python-own-${process.pid}:`)).bucket(CONFIG, 'client');
     await bucket.reset();
     expect(await bucket.decide()).toMatchObject({ allowed: true, remaining: 4, source: 'store' });
     await bucket.reset();
   });
 
-  it('does not forget a slow bucket after an hour', async () => {
+  it('keeps a slowly refilled bucket for more than an hour', async () => {
     const prefix = `python-slow-${process.pid}:`;
     const daily = (await open(prefix)).bucket({ capacity: 1, refill: 1, unit: 'days' }, 'client');
     await daily.tryConsume();
@@ -175,7 +169,7 @@ describe('The Redis store', () => {
     await daily.reset();
   });
 
-  it('a refusal writes nothing', async () => {
+  it('writes nothing for a denied request', async () => {
     const prefix = `python-refused-${process.pid}:`;
     const daily = (await open(prefix)).bucket({ capacity: 2, refill: 1, unit: 'days' }, 'client');
     await daily.tryConsume(2);
@@ -187,36 +181,36 @@ describe('The Redis store', () => {
   });
 });
 
-describe('Redis is not there', () => {
+describe('Unavailable Redis', () => {
   let server: RedisServer | undefined;
   afterEach(async () => {
     await server?.stop();
     server = undefined;
   });
 
-  it('memory decides, from the start and as long as it takes; then Redis does again', async () => {
+  it('decides in memory while Redis is unavailable, and in Redis once it is available', async () => {
     const port = await freePort();
     const { buckets, store } = await openBuckets({ store: { redis: `redis://127.0.0.1:${port}` } });
     const bucket = buckets.bucket({ ...CONFIG, refill: 1, unit: 'hours' }, 'client');
     for (let i = 0; i < 5; i++) expect(await bucket.decide()).toMatchObject({ allowed: true, source: 'fallback' });
     expect(await bucket.decide()).toMatchObject({ allowed: false, source: 'fallback' });
-    const told = [/^warn: Redis at .* is not ready/, /^error: The store does not/].map((line) =>
+    const expectedLog = [/^warn: Redis at .* is not ready/, /^error: Rate limit store unavailable/].map((line) =>
       expect.stringMatching(line),
     );
-    expect([store.health().status, log.lines]).toEqual(['down', told]);
+    expect([store.health().status, log.lines]).toEqual(['down', expectedLog]);
 
     server = await startRedis({ port });
     await until(() => store.health().status === 'up');
     expect(await bucket.decide()).toMatchObject({ allowed: true, source: 'store', remaining: 4 });
-    expect(log.lines.at(-1)).toBe('log: The store answers again');
+    expect(log.lines.at(-1)).toBe('log: Rate limit store available again');
   });
 });
 
-describe('The store is chosen in one place', () => {
+describe('Store option', () => {
   let app: INestApplication;
   afterEach(() => app.close());
 
-  it.each(STORES)('by an option, and no route knows: %s', async (store) => {
+  it.each(STORES)('selects the %s store without changes to the routes', async (store) => {
     @Module({ imports: [RateLimitModule.forRoot(clockedStore(store, new FakeClock()))], controllers: [Api] })
     class AppModule {}
     app = await createApp('express', { imports: [AppModule as Type] });

@@ -14,7 +14,7 @@ import request from 'supertest';
 import { createApp } from '../support/create-app.js';
 
 /*
- * The API reference of a TokenBucket for Python: a class for one process, and the patterns that are built on it.
+ * The API reference of a TokenBucket for Python: a class for a single process, and usage patterns built on it.
  */
 
 let clock: FakeClock;
@@ -24,7 +24,7 @@ function tokenBucket(capacity: number, tokensPerSecond: number): TokenBucket {
   return new TokenBucket(capacity, tokensPerSecond, { clock });
 }
 
-/** Milliseconds since the bucket was made. */
+/** Milliseconds since the bucket was created. */
 const now = () => clock.now() - new FakeClock().now();
 
 describe('Constructor', () => {
@@ -35,12 +35,12 @@ describe('Constructor', () => {
     ['strict', 5, 5],
     ['permissive', 1000, 2],
     ['per client', 100, 50],
-    ['for all', 10_000, 1000],
-    ['one in ten seconds', 1, 0.1],
+    ['global', 10_000, 1000],
+    ['one per ten seconds', 1, 0.1],
     ['high rate', 50, 100],
     ['even', 10, 10],
-    ['one in a minute', 1, 1 / 60],
-    ['one in two seconds', 1, 0.5],
+    ['one per minute', 1, 1 / 60],
+    ['one per two seconds', 1, 0.5],
     ['high throughput', 100, 10_000],
     ['high capacity, moderate rate', 1000, 100],
     ['low capacity, high rate', 10, 1000],
@@ -51,7 +51,7 @@ describe('Constructor', () => {
     ['uploads', 100, 100],
     ['e-mail', 5, 1],
     ['cache', 50_000, 100_000],
-  ])('%s: holds %p from the beginning, and gains %p each second', async (_name, capacity, tokensPerSecond) => {
+  ])('%s: starts with %p tokens and gains %p per second', async (_name, capacity, tokensPerSecond) => {
     const bucket = tokenBucket(capacity, tokensPerSecond);
     expect([bucket.allow(capacity), bucket.allow()]).toEqual([true, false]);
     await clock.advance(1000);
@@ -60,7 +60,7 @@ describe('Constructor', () => {
     expect(bucket.available).toBeCloseTo(capacity, 3);
   });
 
-  it('takes fractions', () => {
+  it('accepts fractional capacities, rates and amounts', () => {
     const bucket = tokenBucket(5.5, 0.1);
     expect([bucket.allow(5), bucket.allow(0.6), bucket.allow(0.5)]).toEqual([true, false, true]);
   });
@@ -70,29 +70,29 @@ describe('Constructor', () => {
     [-1, 1, 'capacity must be positive'],
     [1, 0, 'tokens_per_second must be positive'],
     [1, -0.5, 'tokens_per_second must be positive'],
-  ])('TokenBucket(%p, %p): %s', (capacity, tokensPerSecond, message) => {
-    const ours = message.replace('tokens_per_second', 'tokensPerSecond');
-    expect(() => tokenBucket(capacity, tokensPerSecond)).toThrow(ours);
+  ])('TokenBucket(%p, %p) throws: %s', (capacity, tokensPerSecond, message) => {
+    const expected = message.replace('tokens_per_second', 'tokensPerSecond');
+    expect(() => tokenBucket(capacity, tokensPerSecond)).toThrow(expected);
   });
 });
 
 describe('allow', () => {
-  it('takes one token', () => {
+  it('takes one token by default', () => {
     const bucket = tokenBucket(2, 1);
     expect([bucket.allow(), bucket.allow(), bucket.allow()]).toEqual([true, true, false]);
   });
 
-  it('takes a batch of five, all or nothing', () => {
+  it('takes a batch of five or nothing', () => {
     const bucket = tokenBucket(7, 1);
     expect([bucket.allow(5), bucket.allow(5), bucket.available]).toEqual([true, false, 2]);
   });
 
-  it('weighs: light 1, medium 5, heavy 20', () => {
+  it('supports weights: light 1, medium 5, heavy 20', () => {
     const bucket = tokenBucket(26, 1);
     expect([bucket.allow(20), bucket.allow(5), bucket.allow(1), bucket.allow(1)]).toEqual([true, true, true, false]);
   });
 
-  it('takes half a token: twenty times of ten', () => {
+  it('takes half a token twenty times from a bucket of ten', () => {
     const bucket = tokenBucket(10, 1);
     const taken = Array.from({ length: 21 }, () => bucket.allow(0.5)).filter((allowed) => allowed);
     expect(taken).toHaveLength(20);
@@ -101,49 +101,49 @@ describe('allow', () => {
   it.each([
     [1, 2],
     [0.1, undefined],
-  ])('in a loop that tries five times, a second apart, at %p per second: try %p passes', async (rate, passing) => {
+  ])('five attempts, one second apart, at %p tokens per second: attempt %p succeeds', async (rate, expected) => {
     const bucket = tokenBucket(1, rate);
     bucket.allow();
-    let passed: number | undefined;
-    for (let attempt = 1; attempt <= 5 && !passed; attempt++) {
-      if (bucket.allow()) passed = attempt;
+    let successful: number | undefined;
+    for (let attempt = 1; attempt <= 5 && !successful; attempt++) {
+      if (bucket.allow()) successful = attempt;
       else await clock.advance(1000);
     }
-    expect(passed).toBe(passing);
+    expect(successful).toBe(expected);
   });
 
-  it.each([0, -1])('tokens must be positive, not %p', (n) => {
+  it.each([0, -1])('throws if the number of tokens is %p', (n) => {
     expect(() => tokenBucket(1, 1).allow(n)).toThrow('tokens must be positive');
   });
 
-  it('try_consume is the same', () => {
+  it('has the alias try_consume', () => {
     const bucket = tokenBucket(1, 1);
     expect([bucket.tryConsume(), bucket.tryConsume(), bucket.allow()]).toEqual([true, false, false]);
   });
 });
 
 describe('wait', () => {
-  it('does not wait while there are tokens', async () => {
+  it('resolves immediately while tokens are available', async () => {
     const bucket = tokenBucket(5, 10);
     for (let i = 0; i < 5; i++) await bucket.wait();
     expect([now(), clock.sleeping]).toEqual([0, 0]);
   });
 
-  it('paces a loop: after five, one each tenth of a second', async () => {
+  it('paces a loop: five at once, then one every 100 ms', async () => {
     const bucket = tokenBucket(5, 10);
-    const passed: number[] = [];
+    const times: number[] = [];
     const loop = (async () => {
       for (let i = 0; i < 10; i++) {
         await bucket.wait();
-        passed.push(now());
+        times.push(now());
       }
     })();
     await clock.advance(500);
     await loop;
-    expect(passed).toEqual([0, 0, 0, 0, 0, 100, 200, 300, 400, 500]);
+    expect(times).toEqual([0, 0, 0, 0, 0, 100, 200, 300, 400, 500]);
   });
 
-  it('waits for a batch: as many tokens as there are items', async () => {
+  it('waits for a batch: one token per item', async () => {
     const bucket = tokenBucket(5, 10);
     await bucket.wait(5);
     const batch = bucket.wait(['a', 'b', 'c'].length).then(now);
@@ -151,31 +151,31 @@ describe('wait', () => {
     expect(await batch).toBe(300);
   });
 
-  it('waits for what the size asks for: a token per hundred bytes', async () => {
+  it('waits for a cost computed from the size: one token per hundred bytes', async () => {
     const bucket = tokenBucket(20, 100);
     await bucket.wait(2000 / 100);
-    const passed = bucket.wait(150 / 100).then(now);
+    const resolved = bucket.wait(150 / 100).then(now);
     await clock.advance(15);
-    expect(await passed).toBe(15);
+    expect(await resolved).toBe(15);
   });
 
-  it('lets waiters go on in the order in which they came, which the original does not promise', async () => {
+  it('resolves waiters in FIFO order, which the original does not guarantee', async () => {
     const bucket = tokenBucket(1, 1);
-    const passed: string[] = [];
-    const all = ['a', 'b', 'c', 'd'].map((name) => bucket.wait().then(() => passed.push(`${name} at ${now()}`)));
+    const order: string[] = [];
+    const all = ['a', 'b', 'c', 'd'].map((name) => bucket.wait().then(() => order.push(`${name} at ${now()}`)));
     await clock.advance(3000);
     await Promise.all(all);
-    expect(passed).toEqual(['a at 0', 'b at 1000', 'c at 2000', 'd at 3000']);
+    expect(order).toEqual(['a at 0', 'b at 1000', 'c at 2000', 'd at 3000']);
   });
 
-  it('more than the capacity is refused; the original waits for ever', async () => {
+  it('rejects more than the capacity, whereas the original waits forever', async () => {
     const message = 'tokens must be at most the capacity of 5, got 6';
     await expect(tokenBucket(5, 1).wait(6)).rejects.toThrow(new RangeError(message));
   });
 });
 
 describe('RateLimitExceeded', () => {
-  it('is for the application to throw: the class answers false', async () => {
+  it('can be created by the application from a denied decision', async () => {
     clock = new FakeClock();
     const bucket = new BucketService(new MemoryStore({ clock })).bucket({ capacity: 1, refill: 1 }, 'key');
     await bucket.tryConsume();
@@ -190,28 +190,28 @@ describe('RateLimitExceeded', () => {
 });
 
 describe('Thread safety', () => {
-  it('all who share a bucket get no more than it holds: 100 of 1,000', async () => {
+  it('allows exactly 100 of 1,000 concurrent calls on a shared bucket of 100', async () => {
     const bucket = tokenBucket(100, 1);
     const worker = async () => bucket.allow();
-    const got = await Promise.all(Array.from({ length: 1000 }, worker));
-    expect(got.filter((allowed) => allowed)).toHaveLength(100);
+    const results = await Promise.all(Array.from({ length: 1000 }, worker));
+    expect(results.filter((allowed) => allowed)).toHaveLength(100);
   });
 
-  it('a limiter for each worker is no limit', async () => {
-    const got = Array.from({ length: 4 }, () => tokenBucket(5, 1)).map((own) => own.allow(5));
-    expect(got).toEqual([true, true, true, true]);
+  it('does not limit workers that each create their own bucket', async () => {
+    const results = Array.from({ length: 4 }, () => tokenBucket(5, 1)).map((own) => own.allow(5));
+    expect(results).toEqual([true, true, true, true]);
   });
 });
 
-describe('What the reference says of equal numbers', () => {
-  it('"5 and 5, so 5 per second, no burst" is not so: the first second has up to ten', async () => {
+describe('Equal capacity and rate', () => {
+  it('allows up to ten in the first second, contrary to "5 and 5, so 5 per second, no burst"', async () => {
     const bucket = tokenBucket(5, 5);
-    let passed = 0;
+    let allowed = 0;
     for (let i = 0; i < 1000; i++) {
-      if (bucket.allow()) passed++;
+      if (bucket.allow()) allowed++;
       await clock.advance(1);
     }
-    expect(passed).toBe(9); // and the tenth at exactly one second
+    expect(allowed).toBe(9); // the tenth follows at exactly one second
     expect(bucket.allow()).toBe(true);
   });
 });
@@ -226,13 +226,13 @@ describe('Patterns', () => {
     app = await createApp('express', { imports, controllers: [controller] });
   };
 
-  it('1: a fallback instead of a refusal', async () => {
+  it('1: returns a fallback instead of an error', async () => {
     const bucket = tokenBucket(2, 1);
     const quote = () => (bucket.allow() ? 'fresh' : 'from the cache');
     expect([quote(), quote(), quote()]).toEqual(['fresh', 'fresh', 'from the cache']);
   });
 
-  it('1, in an application: what is refused is served from the cache', async () => {
+  it('1, in an application: serves rejected requests from the cache', async () => {
     const cache = new Map([['quote', 'from the cache']]);
 
     @Controller()
@@ -262,16 +262,16 @@ describe('Patterns', () => {
     expect([await get('/uncached'), await get('/uncached')]).toEqual(['fresh', 429]);
   });
 
-  it('2: blocking with a time-out, of which nothing is left that takes tokens later', async () => {
+  it('2: blocks with a timeout and takes no tokens after it', async () => {
     const bucket = tokenBucket(1, 0.1);
     await bucket.wait();
     await expect(bucket.wait(1, { timeout: '5s' })).rejects.toMatchObject({ name: 'TimeoutError' });
-    expect(now()).toBe(0); // known at once, without waiting for the five seconds
+    expect(now()).toBe(0); // rejected immediately, not after five seconds
     await clock.advance(10_000);
     expect(bucket.available).toBe(1);
   });
 
-  it('3: weights: reading 1, writing 5, deleting 10', async () => {
+  it('3: charges weights: read 1, write 5, delete 10', async () => {
     const policy = { name: 'items', capacity: 20, refill: 1 };
 
     @Controller()
@@ -296,7 +296,7 @@ describe('Patterns', () => {
     expect([await left('get'), await left('put'), await left('delete')]).toEqual(['19', '14', '4']);
   });
 
-  it('4: a cost that adapts to the payload: a token per thousand characters, at least one', async () => {
+  it('4: computes the cost from the payload: one token per thousand characters, at least one', async () => {
     const payloadOf = (context: ExecutionContext) =>
       context.switchToHttp().getRequest<{ body: { payload: string } }>().body.payload;
 
@@ -321,7 +321,7 @@ describe('Patterns', () => {
     expect([await left(10), await left(999), await left(5999)]).toEqual(['9', '8', '3']);
   });
 
-  it('5: tiers: premium 1,000, standard 100, free 10', async () => {
+  it('5: limits by tier: premium 1,000, standard 100, free 10', async () => {
     const tierOf = (context: ExecutionContext) =>
       context.switchToHttp().getRequest<{ headers: Record<string, string> }>().headers['x-tier'] ?? 'free';
 
@@ -337,14 +337,14 @@ describe('Patterns', () => {
       free: { capacity: 10, refill: 10 },
     };
     await start(Tiers, { policies });
-    const answerFor = (tier: string) => request(app.getHttpServer()).get('/').set('x-tier', tier);
-    expect((await answerFor('premium')).headers.ratelimit).toBe('"premium";r=999;t=1');
-    expect((await answerFor('standard')).headers.ratelimit).toBe('"standard";r=99;t=1');
-    for (let i = 0; i < 10; i++) expect((await answerFor('free')).status).toBe(200);
-    expect((await answerFor('free')).status).toBe(429);
+    const get = (tier: string) => request(app.getHttpServer()).get('/').set('x-tier', tier);
+    expect((await get('premium')).headers.ratelimit).toBe('"premium";r=999;t=1');
+    expect((await get('standard')).headers.ratelimit).toBe('"standard";r=99;t=1');
+    for (let i = 0; i < 10; i++) expect((await get('free')).status).toBe(200);
+    expect((await get('free')).status).toBe(429);
   });
 
-  it('6: a queue: four workers, who wait for a token before each job', async () => {
+  it('6: paces a queue with four workers that wait for a token before each job', async () => {
     const bucket = tokenBucket(50, 100);
     const jobs = Array.from({ length: 150 }, (_, i) => i);
     const done: number[] = [];
@@ -364,7 +364,7 @@ describe('Patterns', () => {
     expect(done.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 150 }, (_, i) => i));
   });
 
-  it('7: uploads: ten tokens are a megabyte, ten megabytes at once, ten per second', async () => {
+  it('7: limits uploads: ten tokens per megabyte, ten megabytes at once, then ten per second', async () => {
     const bucket = tokenBucket(100, 100);
     const megabytes = () => Array.from({ length: 11 }, () => bucket.allow(10)).filter((allowed) => allowed).length;
     expect(megabytes()).toBe(10);

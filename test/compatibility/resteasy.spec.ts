@@ -35,7 +35,7 @@ import { createApp, STORES } from '../support/create-app.js';
 import { clockedStore, statuses } from '../support/requests.js';
 
 /*
- * RESTEasy's suspendable container request filters, and its example: a filter for `@RateLimit` on RateLimitJ and Redis.
+ * RESTEasy's suspendable filters, and its example: a filter for `@RateLimit` built on RateLimitJ and Redis.
  */
 
 let app: INestApplication;
@@ -49,7 +49,7 @@ async function start(options: RateLimitModuleOptions, metadata: ModuleMetadata):
 }
 
 describe('Suspending a request filter', () => {
-  /** Does to the request what the query asks for, at once or later. */
+  /** Performs the action named in the query, immediately or later. */
   class Filter extends SuspendableGuard {
     protected filter(context: SuspendableRequestContext): void {
       const { todo, when } = context.switchToHttp().getRequest<{ query: Record<string, string> }>().query;
@@ -64,9 +64,9 @@ describe('Suspending a request filter', () => {
     }
 
     override canActivate(...[execution]: Parameters<SuspendableGuard['canActivate']>): boolean | Promise<boolean> {
-      const passes = super.canActivate(execution);
-      asynchronous = passes instanceof Promise;
-      return passes;
+      const activates = super.canActivate(execution);
+      asynchronous = activates instanceof Promise;
+      return activates;
     }
   }
 
@@ -106,50 +106,50 @@ describe('Suspending a request filter', () => {
   }
 
   let asynchronous: boolean | undefined;
-  const answerTo = async (todo: string, when: string) => {
+  const responseTo = async (todo: string, when: string) => {
     await start({}, { controllers: [Resource] });
     asynchronous = undefined;
     const { status, text } = await get('/sync').query({ todo, when });
     return { status, text, asynchronous };
   };
 
-  it('resume before the filter returns: the request never becomes asynchronous', async () => {
-    expect(await answerTo('resume', 'at once')).toEqual({
+  it('resume before the filter returns: keeps the request synchronous', async () => {
+    expect(await responseTo('resume', 'at once')).toEqual({
       status: 200,
       text: 'handler after resume',
       asynchronous: false,
     });
   });
 
-  it('resume later: the request is asynchronous, and goes on', async () => {
-    expect(await answerTo('resume', 'later')).toEqual({
+  it('resume later: makes the request asynchronous, then calls the handler', async () => {
+    expect(await responseTo('resume', 'later')).toEqual({
       status: 200,
       text: 'handler after resume',
       asynchronous: true,
     });
   });
 
-  it.each(['at once', 'later', 'without suspend'])('abortWith %s answers instead of the handler', async (when) => {
-    expect(await answerTo('abortWith', when)).toMatchObject({
+  it.each(['at once', 'later', 'without suspend'])('abortWith %s: answers instead of the handler', async (when) => {
+    expect(await responseTo('abortWith', when)).toMatchObject({
       status: 429,
       text: JSON.stringify({ statusCode: 429, message: 'refused by the filter' }),
     });
   });
 
-  it.each(['at once', 'later'])('resume(Throwable) %s is as if the filter had thrown it', async (when) => {
-    expect(await answerTo('resume(Throwable)', when)).toMatchObject({ status: 202, text: 'mapped' });
+  it.each(['at once', 'later'])('resume(Throwable) %s: acts like an error thrown by the filter', async (when) => {
+    expect(await responseTo('resume(Throwable)', when)).toMatchObject({ status: 202, text: 'mapped' });
   });
 
-  it('resume without suspend is a mistake in the filter', () => {
-    class Mistaken extends SuspendableGuard {
+  it('resume without suspend: throws', () => {
+    class Unsuspended extends SuspendableGuard {
       protected filter(context: SuspendableRequestContext): void {
         context.resume();
       }
     }
-    expect(() => new Mistaken().canActivate({} as ExecutionContext)).toThrow('Cannot resume: not suspended');
+    expect(() => new Unsuspended().canActivate({} as ExecutionContext)).toThrow('Cannot resume: not suspended');
   });
 
-  it('is nothing that a handler notices: synchronous, promise, observable, stream of events', async () => {
+  it('works with handlers that return promises, observables and event streams', async () => {
     await start({}, { controllers: [Resource] });
     const later = { todo: 'resume', when: 'later' };
     expect((await get('/promise').query(later)).text).toBe('promised');
@@ -180,7 +180,7 @@ describe('Suspending a response filter', () => {
     }
   }
 
-  it('may rewrite the entity meanwhile; an error that comes late is mapped, which RESTEasy does not do', async () => {
+  it('replaces the response while suspended and maps a late error, which RESTEasy does not', async () => {
     await start({}, { controllers: [Resource] });
     expect((await get('/')).text).toBe('rewritten while suspended');
     expect((await get('/?fails=1')).body).toEqual({ statusCode: 418, message: 'the filter failed' });
@@ -201,7 +201,7 @@ class Resource {
   }
 }
 
-/** On the class, and on one method of it. */
+/** Decorated on the class and on one of its methods. */
 @RateLimit({ duration: 10, unit: TimeUnit.SECONDS, maxRequest: 3 })
 @Controller()
 class Annotated {
@@ -213,7 +213,7 @@ class Annotated {
   own() {}
 }
 
-/** The example's filter, written with the means of this library. */
+/** The filter of the example, written with this library. */
 @Injectable()
 class OverLimitFilter extends SuspendableGuard {
   constructor(private readonly buckets: BucketService) {
@@ -227,7 +227,7 @@ class OverLimitFilter extends SuspendableGuard {
       .bucket({ duration: 10, maxRequest: 2 }, `ip:${ip}`)
       .tryConsume()
       .then(
-        (passes) => (passes ? suspension.resume() : suspension.abortWith(new HttpException('Too Many Requests', 429))),
+        (admits) => (admits ? suspension.resume() : suspension.abortWith(new HttpException('Too Many Requests', 429))),
         (error) => suspension.fail(error),
       );
   }
@@ -240,13 +240,13 @@ class Guarded {
   hello() {}
 }
 
-describe.each(STORES)('Example: @RateLimit, with the counts in %s', (store) => {
+describe.each(STORES)('Example: @RateLimit with the %s store', (store) => {
   const begin = async (...controllers: (typeof Resource | typeof Annotated)[]) => {
     clock = new FakeClock();
     await start(clockedStore(store, clock), { controllers });
   };
 
-  it('/free is free; /limited answers two requests in 10 seconds, then 429 Too Many Requests', async () => {
+  it('allows two requests in 10 seconds to /limited, then answers 429; never limits /free', async () => {
     await begin(Resource);
     expect(await statuses(app, ...new Array<string>(8).fill('/free'))).toEqual(new Array(8).fill(200));
     expect((await get('/limited')).text).toBe('Hello Limited World');
@@ -259,7 +259,7 @@ describe.each(STORES)('Example: @RateLimit, with the counts in %s', (store) => {
     expect(await statuses(app, '/limited', '/limited', '/limited', '/free')).toEqual([200, 200, 429, 200]);
   });
 
-  it('the window slides, also over the edge where RateLimitJ begins a new one', async () => {
+  it('slides the window across the boundary at which RateLimitJ starts a new one', async () => {
     await begin(Resource);
     await clock.advance(9000);
     expect(await statuses(app, '/limited', '/limited')).toEqual([200, 200]);
@@ -269,14 +269,14 @@ describe.each(STORES)('Example: @RateLimit, with the counts in %s', (store) => {
     expect(await statuses(app, '/limited')).toEqual([200]);
   });
 
-  it('the annotation of a method stands instead of that of its class', async () => {
+  it('prefers the decorator of a method over that of its class', async () => {
     await begin(Annotated);
     expect(await statuses(app, '/own', '/own')).toEqual([200, 429]);
     const ofTheClass = new Array<string>(4).fill('/of-the-class');
     expect(await statuses(app, ...ofTheClass)).toEqual([200, 200, 200, 429]);
   });
 
-  it('counts by address; handlers of one duration do not count together, which they do in the example', async () => {
+  it('counts by address and handler; the example counts handlers of equal duration together', async () => {
     await begin(Resource, Annotated);
     const from = async (address: string, path: string) => (await get(path).set('x-forwarded-for', address)).status;
     expect([await from('192.0.2.1', '/own'), await from('192.0.2.1', '/own')]).toEqual([200, 429]);
@@ -284,21 +284,21 @@ describe.each(STORES)('Example: @RateLimit, with the counts in %s', (store) => {
     expect(await from('192.0.2.1', '/limited')).toBe(200);
   });
 
-  it('the same filter, written out: it suspends, asks, and resumes or aborts', async () => {
+  it('limits with a custom filter that suspends, queries the bucket, and resumes or aborts', async () => {
     clock = new FakeClock();
     await start(clockedStore(store, clock), { controllers: [Guarded] });
     expect(await statuses(app, '/', '/', '/')).toEqual([200, 200, 429]);
   });
 });
 
-describe('What RateLimitJ offers beside', () => {
+describe('Other features of RateLimitJ', () => {
   const open = async (options: RateLimitModuleOptions = {}) => {
     clock = new FakeClock();
     await start({ ...clockedStore('redis', clock), ...options }, {});
     return app.get(BucketService);
   };
 
-  it('overLimitWhenIncremented with a weight; a refused one is not counted', async () => {
+  it('overLimitWhenIncremented: counts weights, but no denied requests', async () => {
     const bucket = (await open()).bucket({ duration: 1, unit: 'minutes', maxRequest: 5 }, 'ip:192.0.2.1');
     expect([await bucket.tryConsume(3), await bucket.tryConsume(3), await bucket.tryConsume(2)]).toEqual([
       true,
@@ -307,20 +307,14 @@ describe('What RateLimitJ offers beside', () => {
     ]);
   });
 
-  it('geLimitWhenIncremented: the limit is reached when nothing remains', async () => {
-    const bucket = (await open()).bucket({ duration: 10, maxRequest: 2 }, 'ip:192.0.2.1');
-    expect((await bucket.decide()).remaining).toBe(1);
-    expect(await bucket.decide()).toMatchObject({ allowed: true, remaining: 0 });
-  });
-
-  it('resetLimit', async () => {
+  it('resetLimit: allows requests again', async () => {
     const bucket = (await open()).bucket({ duration: 10, maxRequest: 1 }, 'ip:192.0.2.1');
     expect([await bucket.tryConsume(), await bucket.tryConsume()]).toEqual([true, false]);
     await bucket.reset();
     expect(await bucket.tryConsume()).toBe(true);
   });
 
-  it('its fixed window, by name: twice the limit may pass around an edge', async () => {
+  it('fixed window with `refillMode`: admits twice the limit around a boundary', async () => {
     const fixed = { duration: 10, capacity: 2, refill: 2, refillMode: 'intervally' } as const;
     const bucket = (await open()).bucket(fixed, 'ip:192.0.2.1');
     await clock.advance(9999);
@@ -332,37 +326,37 @@ describe('What RateLimitJ offers beside', () => {
   it.each([
     [{ duration: 0, maxRequest: 2 }, '`duration` must be a positive number of `unit`s, got 0'],
     [{ duration: 10, maxRequest: 0 }, '`maxRequest` must be a positive whole number, got 0'],
-  ])('a wrong rule %p is told: %s', async (rule, message) => {
+  ])('rejects the rule %p: %s', async (rule, message) => {
     const buckets = await open();
     expect(() => buckets.bucket(rule, 'ip:192.0.2.1')).toThrow(message);
   });
 
-  it('a window shorter than a second, which its rules cannot say', async () => {
+  it('supports windows shorter than a second, which RateLimitJ does not', async () => {
     const bucket = (await open()).bucket({ duration: 250, unit: 'milliseconds', maxRequest: 1 }, 'ip:192.0.2.1');
     expect([await bucket.tryConsume(), await bucket.tryConsume()]).toEqual([true, false]);
     await clock.advance(250);
     expect(await bucket.tryConsume()).toBe(true);
   });
 
-  it('reportOnly: a limit on trial refuses nobody', async () => {
+  it('reportOnly: rejects no requests in a dry run', async () => {
     @Controller()
-    class Trial {
+    class DryRun {
       @RateLimit({ duration: 10, maxRequest: 1, dryRun: true })
       @Get()
       hello() {}
     }
-    await start(clockedStore('redis', new FakeClock()), { controllers: [Trial] });
+    await start(clockedStore('redis', new FakeClock()), { controllers: [DryRun] });
     expect(await statuses(app, '/', '/', '/')).toEqual([200, 200, 200]);
   });
 });
 
-describe('When the store is away', () => {
-  it('DynamicFeature: what is not annotated has no filter, so it does not matter that the store is away', async () => {
+describe('Unavailable store', () => {
+  it('DynamicFeature: does not affect undecorated handlers', async () => {
     await start({ store: new BrokenStore(), failure: { mode: 'closed' } }, { controllers: [Resource] });
     expect(await statuses(app, '/free', '/limited')).toEqual([200, 503]);
   });
 
-  it('the filter that is written out fails as in the example, with 500, when the store is away', async () => {
+  it('answers 500 from the custom filter, as in the example', async () => {
     await start({ store: new BrokenStore(), failure: { mode: 'closed' } }, { controllers: [Guarded] });
     expect(await statuses(app, '/')).toEqual([500]);
   });
@@ -371,7 +365,7 @@ describe('When the store is away', () => {
     ['closed', 503],
     ['open', 200],
     ['local', 200],
-  ] as const)('"assuming under limit" is a choice: failure mode %s answers %i', async (mode, status) => {
+  ] as const)('"Assuming under limit": failure mode %s answers %i', async (mode, status) => {
     await start({ store: new BrokenStore(), failure: { mode } }, { controllers: [Resource] });
     expect(await statuses(app, '/limited')).toEqual([status]);
   });

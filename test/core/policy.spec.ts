@@ -4,12 +4,13 @@ import { amountOf, toAmount } from '../../src/core/amount.js';
 import { dividePolicy, type LimitOptions, parsePolicy } from '../../src/core/policy.js';
 import { parseDuration } from '../../src/util/duration.js';
 
-/** What JavaScript can pass, whatever the types say. */
+/** Parses any value, as an untyped caller could pass it. */
 const parse = (options: unknown) => parsePolicy(options as LimitOptions, 'test');
 
-describe('the numbers of a policy', () => {
-  // A window of n per ms: `w n/ms`. A bucket of n that gains r per ms: `b n +r/ms`, with `@` at each boundary.
-  const meaning = (options: unknown) =>
+describe('parsePolicy', () => {
+  // A window of n requests per period: `w n/period`. A bucket of n tokens, refilled by r per period: `b n +r/period`,
+  // with `@` if it is refilled at period boundaries only. Periods are in milliseconds.
+  const describeLimits = (options: unknown) =>
     parse(options).limits.map(({ kind, size, period, capacity, refill, weight }) => {
       if (kind === 'window') return `w ${size}/${period}`;
       expect(capacity).toBe(size * 1000 * weight);
@@ -25,16 +26,16 @@ describe('the numbers of a policy', () => {
     ['a bucket of fractions', { capacity: 0.5, refill: 0.25 }, ['b 0.5 +0.00025/1']],
     ['a bucket of `maxRequest`', { maxRequest: 100, capacity: 20, duration: 100 }, ['b 20 +0.001/1']],
     [
-      'both',
+      'a window and a bucket',
       { maxRequest: 100, capacity: 20, refill: 10, duration: 1, unit: 'hour' },
       ['w 100/3600000', `b 20 +${10 / 36e5}/1`],
     ],
     ['a bucket without refill', { capacity: 3, refill: 0 }, ['b 3 +0/1']],
     ['a fixed window', { capacity: 5, refill: 5, unit: 'days', refillMode: 'intervally' }, ['b 5 +5/@86400000']],
     ['more refill than capacity', { capacity: 5, refill: 9, refillMode: 'intervally' }, ['b 5 +5/@1000']],
-    ['several', { limits: [{ maxRequest: 1 }, { capacity: 2, refill: 1 }] }, ['w 1/1000', 'b 2 +0.001/1']],
-  ])('%s', (_, options, expected) => {
-    expect(meaning(options)).toEqual(expected);
+    ['several limits', { limits: [{ maxRequest: 1 }, { capacity: 2, refill: 1 }] }, ['w 1/1000', 'b 2 +0.001/1']],
+  ])('parses %s', (_, options, expected) => {
+    expect(describeLimits(options)).toEqual(expected);
   });
 
   it.each([
@@ -43,11 +44,11 @@ describe('the numbers of a policy', () => {
     [{ capacity: 1, refill: 3 }, 334],
     [{ maxRequest: 9, duration: 7 }, 7000],
     [{ capacity: 1, refill: 0 }, Infinity],
-  ])('%j needs %p ms to fill', (options, ms) => {
+  ])('computes the fill time of %j: %p ms', (options, ms) => {
     expect(parse(options).fillTime).toBe(ms);
   });
 
-  it('name each limit where there are several, and no two alike', () => {
+  it('gives each of several limits a unique name', () => {
     const names = (options: unknown) => parse(options).labels;
     expect(names({ maxRequest: 1 })).toEqual(['test']);
     expect(names({ name: 'sms', maxRequest: 1, capacity: 1, refill: 1 })).toEqual(['sms/window', 'sms/bucket']);
@@ -62,7 +63,7 @@ describe('the numbers of a policy', () => {
     ]);
   });
 
-  it('make an identity that other numbers or another name do not have', () => {
+  it('derives an id that differs for other limits or another name', () => {
     const all = [
       { maxRequest: 5 },
       { maxRequest: 6 },
@@ -83,28 +84,28 @@ describe('the numbers of a policy', () => {
     expect(parse({ capacity: 5, refill: 5, block: '1h' }).id).toBe(parse({ capacity: 5, refill: 5 }).id);
   });
 
-  it('are frozen', () => {
+  it('freezes the policy', () => {
     const policy = parse({ limits: [{ maxRequest: 1 }] });
     for (const part of [policy, policy.limits, policy.limits[0], policy.labels])
       expect(Object.isFrozen(part)).toBe(true);
   });
 });
 
-describe('wrong numbers', () => {
-  const MOST_A_DAY = 'so that it can be counted exactly';
+describe('parsePolicy errors', () => {
+  const REASON = 'so that it can be counted exactly';
   it.each([
     [
       { capacity: 1e8, refill: 0.001, unit: 'days' },
-      `\`capacity\` must be at most 52124 at this \`refill\`, ${MOST_A_DAY}, got 100000000`,
+      `\`capacity\` must be at most 52124 at this \`refill\`, ${REASON}, got 100000000`,
     ],
     [
       { capacity: 8e12, refill: 1 },
-      `\`capacity\` must be at most 4503599627370 at this \`refill\`, ${MOST_A_DAY}, got 8000000000000`,
+      `\`capacity\` must be at most 4503599627370 at this \`refill\`, ${REASON}, got 8000000000000`,
     ],
-    [{ capacity: 1e300, refill: 1 }, '`capacity` must be a number of at most three decimals, got 1e+300'],
+    [{ capacity: 1e300, refill: 1 }, '`capacity` must be a number with at most three decimals, got 1e+300'],
     [
       { capacity: 1_000_000.0001, refill: 1 },
-      '`capacity` must be a number of at most three decimals, got 1000000.0001',
+      '`capacity` must be a number with at most three decimals, got 1000000.0001',
     ],
     [{ maxRequest: 1e10 }, '`maxRequest` must be a positive whole number, got 10000000000'],
     [
@@ -114,24 +115,25 @@ describe('wrong numbers', () => {
     [{ maxRequest: 5, duration: -1 }, '`duration` must be a positive number of `unit`s, got -1'],
     [
       { maxRequest: 5, unit: '__proto__' },
-      '`unit` must be one of milliseconds, seconds, minutes, hours, days, got "__proto__"',
+      "`unit` must be one of milliseconds, seconds, minutes, hours, days, got '__proto__'",
     ],
     [
       { maxRequest: 5, unit: 'secondss' },
-      '`unit` must be one of milliseconds, seconds, minutes, hours, days, got "secondss"',
+      "`unit` must be one of milliseconds, seconds, minutes, hours, days, got 'secondss'",
     ],
-  ])('%j: %s', (options, message) => {
+  ])('rejects %j: %s', (options, message) => {
     expect(() => parse(options)).toThrow(new RateLimitOptionError(message));
   });
 
-  it('name the option that is not known', () => {
-    expect(() => parse({ maxRequests: 5 })).toThrow(
-      /^unknown option `maxRequests`, known are duration, unit, maxRequest, /,
+  it('names the unknown option', () => {
+    expect(() => parse({ maxRequests: 5 })).toThrow(/^unknown option `maxRequests`. Did you mean `maxRequest`\?$/);
+    expect(() => parse({ colour: 5 })).toThrow(
+      /^unknown option `colour`; known options are duration, unit, maxRequest, /,
     );
   });
 });
 
-describe('a duration', () => {
+describe('parseDuration', () => {
   it.each([
     [1, 1],
     [86_400_000, 86_400_000],
@@ -142,7 +144,7 @@ describe('a duration', () => {
     ['2h', 7_200_000],
     ['7d', 604_800_000],
     ['3650d', 315_360_000_000],
-  ])('%j is %p ms', (value, ms) => {
+  ])('parses %j as %p ms', (value, ms) => {
     expect(parseDuration('block', value)).toBe(ms);
   });
 
@@ -152,11 +154,11 @@ describe('a duration', () => {
     [Number.NaN, '`block` must be positive, got NaN'],
     [1.5, '`block` must be a whole number of milliseconds, got 1.5'],
     [1e-9, '`block` must be a whole number of milliseconds, got 1e-9'],
-    ['1.2345s', '`block` must be a whole number of milliseconds, got "1.2345s"'],
-    ['0s', '`block` must be positive, got "0s"'],
+    ['1.2345s', "`block` must be a whole number of milliseconds, got '1.2345s'"],
+    ['0s', "`block` must be positive, got '0s'"],
     [Infinity, '`block` must be at most ten years, got Infinity'],
-    ['3651d', '`block` must be at most ten years, got "3651d"'],
-  ])('%p is none: %s', (value, message) => {
+    ['3651d', "`block` must be at most ten years, got '3651d'"],
+  ])('rejects %p: %s', (value, message) => {
     let failure: unknown;
     try {
       parseDuration('block', value);
@@ -168,15 +170,17 @@ describe('a duration', () => {
   });
 
   it.each(['', '10', '10 s', '-1s', '1e3s', '10S', '10w', '٣s', null, undefined, {}, ['1s'], 5n])(
-    '%p is none',
+    'rejects %p',
     (value) => {
-      expect(() => parseDuration('block', value)).toThrow(/^`block` must be milliseconds or text such as '10s', got /);
+      expect(() => parseDuration('block', value)).toThrow(
+        /^`block` must be milliseconds or a string such as '10s', got /,
+      );
     },
   );
 });
 
-describe('a number of tokens', () => {
-  it('has at most three decimals, whatever its size', () => {
+describe('toAmount', () => {
+  it('accepts at most three decimals, whatever the size of the number', () => {
     for (const n of [0.001, 0.1, 0.3, 1.005, 4.35, 1.1, 8.7, 1234.567, 1e6 + 0.001, 1e9 + 0.123, 9e12]) {
       expect(toAmount(n)).toBe(Math.round(n * 1000));
     }
@@ -186,8 +190,8 @@ describe('a number of tokens', () => {
   });
 });
 
-describe('a policy that is divided among instances', () => {
-  it('admits in all of them together no more than whole, but one each', () => {
+describe('dividePolicy', () => {
+  it('divides each limit among the instances, but leaves at least 1 each', () => {
     const options = { limits: [{ capacity: 10, refill: 3 }, { maxRequest: 100 }, { capacity: 2, refill: 1 }] };
     const { limits } = dividePolicy(parse(options), 4);
     expect(limits.map(({ size }) => size)).toEqual([2.5, 25, 1]);

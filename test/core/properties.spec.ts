@@ -3,9 +3,9 @@ import fc from 'fast-check';
 import { MemoryStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
-import { law, Subject } from '../support/store-subject.js';
+import { checkProperty, Subject } from '../support/store-subject.js';
 
-/** A token bucket in exact fractions of any size: `capacity` and costs in thousandths, `refill` thousandths per `period` ms. */
+/** A token bucket in BigInt arithmetic: `capacity` and costs in thousandths, `refill` in thousandths per `period`. */
 class ExactBucket {
   private missing = 0n; // in thousandths × period
   private at: bigint;
@@ -19,10 +19,10 @@ class ExactBucket {
     this.at = BigInt(now);
   }
 
-  /** Milliseconds until `cost` would pass; takes it if that is 0. */
+  /** Returns the milliseconds until `cost` is available, and takes it if that is 0. */
   take(cost: bigint, now: number): number {
-    const back = (BigInt(now) - this.at) * this.refill;
-    this.missing = this.missing > back ? this.missing - back : 0n;
+    const refilled = (BigInt(now) - this.at) * this.refill;
+    this.missing = this.missing > refilled ? this.missing - refilled : 0n;
     this.at = BigInt(now);
     const over = this.missing + cost * this.period - this.capacity * this.period;
     if (cost > this.capacity) return Infinity;
@@ -38,9 +38,9 @@ const sizes = fc.oneof(
   fc.integer({ min: 1, max: 4 * 10 ** 12 }),
 );
 
-describe('the arithmetic of a greedy bucket', () => {
-  it('is exact, however large its numbers', () =>
-    law(
+describe('Arithmetic of a greedy bucket', () => {
+  it('is exact for numbers of any size', () =>
+    checkProperty(
       2000,
       0.3,
       fc.tuple(
@@ -57,7 +57,7 @@ describe('the arithmetic of a greedy bucket', () => {
           { minLength: 5, maxLength: 20, size: 'max' },
         ),
       ),
-      async ([{ capacity, refill, period }, steps], held) => {
+      async ([{ capacity, refill, period }, steps], cover) => {
         const options: LimitOptions = {
           capacity: capacity / 1000,
           refill: refill / 1000,
@@ -77,12 +77,12 @@ describe('the arithmetic of a greedy bucket', () => {
         const bucket = new Subject(store, clock, policy);
         const exact = new ExactBucket(BigInt(capacity), BigInt(refill), BigInt(period), clock.now());
         for (const { pause, share } of steps) {
-          bucket.pass(pause);
+          bucket.advance(pause);
           const cost = Math.max(1, Math.floor(capacity * share));
           const { allowed, retryAfter } = await bucket.take(cost / 1000);
           const wait = exact.take(BigInt(cost), clock.now());
           expect({ allowed, retryAfter }).toEqual({ allowed: wait === 0, retryAfter: wait });
-          if (!allowed && wait !== Infinity) held();
+          if (!allowed && wait !== Infinity) cover();
         }
       },
     ));

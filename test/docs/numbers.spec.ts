@@ -6,7 +6,7 @@ import { BucketService, type LimitOptions, MemoryStore, RateLimitModule, type Ra
 import { FakeClock } from 'nest-rate-limit/testing';
 
 /*
- * The pages tell in tables what numbers mean to a client. Here such a client comes, and each cell is what he gets.
+ * Some pages have tables of what a client gets under given limits. These tests simulate the client for each cell.
  */
 
 const SECOND = 1000;
@@ -38,7 +38,7 @@ const measures: Record<string, Measure> = {
   },
 };
 
-/** What a column tells: one of those above, or how many come between two instants, as in `10–20 s`. */
+/** Returns the measure of a column: one of the above, or the count between two instants, as in `10–20 s`. */
 function measureOf(column: string): Measure | undefined {
   const [, from, to] = /^(\d+)–(\d+) s$/.exec(column) ?? [];
   if (to === undefined) return measures[column];
@@ -48,18 +48,18 @@ function measureOf(column: string): Measure | undefined {
   };
 }
 
-/** Pauses until a millisecond before a new minute, where a fixed window gives most, and then takes all that he can get. */
+/** Starts a millisecond before a new minute, where a fixed window admits most, and takes as many tokens as it can. */
 class Client {
   longestWait = 0;
   private readonly clock = new FakeClock();
   private readonly bucket;
 
-  constructor(numbers: LimitOptions) {
-    this.bucket = new BucketService(new MemoryStore({ clock: this.clock })).bucket(numbers, 'client');
+  constructor(limit: LimitOptions) {
+    this.bucket = new BucketService(new MemoryStore({ clock: this.clock })).bucket(limit, 'client');
     this.clock.set(this.clock.now() + MINUTE - 1);
   }
 
-  /** All that comes in so many ms. He looks when there is more, but not every ms: nothing is lost before it is full. */
+  /** Takes all tokens within `ms`. It need not poll every ms: tokens are only lost once the bucket is full. */
   async takeAll(ms: number): Promise<number> {
     const last = this.clock.now() + ms - 1;
     for (let taken = 0; ; ) {
@@ -85,7 +85,7 @@ function time(ms: number): string {
   return ms < 2 * MINUTE ? `${ms / SECOND} s` : `${ms / MINUTE} min`;
 }
 
-describe.each(['docs/concepts.md', 'docs/choosing-numbers.md'])('%s', (page) => {
+describe.each(['docs/concepts.md', 'docs/choosing-numbers.md'])('Limit table in %s', (page) => {
   const lines = readFileSync(page, 'utf8').split('\n');
   const rows = lines.flatMap((line, i) => {
     const heading = lines.slice(0, i).findLast((_, at) => /^\| -+/.test(lines[at + 1]));
@@ -94,15 +94,15 @@ describe.each(['docs/concepts.md', 'docs/choosing-numbers.md'])('%s', (page) => 
     return /^`\{.*\}`$/.test(row.Numbers ?? '') ? [row] : [];
   });
 
-  it('has such tables', () => expect(rows.length).toBeGreaterThan(4));
+  it('has rows', () => expect(rows.length).toBeGreaterThan(4));
 
-  it.each(rows)('$Numbers', async ({ Numbers, ...told }) => {
-    const numbers = new Function(`return ${Numbers.replaceAll('`', '')}`)() as LimitOptions;
+  it.each(rows)('states what a client gets under $Numbers', async ({ Numbers, ...documented }) => {
+    const limit = new Function(`return ${Numbers.replaceAll('`', '')}`)() as LimitOptions;
     const found: Record<string, string> = {};
-    for (const column of Object.keys(told)) {
-      found[column] = (await measureOf(column)?.(() => new Client(numbers))) ?? told[column];
+    for (const column of Object.keys(documented)) {
+      found[column] = (await measureOf(column)?.(() => new Client(limit))) ?? documented[column];
     }
-    expect(found).toEqual(told);
+    expect(found).toEqual(documented);
   });
 });
 
@@ -110,14 +110,14 @@ const pages = ['README.md', ...readdirSync('docs').map((file) => join('docs', fi
   page.endsWith('.md'),
 );
 
-it.each(pages)('%s names only numbers that are accepted', async (page) => {
+it.each(pages)('accepts all limit options given in %s', async (page) => {
   const inline = readFileSync(page, 'utf8').matchAll(/`(\{ [^`]*\b(?:capacity|maxRequest): [^`]*\})`/g);
   const options = [...inline].flatMap(([, code]) => optionsOf(code) ?? []);
   const imports = [RateLimitModule.forRoot({ policies: Object.fromEntries(Object.entries(options)) })];
   await expect(Test.createTestingModule({ imports }).compile()).resolves.toBeDefined();
 });
 
-/** What is written; nothing where it speaks of the reader's own numbers, such as `n`. */
+/** Evaluates options; returns `undefined` if they contain placeholders such as `n`. */
 function optionsOf(code: string): RateLimitOptions | undefined {
   try {
     return new Function(`return ${code}`)();

@@ -6,7 +6,8 @@ import { FakeClock } from 'nest-rate-limit/testing';
 import { type RedisServer, startRedis } from '../support/redis.js';
 
 /*
- * The page about operating tells what buckets weigh in Redis, and what a full one does to them. Here it is measured.
+ * docs/operating.md states how much memory buckets use in Redis, and what happens when Redis is full. These tests
+ * measure both.
  */
 
 const page = readFileSync('docs/operating.md', 'utf8');
@@ -23,7 +24,7 @@ afterAll(async () => {
 });
 beforeEach(() => redis.flushall());
 
-describe('a key weighs about what the table says', () => {
+describe('Table of memory per key in docs/operating.md', () => {
   const THREE = [1, 60, 3600].map((duration) => ({ capacity: 10 * duration, refill: 10 * duration, duration }));
   const states: Record<string, { policy: LimitOptions; takes?: number; everyMs?: number }> = {
     'a token bucket': { policy: { capacity: 20, refill: 10, unit: 'minutes' } },
@@ -42,9 +43,9 @@ describe('a key weighs about what the table says', () => {
     bytes: Number(bytes.replace(',', '')),
   }));
 
-  it('in every row', () => expect(rows.map(({ state }) => state)).toEqual(Object.keys(states)));
+  it('lists every state', () => expect(rows.map(({ state }) => state)).toEqual(Object.keys(states)));
 
-  it.each(rows)('$state', async ({ state, bytes }) => {
+  it.each(rows)('states about the measured usage for $state', async ({ state, bytes }) => {
     const { policy, takes = 1, everyMs = 2 } = states[state];
     const clock = new FakeClock();
     const store = new RedisStore({ client: redis, clock });
@@ -54,18 +55,18 @@ describe('a key weighs about what the table says', () => {
       await clock.advance(everyMs);
     }
     const [key] = await redis.keys('*');
-    const weight = (await redis.memory('USAGE', key, 'SAMPLES', 0)) as number;
-    // Servers of other versions keep a key in other ways.
-    expect(weight).toBeGreaterThan(bytes * 0.6);
-    expect(weight).toBeLessThan(bytes * 1.4);
+    const usage = (await redis.memory('USAGE', key, 'SAMPLES', 0)) as number;
+    // Other server versions store keys differently.
+    expect(usage).toBeGreaterThan(bytes * 0.6);
+    expect(usage).toBeLessThan(bytes * 1.4);
   });
 });
 
-describe('a Redis that is full', () => {
+describe('Redis at maxmemory', () => {
   const POLICY: LimitOptions = { name: 'policy', capacity: 20, refill: 10, unit: 'minutes' };
   const FLOOD = 20_000;
 
-  /** How many of 100 blocked and of 100 empty buckets are left after a flood of new keys, and how much of it failed. */
+  /** Returns how many of 200 old keys survive a flood of new ones, how many calls fail, and how many keys are left. */
   async function flood(evictionPolicy: string) {
     await redis.config('SET', 'maxmemory', '0');
     await redis.config('SET', 'maxmemory-policy', evictionPolicy);
@@ -87,21 +88,21 @@ describe('a Redis that is full', () => {
     return { left, failed, kept: await redis.dbsize() };
   }
 
-  it('forgets with volatile-ttl those of the flood only, and fails nobody', async () => {
+  it('evicts only new keys with volatile-ttl, and no call fails', async () => {
     const { left, failed, kept } = await flood('volatile-ttl');
     expect([left, failed]).toEqual([200, 0]);
     expect(kept).toBeLessThan(FLOOD);
   });
 
-  it('forgets nothing with noeviction, and fails what it cannot keep', async () => {
+  it('evicts nothing with noeviction, and fails the calls that need memory', async () => {
     const { left, failed, kept } = await flood('noeviction');
     expect(left).toBe(200);
     expect(failed).toBe(FLOOD + 200 - kept);
     expect(failed).toBeGreaterThan(0);
   });
 
-  it.each(['volatile-lru', 'allkeys-lru'])('forgets with %s who was blocked', async (evictionPolicy) => {
-    // How many depends on the machine: Redis counts the age of keys in seconds, and in a quick flood all look alike.
+  it.each(['volatile-lru', 'allkeys-lru'])('evicts blocked keys with %s', async (evictionPolicy) => {
+    // The number depends on the machine: Redis ages keys in seconds, so in a fast flood all keys look alike.
     expect((await flood(evictionPolicy)).left).toBeLessThan(200);
   });
 });

@@ -13,7 +13,7 @@ const pages = [
 const contributing = readFileSync('CONTRIBUTING.md', 'utf8');
 const { devDependencies, scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, object>;
 
-it.each(pages)('%s links to what is there', (page) => {
+it.each(pages)('has no broken links in %s', (page) => {
   const text = readFileSync(page, 'utf8');
   for (const [, target] of text.matchAll(/\]\((?!https:)([^)]+)\)/g)) {
     const [file, anchor] = target.split('#');
@@ -23,13 +23,13 @@ it.each(pages)('%s links to what is there', (page) => {
   }
 });
 
-it('docs/README.md names every page of its folder', () => {
+it('lists every page of docs in docs/README.md', () => {
   const index = readFileSync('docs/README.md', 'utf8');
   const missing = docs.filter((file) => file !== 'README.md' && !index.includes(`](${file})`));
   expect(missing).toEqual([]);
 });
 
-/** The anchors of a page's headings. */
+/** Returns the anchors of the headings of a page. */
 function anchorsOf(page: string): string[] {
   return [...readFileSync(page, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
     heading
@@ -40,7 +40,7 @@ function anchorsOf(page: string): string[] {
 }
 
 describe('CONTRIBUTING.md', () => {
-  it('maps what is there, and each file of src: by its name, or by a folder none of whose files is named', () => {
+  it('maps every file of src, by its name or by a folder with no named files, and nothing that does not exist', () => {
     const map = /## The map\n\n```text\n(.*?)```/s.exec(contributing)?.[1] ?? '';
     const named: string[] = [];
     const folders: string[] = [];
@@ -58,11 +58,11 @@ describe('CONTRIBUTING.md', () => {
     expect(missing).toEqual([]);
   });
 
-  it('names every development dependency and every script, and no other', () => {
+  it('lists exactly the development dependencies and scripts of package.json', () => {
     const [table = ''] = /^\| Development dependency.*?\n\n/ms.exec(contributing) ?? [];
-    const told = [...table.matchAll(/^\| (`.*?) +\|/gm)].flatMap(([, cell]) => cell.match(/(?<=`)[^`, ]+(?=`)/g));
-    const there = Object.keys(devDependencies).map((name) => name.replace(/^@nestjs\/.*/, '@nestjs/*'));
-    expect(told.sort()).toEqual([...new Set(there)].sort());
+    const listed = [...table.matchAll(/^\| (`.*?) +\|/gm)].flatMap(([, cell]) => cell.match(/(?<=`)[^`, ]+(?=`)/g));
+    const expected = Object.keys(devDependencies).map((name) => name.replace(/^@nestjs\/.*/, '@nestjs/*'));
+    expect(listed.sort()).toEqual([...new Set(expected)].sort());
     const named = [...contributing.matchAll(/`npm (?:run )?([a-z:]+)/g)].map(([, name]) => name);
     expect([...new Set(named)].filter((name) => name !== 'ci').sort()).toEqual(
       Object.keys(scripts)

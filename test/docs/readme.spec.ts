@@ -19,11 +19,11 @@ import * as opentelemetry from 'nest-rate-limit/opentelemetry';
 import type { FakeClock } from 'nest-rate-limit/testing';
 import request, { type Response } from 'supertest';
 import { failing, modulesOf, NestFactory, run, startApp, unsubscribeAll } from '../support/pages.js';
-import * as readersOwn from '../support/readme-names.js';
+import * as readmeNames from '../support/readme-names.js';
 import { redisUrl } from '../support/redis.js';
 import { type Exports, type SnippetModule, snippetsOf } from '../support/snippets.js';
 
-/** The README, and what it leaves to pages of their own. */
+/** The README, and the pages it refers to for details. */
 const pages = ['README.md', ...['buckets', 'observing', 'suspending'].map((name) => `docs/${name}.md`)];
 const text = pages.map((page) => readFileSync(page, 'utf8')).join('\n');
 
@@ -32,7 +32,7 @@ for (const module of pages.flatMap(modulesOf)) {
   sections.set(module.section, [...(sections.get(module.section) ?? []), module]);
 }
 
-/** The snippet of that section; the last one, or the one of that index. */
+/** Returns the snippet of a section at this index, by default the last one. */
 function snippet(section: string, index = -1): SnippetModule {
   const found = sections.get(section)?.at(index);
   if (!found) throw new Error(`There is no section ${section} with such a snippet`);
@@ -63,17 +63,17 @@ async function statuses(count: number, send: () => Promise<Response>): Promise<n
   return found;
 }
 
-describe('the README tells the truth:', () => {
-  it('the figures of the benchmarks are those of their page', () => {
+describe('README examples', () => {
+  it('quote the figures of the benchmark page', () => {
     execFileSync(process.execPath, ['scripts/speed.mjs', '--check'], { stdio: 'pipe' });
   });
 
-  it('ten lines, and both answers of HTTP', async () => {
+  it('print the two 429 responses of the quick start', async () => {
     const { app: running } = (await run(snippet('Ten lines that work'))) as { app: INestApplication };
     app = running;
     expect(await statuses(2, () => get('/limited'))).toEqual([200, 200]);
     const [plain, problem] = snippetsOf('README.md').filter(({ language }) => language === 'http');
-    expectAnswer(await get('/limited'), plain.code);
+    expectResponse(await get('/limited'), plain.code);
     expect((await get('/elsewhere')).status).toBe(404);
     await app.close();
 
@@ -88,17 +88,17 @@ describe('the README tells the truth:', () => {
     app = module.createNestApplication({ logger: false });
     await app.init();
     await statuses(2, () => get('/limited'));
-    expectAnswer(await get('/limited'), problem.code);
+    expectResponse(await get('/limited'), problem.code);
   });
 
-  it('class, method and @SkipRateLimit', async () => {
+  it('limit a class and a method, and skip one handler', async () => {
     await start(await run(snippet('`@RateLimit`')));
     expect(await statuses(6, () => post('/books'))).toEqual([201, 201, 201, 201, 201, 429]);
     expect((await get('/books')).headers.ratelimit).toBe('"BooksController";r=99;t=60');
     expect((await get('/books/health')).headers).not.toHaveProperty('ratelimit');
   });
 
-  it('a wrong option stops the start, with the message that is shown', async () => {
+  it('show the message of an invalid option', async () => {
     class SmsController {
       send(): void {}
     }
@@ -110,7 +110,7 @@ describe('the README tells the truth:', () => {
     await expect(start({ SmsController })).rejects.toThrow(message);
   });
 
-  it('a bucket per user', async () => {
+  it('count each user separately', async () => {
     await start(await run(snippet('A bucket per user')));
     expect((await get('/notes', { 'x-user': 'ada' })).headers.ratelimit).toContain('r=99');
     expect((await get('/notes', { 'x-user': 'ada' })).headers.ratelimit).toContain('r=98');
@@ -118,7 +118,7 @@ describe('the README tells the truth:', () => {
     expect((await get('/notes')).status).toBe(500);
   });
 
-  it('cost', async () => {
+  it('charge a cost per request', async () => {
     await start(await run(snippet('Cost')));
     expect((await post('/documents/print', { pages: 30 })).headers.ratelimit).toContain('r=70');
     expect((await post('/documents/print', { pages: 71 })).headers['retry-after']).toBe('1');
@@ -129,7 +129,7 @@ describe('the README tells the truth:', () => {
     expect(await statuses(3, () => post('/documents/scan'))).toEqual([201, 201, 429]);
   });
 
-  it('several limits', async () => {
+  it('apply several limits to a request', async () => {
     await start(await run(snippet('Several limits', 0)));
     expect((await get('/search')).headers['ratelimit-policy']).toBe(
       '"SearchController/burst";q=10;w=5, "SearchController/day";q=1000;w=86400',
@@ -142,13 +142,13 @@ describe('the README tells the truth:', () => {
     expect((await post('/sms')).status).toBe(400);
   });
 
-  it('named policies', async () => {
+  it('share a bucket through a named policy', async () => {
     await start(await run(snippet('Named policies')));
     expect((await post('/articles')).headers.ratelimit).toContain('"writes";r=9');
     expect((await post('/comments')).headers.ratelimit).toContain('"writes";r=8');
   });
 
-  it('waiting in line', async () => {
+  it('queue early requests', async () => {
     await start(await run(snippet('Waiting in line')));
     const answers: number[] = [];
     const all = Array.from({ length: 7 }, async () => answers.push((await get('/queue')).status));
@@ -159,7 +159,7 @@ describe('the README tells the truth:', () => {
     expect(answers.toSorted()).toEqual([...new Array<number>(6).fill(200), 429]);
   });
 
-  it('brute force', async () => {
+  it('block an address after five failed log-ins', async () => {
     const { Snippet } = (await run(snippet('Brute force on log-in'))) as { Snippet: Type<{ login(): void }> };
     Snippet.prototype.login = failing(Snippet.prototype.login);
     await start({ Snippet });
@@ -170,7 +170,7 @@ describe('the README tells the truth:', () => {
     expect((await post('/login')).status).toBe(401);
   });
 
-  it('a cost that is known afterwards', async () => {
+  it('charge a cost that is known after the handler', async () => {
     await start(await run(snippet('A cost that is known afterwards')));
     expect((await post('/completions')).headers.ratelimit).toContain('r=9500');
     const policy = { name: 'Snippet.complete', capacity: 10_000, refill: 100 };
@@ -179,47 +179,47 @@ describe('the README tells the truth:', () => {
     expect(await bucket?.available()).toBe(10_000 - 1234);
   });
 
-  it('a limit by tier', async () => {
+  it('choose the policy by tier', async () => {
     await start(await run(snippet('A limit by tier, or from a database', 0)));
     expect((await get('/maps', { 'x-api-key': 'paid-1' })).headers.ratelimit).toBe('"paid";r=99;t=1');
     expect((await get('/maps', { 'x-api-key': 'other' })).headers.ratelimit).toBe('"free";r=4;t=1');
     expect((await get('/maps')).status).toBe(500);
   });
 
-  it('tiers that are remembered: asked for once by all who come, but anew after an error, a minute and too many', async () => {
+  it('cache tiers, with a new lookup after an error, after a minute, and after 10,000 others', async () => {
     const { KnownTiers } = await run(snippet('A limit by tier, or from a database'));
-    const tiers = new (KnownTiers as typeof readersOwn.Tiers)();
-    const asked = jest.spyOn(readersOwn.Tiers.prototype, 'of');
-    asked.mockRejectedValueOnce(new Error('no database'));
+    const tiers = new (KnownTiers as typeof readmeNames.Tiers)();
+    const lookups = jest.spyOn(readmeNames.Tiers.prototype, 'of');
+    lookups.mockRejectedValueOnce(new Error('no database'));
     jest.useFakeTimers();
     try {
       const failed = await Promise.allSettled([tiers.of('paid'), tiers.of('paid')]);
       expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
       expect(await Promise.all([tiers.of('paid'), tiers.of('paid')])).toEqual(['paid', 'paid']);
-      expect(asked).toHaveBeenCalledTimes(2);
+      expect(lookups).toHaveBeenCalledTimes(2);
       await jest.advanceTimersByTimeAsync(59_999);
       await tiers.of('paid');
-      expect(asked).toHaveBeenCalledTimes(2);
+      expect(lookups).toHaveBeenCalledTimes(2);
       await jest.advanceTimersByTimeAsync(1);
       await tiers.of('paid');
-      expect(asked).toHaveBeenCalledTimes(3);
+      expect(lookups).toHaveBeenCalledTimes(3);
       for (let i = 0; i < 10_000; i++) await tiers.of(`${i}`);
       await tiers.of('paid');
-      expect(asked).toHaveBeenCalledTimes(10_004);
+      expect(lookups).toHaveBeenCalledTimes(10_004);
     } finally {
       jest.useRealTimers();
-      asked.mockRestore();
+      lookups.mockRestore();
     }
   });
 
-  it('something else than a refusal', async () => {
+  it('return a fallback response instead of 429', async () => {
     await start(await run(snippet('Something else than a refusal')));
     const [first, second] = [await get('/report'), await get('/report')];
     expect(first.text).toMatch(/^Report .{36}$/);
     expect([second.status, second.text, second.headers['retry-after']]).toEqual([200, first.text, '60']);
   });
 
-  it('asking yourself', async () => {
+  it('check a bucket manually', async () => {
     const exports = await run(snippet('Asking yourself', 0));
     await start(exports);
     const mail = app?.get(exports.MailService as Type<{ send(to: string): Promise<string> }>);
@@ -228,7 +228,7 @@ describe('the README tells the truth:', () => {
     expect(answers).toEqual([...[4, 3, 2, 1, 0].map((left) => `sent, ${left} more`), 'come back in 1000 ms']);
   });
 
-  it('trying a limit out', async () => {
+  it('count in a dry run without rejecting', async () => {
     await start(await run(snippet('Trying a limit out')));
     expect(await statuses(20, () => get('/catalogue'))).toEqual(new Array<number>(20).fill(200));
     expect((await get('/catalogue')).headers).not.toHaveProperty('ratelimit');
@@ -236,14 +236,14 @@ describe('the README tells the truth:', () => {
     expect(await bucket?.available()).toBe(0);
   });
 
-  it('what is told on a channel', async () => {
+  it('count rejections from the decision channel', async () => {
     const { refused } = (await run(snippet('On channels'))) as { refused: Map<string, number> };
     await start(await run(snippet('`@RateLimit`')));
     await statuses(7, () => post('/books'));
     expect([...refused]).toEqual([['BooksController.create', 2]]);
   });
 
-  it('all channels, and all instruments', async () => {
+  it('list all channels and instruments', async () => {
     const { DECISION, WAIT, STORE, FAILURE, HEALTH } = await import('../../src/observe/channels.js');
     expect(firstColumn('On channels', 'Channel')).toEqual([DECISION, WAIT, STORE, FAILURE, HEALTH]);
     const made: string[] = [];
@@ -253,7 +253,7 @@ describe('the README tells the truth:', () => {
     expect(firstColumn('As metrics', 'Instrument')).toEqual(made);
   });
 
-  it('a health check of the store', async () => {
+  it('report the health of the store', async () => {
     await start(await run(snippet('As a health check')));
     expect((await get('/health')).body).toMatchObject({ status: 'ok', info: { 'rate-limits': { status: 'up' } } });
     const store = app?.get(RateLimitStore) as RateLimitStore;
@@ -262,7 +262,7 @@ describe('the README tells the truth:', () => {
     expect([status, body.error]).toEqual([503, { 'rate-limits': { status: 'down' } }]);
   });
 
-  it('OpenAPI', async () => {
+  it('document 429 responses in OpenAPI', async () => {
     const running = await start(await run(snippet('OpenAPI')));
     const { paths } = SwaggerModule.createDocument(running, new DocumentBuilder().build());
     expect(paths['/letters'].post?.responses).toHaveProperty(['429', 'content', 'application/json']);
@@ -270,7 +270,7 @@ describe('the README tells the truth:', () => {
     expect(paths['/letters/secret'].get?.responses).not.toHaveProperty('429');
   });
 
-  it('a guard that lets a request stand still', async () => {
+  it('suspend a request in a guard', async () => {
     const { TicketGuard } = (await run(snippet('Letting a request stand still'))) as { TicketGuard: Type };
     @common.UseGuards(TicketGuard as Type<common.CanActivate>)
     @Controller('hall')
@@ -278,13 +278,13 @@ describe('the README tells the truth:', () => {
       @Get()
       enter(): void {}
     }
-    await start({ TicketGuard, HallController }, [readersOwn.TicketOffice]);
+    await start({ TicketGuard, HallController }, [readmeNames.TicketOffice]);
     expect(await statuses(2, () => get('/hall'))).toEqual([200, 200]);
-    (app?.get(readersOwn.TicketOffice) as readersOwn.TicketOffice).closed = true;
+    (app?.get(readmeNames.TicketOffice) as readmeNames.TicketOffice).closed = true;
     expect((await get('/hall')).body.message).toBe('No ticket');
   });
 
-  it('buckets in Redis', async () => {
+  it('keep buckets in Redis', async () => {
     for (const module of [snippet('Module options'), snippet('Stores')]) {
       const { AppModule } = (await run(module)) as { AppModule: Type };
       app = await NestFactory.create(AppModule);
@@ -296,14 +296,14 @@ describe('the README tells the truth:', () => {
     }
   });
 
-  it('all options of the decorator', async () => {
-    const numbers = ['duration', 'unit', 'maxRequest', 'capacity', 'refill', 'refillMode', 'limits'];
+  it('list all decorator options', async () => {
+    const limitOptions = ['duration', 'unit', 'maxRequest', 'capacity', 'refill', 'refillMode', 'limits'];
     const policies = { one: { unknown: 1 } as RateLimitOptions };
     const known = await knownOptions(() => RateLimitModule.forRoot({ policies }));
-    expect([...firstColumn('`@RateLimit`', 'Option'), ...numbers].sort()).toEqual(known.sort());
+    expect([...firstColumn('`@RateLimit`', 'Option'), ...limitOptions].sort()).toEqual(known.sort());
   });
 
-  it('all options of the module, and of Redis', async () => {
+  it('list all module options and Redis options', async () => {
     const unknown = { unknown: 1 } as unknown as object;
     expect(firstColumn('Module options', 'Option of `forRoot`').sort()).toEqual(
       (await knownOptions(() => RateLimitModule.forRoot(unknown))).sort(),
@@ -313,7 +313,7 @@ describe('the README tells the truth:', () => {
     );
   });
 
-  it('all methods of a bucket, and all fields of a decision', async () => {
+  it('list all methods of a bucket and all fields of a decision', async () => {
     const inner = ['constructor', 'run', 'sleep', 'take', 'takes'];
     const own = Object.getOwnPropertyNames(Bucket.prototype).filter((name) => !inner.includes(name));
     expect(firstColumn('Methods of a bucket', 'Method').map((method) => method.replace(/\(.*/, ''))).toEqual(
@@ -325,7 +325,7 @@ describe('the README tells the truth:', () => {
   });
 });
 
-/** The first column of the table with that heading, without its quotes. */
+/** Returns the first column of the table with this heading, without the backticks. */
 function firstColumn(section: string, heading: string): string[] {
   const lines = (text.split(/^#+ /m).find((part) => part.startsWith(`${section}\n`)) ?? '').split('\n');
   const start = lines.findIndex((line) => line.startsWith(`| ${heading} `));
@@ -334,7 +334,7 @@ function firstColumn(section: string, heading: string): string[] {
   return lines.slice(start + 2, end).map((line) => /^\| `(.*?)` +\|/.exec(line)?.[1] ?? line);
 }
 
-/** The options that are known where `forRoot` was given one that is not. */
+/** Returns the option names listed in the error for an unknown option. */
 async function knownOptions(forRoot: () => common.DynamicModule): Promise<string[]> {
   const error = await Test.createTestingModule({ imports: [forRoot()] })
     .compile()
@@ -342,11 +342,11 @@ async function knownOptions(forRoot: () => common.DynamicModule): Promise<string
       () => undefined,
       (reason: Error) => reason,
     );
-  return /known are (.*)$/.exec(error?.message ?? '')?.[1].split(', ') ?? [];
+  return /known options are (.*)$/.exec(error?.message ?? '')?.[1].split(', ') ?? [];
 }
 
-/** Compares an answer with one as the README prints it. */
-function expectAnswer(response: Response, printed: string): void {
+/** Compares a response with one printed in the README. */
+function expectResponse(response: Response, printed: string): void {
   const [head, body] = printed.split('\n\n');
   const [status, ...headers] = head.split('\n');
   expect(status).toContain(` ${response.status} `);

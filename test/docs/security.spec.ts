@@ -13,12 +13,13 @@ import { ADAPTERS, type AdapterName, createApp } from '../support/create-app.js'
 import { failing, modulesOf, run, startApp } from '../support/pages.js';
 
 /*
- * The page about security tells in tables what comes of a setting, and which limit an attack meets. Here both are done.
+ * docs/security.md has tables of the address each proxy setting yields, and of the limit each attack reaches. These
+ * tests check both.
  */
 
 const page = readFileSync('docs/security.md', 'utf8');
 
-/** The cells of the table with that heading. */
+/** Returns the cells of the table whose first column has this heading. */
 function rowsOf(heading: string): string[][] {
   const lines = page.split('\n');
   const start = lines.findIndex((line) => line.startsWith(`| ${heading} `));
@@ -37,7 +38,7 @@ afterEach(async () => {
   await app?.close();
 });
 
-describe('whose address', () => {
+describe('Table of proxy settings in docs/security.md', () => {
   const NETWORKS = 'loopback, 10.0.0.0/8';
   const OUTER = '10.0.0.9';
   const settings: Record<string, { trust?: unknown; only?: AdapterName; before?: string }> = {
@@ -58,7 +59,7 @@ describe('whose address', () => {
     get() {}
   }
 
-  it('has a row for each setting', () => {
+  it('lists every setting', () => {
     expect(rowsOf('Setting').map(([, setting]) => setting)).toEqual(Object.keys(settings));
   });
 
@@ -66,7 +67,7 @@ describe('whose address', () => {
     const { only } = settings[setting] ?? {};
     return (only ? [only] : ADAPTERS).map((adapter) => ({ setting, adapter, honest, forged }));
   });
-  it.each(rows)('$setting, on $adapter', async ({ setting, adapter, honest, forged }) => {
+  it.each(rows)('states the address that $setting yields on $adapter', async ({ setting, adapter, honest, forged }) => {
     const { trust, before } = settings[setting];
     app = await createApp(adapter, { imports: [RateLimitModule.forRoot()], controllers: [Resource] }, undefined, trust);
     const keyOf = async (header: string) => {
@@ -74,14 +75,14 @@ describe('whose address', () => {
       await request(app?.getHttpServer()).get('/').set('X-Forwarded-For', forwarded);
       return last.key;
     };
-    const told = (cell: string) => addresses[cell.replace("'", '’')] ?? cell;
-    expect(await keyOf('203.0.113.7')).toBe(told(honest));
-    expect(await keyOf('6.6.6.6, 203.0.113.7')).toBe(told(forged));
+    const documented = (cell: string) => addresses[cell.replace("'", '’')] ?? cell;
+    expect(await keyOf('203.0.113.7')).toBe(documented(honest));
+    expect(await keyOf('6.6.6.6, 203.0.113.7')).toBe(documented(forged));
   });
 });
 
-describe('over a Unix socket', () => {
-  // As the page says it.
+describe('Unix socket example in docs/security.md', () => {
+  // The settings given on the page.
   const TRUST = { express: 1, fastify: (_address: unknown, hop: number) => hop === 0 };
 
   @Controller()
@@ -91,7 +92,7 @@ describe('over a Unix socket', () => {
     get() {}
   }
 
-  it.each(ADAPTERS)('a request has an address only where the proxy is trusted by its place: %s', async (adapter) => {
+  it.each(ADAPTERS)('yields a client address only if the proxy is trusted by its hop: %s', async (adapter) => {
     const folder = await mkdtemp(join(tmpdir(), 'rate-limit-'));
     const socketPath = join(folder, 'socket');
     const statusOf = async (trust?: unknown) => {
@@ -115,16 +116,16 @@ describe('over a Unix socket', () => {
   });
 });
 
-describe('log-in', () => {
-  /** Who tries what, the n-th time; and how many come through before one is refused. */
-  const attacks: Record<string, { from: (n: number) => number; account: (n: number) => string; passed: number }> = {
-    'one address tries passwords of one account': { from: () => 1, account: () => 'ada', passed: 5 },
-    'many addresses try one account': { from: (n) => n, account: () => 'Ada ', passed: 100 },
-    'one address tries one password with many accounts': { from: () => 1, account: (n) => `user${n}`, passed: 200 },
+describe('Log-in example in docs/security.md', () => {
+  /** The address and account of the n-th attempt, and the number of attempts before the first rejection. */
+  const attacks: Record<string, { from: (n: number) => number; account: (n: number) => string; admitted: number }> = {
+    'one address tries passwords of one account': { from: () => 1, account: () => 'ada', admitted: 5 },
+    'many addresses try one account': { from: (n) => n, account: () => 'Ada ', admitted: 100 },
+    'one address tries one password with many accounts': { from: () => 1, account: (n) => `user${n}`, admitted: 200 },
     'many addresses, one try each, with lists of passwords': {
       from: (n) => n,
       account: (n) => `user${n}`,
-      passed: Infinity,
+      admitted: Infinity,
     },
   };
 
@@ -136,7 +137,7 @@ describe('log-in', () => {
     app?.getHttpAdapter().getInstance().set('trust proxy', 'loopback');
   };
 
-  it.each([undefined, 7, '', ' \u2003'])('refuses who names no account, and logs nothing: %j', async (user) => {
+  it.each([undefined, 7, '', ' \u2003'])('rejects a request without an account, and logs nothing: %j', async (user) => {
     await start();
     const logged = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => {});
     const { status, body } = await request(app?.getHttpServer()).post('/login').send({ user });
@@ -145,20 +146,23 @@ describe('log-in', () => {
     logged.mockRestore();
   });
 
-  it.each(rowsOf('Attack').map(([, attack, meets]) => ({ attack, meets })))('$attack', async ({ attack, meets }) => {
-    await start();
-    const { from, account, passed } = attacks[attack];
-    const attempt = async (n: number) => {
-      const address = `198.51.${from(n) >> 8}.${from(n) & 255}`;
-      const sent = request(app?.getHttpServer()).post('/login').set('X-Forwarded-For', address);
-      return (await sent.send({ user: account(n) })).status;
-    };
-    for (let n = 0; n < Math.min(passed, 300); n++) expect(await attempt(n)).toBe(401);
-    if (passed === Infinity) {
-      expect(meets).toBe('none of them');
-    } else {
-      expect(await attempt(passed)).toBe(429);
-      expect(`\`${last.policy}\``).toBe(meets);
-    }
-  });
+  it.each(rowsOf('Attack').map(([, attack, meets]) => ({ attack, meets })))(
+    'is limited by $meets: $attack',
+    async ({ attack, meets }) => {
+      await start();
+      const { from, account, admitted } = attacks[attack];
+      const attempt = async (n: number) => {
+        const address = `198.51.${from(n) >> 8}.${from(n) & 255}`;
+        const sent = request(app?.getHttpServer()).post('/login').set('X-Forwarded-For', address);
+        return (await sent.send({ user: account(n) })).status;
+      };
+      for (let n = 0; n < Math.min(admitted, 300); n++) expect(await attempt(n)).toBe(401);
+      if (admitted === Infinity) {
+        expect(meets).toBe('none of them');
+      } else {
+        expect(await attempt(admitted)).toBe(429);
+        expect(`\`${last.policy}\``).toBe(meets);
+      }
+    },
+  );
 });

@@ -14,13 +14,13 @@ class Resource {
   get() {}
 }
 
-describe.each(ADAPTERS)('the default key on %s', (adapter) => {
+describe.each(ADAPTERS)('Default key on %s', (adapter) => {
   const metadata = (store = new MemoryStore({ clock: new FakeClock() })) => ({
     imports: [RateLimitModule.forRoot({ store })],
     controllers: [Resource],
   });
 
-  it('is the address of the connection, whatever a client claims', async () => {
+  it('is the address of the connection, whatever X-Forwarded-For contains', async () => {
     const app = await createApp(adapter, metadata());
     const statuses: number[] = [];
     for (const address of ['203.0.113.1', '203.0.113.2', '203.0.113.3']) {
@@ -31,7 +31,7 @@ describe.each(ADAPTERS)('the default key on %s', (adapter) => {
     await app.close();
   });
 
-  it('is what the framework takes from a trusted proxy: one per IPv4 address, one per IPv6 network', async () => {
+  it('is the address from a trusted proxy, or its network for IPv6', async () => {
     const app = await createApp(adapter, metadata(), undefined, true);
     const get = async (address: string) =>
       (await request(app.getHttpServer()).get('/').set('X-Forwarded-For', address)).status;
@@ -46,8 +46,8 @@ describe.each(ADAPTERS)('the default key on %s', (adapter) => {
     ]);
     expect(await left('2001:db8:1:200::/56')).toBe(0);
     expect(await get('2001:db8:1:300::1')).toBe(200);
-    const nonsense = 'x'.repeat(8000);
-    expect([await get(nonsense), await get(nonsense), await get(nonsense)]).toEqual([200, 200, 429]);
+    const invalid = 'x'.repeat(8000);
+    expect([await get(invalid), await get(invalid), await get(invalid)]).toEqual([200, 200, 429]);
     await app.close();
   });
 });

@@ -33,7 +33,7 @@ class Resource {
   wrong() {}
 }
 
-describe.each(COMBINATIONS)('a policy on trial, on $adapter, buckets in $store', ({ adapter, store }) => {
+describe.each(COMBINATIONS)('Dry-run policy on $adapter with the $store store', ({ adapter, store }) => {
   let app: INestApplication;
   beforeAll(async () => {
     app = await createApp(adapter, {
@@ -46,20 +46,20 @@ describe.each(COMBINATIONS)('a policy on trial, on $adapter, buckets in $store',
     const { status, headers } = await request(app.getHttpServer()).get(path);
     return [status, headers['ratelimit-policy'], headers.ratelimit];
   };
-  const left = (name: string, numbers: object = TWO) => {
-    const { key, ...limit } = { ...TWO, ...numbers };
+  const left = (name: string, overrides: object = TWO) => {
+    const { key, ...limit } = { ...TWO, ...overrides };
     return app
       .get(BucketService)
       .bucket({ ...limit, name }, key)
       .available();
   };
 
-  it('takes from its own bucket, never refuses, and shows the client nothing', async () => {
+  it('takes from its own bucket, never rejects, and adds no headers', async () => {
     for (let i = 0; i < 4; i++) expect(await get('/trial')).toEqual([200, undefined, undefined]);
     await until(async () => (await left('trial')) === 0);
   });
 
-  it('has no part in all or nothing', async () => {
+  it('does not affect the other policies of the handler', async () => {
     const policy = '"real";q=2;w=7200';
     expect(await get('/both')).toEqual([200, policy, '"real";r=1;t=3600']);
     expect(await get('/both')).toEqual([200, policy, '"real";r=0;t=3600']);
@@ -67,15 +67,15 @@ describe.each(COMBINATIONS)('a policy on trial, on $adapter, buckets in $store',
     await until(async () => (await left('trial-too', { capacity: 1 })) === 0);
   });
 
-  it('shows the client nothing either where it cannot be asked, but warns once', async () => {
+  it('allows the request without headers if a resolver fails, and warns once', async () => {
     const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
     for (let i = 0; i < 3; i++) expect(await get('/wrong')).toEqual([200, undefined, undefined]);
-    const warnings = warn.mock.calls.map(([text]) => text).sort();
+    const warnings = warn.mock.calls.map(([message]) => message).sort();
     warn.mockRestore();
     expect(warnings).toEqual([
-      'Policy keyless, which is on trial, could not be asked: RateLimitResolverError: The key of policy keyless must be a text of at least one character, got undefined',
-      'Policy rejecting, which is on trial, could not be asked: RateLimitResolverError: The cost of policy rejecting must be a number from 0 up of at most three decimals, got NaN',
-      'Policy throwing, which is on trial, could not be asked: Error: nobody is logged in',
+      '[dry run] Policy keyless could not be evaluated: RateLimitResolverError: The key of policy keyless must be a non-empty string, got undefined',
+      '[dry run] Policy rejecting could not be evaluated: RateLimitResolverError: The cost of policy rejecting must be a number of at least 0 with at most three decimals, got NaN',
+      '[dry run] Policy throwing could not be evaluated: Error: nobody is logged in',
     ]);
   });
 });

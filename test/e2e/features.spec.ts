@@ -30,19 +30,19 @@ class ReportsModule {}
 let limitsOff = false;
 
 @Injectable()
-class Switch implements Resolver<boolean> {
+class RuntimeSkip implements Resolver<boolean> {
   resolve(): boolean {
     return limitsOff;
   }
 }
 
-describe.each(ADAPTERS)('on %s', (adapter) => {
+describe.each(ADAPTERS)('RateLimitModule on %s', (adapter) => {
   let app: INestApplication;
   afterEach(() => app?.close());
 
   const get = (path: string) => request(app.getHttpServer()).get(path).set('x-user', 'ada');
 
-  it('a feature brings its own policies, for decorators and for BucketService', async () => {
+  it('registers the policies of a feature for decorators and BucketService', async () => {
     app = await createApp(adapter, { imports: [RateLimitModule.forRoot(), ReportsModule] });
     expect((await get('/reports')).headers['ratelimit-policy']).toBe('"reports";q=3;w=10800');
     expect((await get('/reports/left')).text).toMatch(/^1(\.\d+)?$/);
@@ -50,7 +50,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect((await get('/reports')).status).toBe(429);
   });
 
-  it('a feature brings them to a module that is not global', async () => {
+  it('registers the policies of a feature with isGlobal: false', async () => {
     const limits = RateLimitModule.forRoot({ isGlobal: false });
     @Module({ imports: [limits, reports], controllers: [ReportsController] })
     class Importing {}
@@ -61,29 +61,29 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
 
   it.each([
     ['a function', () => limitsOff],
-    ['a function that takes its time', async () => limitsOff],
-    ['an injectable class', Switch],
-  ])('%s turns all limits off and on while the application runs', async (_name, skip) => {
+    ['an async function', async () => limitsOff],
+    ['an injectable class', RuntimeSkip],
+  ])('turns all limits off and on at runtime with %s', async (_name, skip) => {
     app = await createApp(adapter, {
       imports: [RateLimitModule.forRoot({ skip }), ReportsModule],
-      providers: [Switch],
+      providers: [RuntimeSkip],
     });
     limitsOff = true;
     for (let i = 0; i < 4; i++) {
-      const answer = await get('/reports');
-      expect(answer.status).toBe(200);
-      expect(answer.headers).not.toHaveProperty('ratelimit');
+      const response = await get('/reports');
+      expect(response.status).toBe(200);
+      expect(response.headers).not.toHaveProperty('ratelimit');
     }
     limitsOff = false;
     for (const status of [200, 200, 200, 429]) expect((await get('/reports')).status).toBe(status);
   });
 });
 
-describe('policies of features', () => {
+describe('RateLimitModule.forFeature', () => {
   it.each([
     [
       { imports: [RateLimitModule.forRoot({ policies: REPORTS }), ReportsModule] },
-      'Invalid RateLimitModule.forFeature: policies.reports: the name must be given to one policy only',
+      'Invalid RateLimitModule.forFeature: policies.reports: another policy in `forRoot` or `forFeature` has this name',
     ],
     [
       { imports: [RateLimitModule.forRoot(), RateLimitModule.forFeature({ wrong: { capacity: 0, refill: 1 } })] },
@@ -91,13 +91,13 @@ describe('policies of features', () => {
     ],
     [
       { imports: [RateLimitModule.forRoot(), RateLimitModule.forFeature([] as never)] },
-      'Invalid RateLimitModule.forFeature: `policies` must be an object of policies by name, got an array of 0',
+      'Invalid RateLimitModule.forFeature: `policies` must be an object of policies by name, got []',
     ],
     [
       { imports: [reports] },
       'Invalid RateLimitModule.forFeature: `RateLimitModule.forRoot()` must be imported in the application, too',
     ],
-  ])('stop the start where they are wrong', async (metadata, message) => {
+  ])('rejects invalid policies at startup', async (metadata, message) => {
     await expect(createApp('express', metadata)).rejects.toThrow(message);
   });
 });

@@ -16,8 +16,8 @@ import { parseList } from 'structured-headers';
 import { BrokenStore } from '../support/broken-store.js';
 import { createApp } from '../support/create-app.js';
 import {
-  type Answer,
   adapterOf,
+  type ExecutionResult,
   graphqlModule,
   query,
   SERVERS,
@@ -108,7 +108,7 @@ class Things {
   }
 }
 
-function codes({ errors = [] }: Answer): unknown[] {
+function codes({ errors = [] }: ExecutionResult): unknown[] {
   return errors.map(({ extensions }) => extensions?.code);
 }
 
@@ -120,8 +120,8 @@ beforeEach(() => {
 });
 afterEach(() => app.close());
 
-describe.each(SERVERS)('%s', (server) => {
-  // Apollo takes `http` out of an answer over HTTP: it is what it sets the status by, if Nest's driver lets it.
+describe.each(SERVERS)('GraphQL on %s', (server) => {
+  // Apollo removes `http` from responses over HTTP, and sets the status from it if Nest's driver allows that.
   const http = server === 'Mercurius' ? { http: { status: 429 } } : {};
   const start = async (options: RateLimitModuleOptions = {}, graphql: Partial<ApolloDriverConfig> = {}) => {
     app = await createApp(adapterOf(server), {
@@ -134,13 +134,13 @@ describe.each(SERVERS)('%s', (server) => {
     await app.listen(0, '127.0.0.1');
   };
 
-  it('refuses the third query of a client, and nobody else', async () => {
+  it('rejects the third query of a client without limiting other clients', async () => {
     await start();
     for (let i = 0; i < 2; i++) {
       expect((await query(app, '{ limited }')).body).toEqual({ data: { limited: 'Hello Limited World' } });
     }
-    const refused = await query(app, '{ limited }');
-    expect(refused.body.errors).toEqual([
+    const rejected = await query(app, '{ limited }');
+    expect(rejected.body.errors).toEqual([
       expect.objectContaining({
         message: 'Too Many Requests',
         path: ['limited'],
@@ -156,13 +156,13 @@ describe.each(SERVERS)('%s', (server) => {
     expect((await query(app, '{ free }')).body).toEqual({ data: { free: 'free' } });
   });
 
-  it('can make it the status of the response', async () => {
+  it('responds with status 429 if the server supports it', async () => {
     await start({}, { preserveHttpStatusForExecutionErrors: false });
     const { status } = await query(app, '{ told }');
     expect(status).toBe(server === 'Mercurius' ? 200 : 429);
   });
 
-  it('answers that the store has failed', async () => {
+  it('reports that rate limiting is unavailable if the store fails', async () => {
     await start({ store: new BrokenStore(), failure: { mode: 'closed' } });
     const { body } = await query(app, '{ limited }');
     expect(body.errors?.[0]).toMatchObject({
@@ -172,7 +172,7 @@ describe.each(SERVERS)('%s', (server) => {
     expect(runs).toEqual([]);
   });
 
-  it('answers that a header is missing, and logs nothing', async () => {
+  it('reports a missing header, and logs nothing', async () => {
     const logged = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => {});
     await start();
     const { body } = await query(app, '{ keyed }');
@@ -181,7 +181,7 @@ describe.each(SERVERS)('%s', (server) => {
     logged.mockRestore();
   });
 
-  it('refuses the third mutation, and counts a field each time that it is executed', async () => {
+  it('rejects the third mutation, and counts each execution of a field', async () => {
     await start();
     const { body } = await query(app, 'mutation { a: change(to: "x") b: change(to: "y") c: change(to: "z") }');
     expect(codes(body)).toEqual(['TOO_MANY_REQUESTS']);
@@ -189,37 +189,40 @@ describe.each(SERVERS)('%s', (server) => {
     expect(runs).toEqual(['change', 'change']);
   });
 
-  it('counts once where the guard is bound twice', async () => {
+  it('counts a query once if the guard is bound twice', async () => {
     await start();
     expect((await query(app, '{ other }')).body).toEqual({ data: { other: 'other' } });
-    const numbers = { capacity: 5, refill: 1, name: 'other' };
-    expect(await app.get(BucketService).bucket(numbers, '127.0.0.1').available()).toBe(4);
+    const policy = { capacity: 5, refill: 1, name: 'other' };
+    expect(await app.get(BucketService).bucket(policy, '127.0.0.1').available()).toBe(4);
   });
 
-  it.each(['numbers', 'filtered'])('refuses the third subscription of a client, and nobody else: %s', async (name) => {
-    await start();
-    const text = `subscription { ${name} }`;
-    const first = subscriber(app);
-    const second = subscriber(app, '127.0.0.2');
-    const both = [{ data: { [name]: 1 } }, { data: { [name]: 2 } }];
-    expect(await subscribe(first, text)).toEqual(both);
-    expect(await subscribe(first, text)).toEqual(both);
-    expect(await subscribe(first, text)).toEqual([
-      {
-        errors: [
-          expect.objectContaining({
-            message: 'Too Many Requests',
-            extensions: { code: 'TOO_MANY_REQUESTS', http: { status: 429 }, retryAfter: 60_000 },
-          }),
-        ],
-      },
-    ]);
-    expect(runs).toEqual([name, name]);
-    expect(await subscribe(second, text)).toEqual(both);
-    await Promise.all([first.dispose(), second.dispose()]);
-  });
+  it.each(['numbers', 'filtered'])(
+    'rejects the third subscription of a client without limiting other clients: %s',
+    async (name) => {
+      await start();
+      const text = `subscription { ${name} }`;
+      const first = subscriber(app);
+      const second = subscriber(app, '127.0.0.2');
+      const both = [{ data: { [name]: 1 } }, { data: { [name]: 2 } }];
+      expect(await subscribe(first, text)).toEqual(both);
+      expect(await subscribe(first, text)).toEqual(both);
+      expect(await subscribe(first, text)).toEqual([
+        {
+          errors: [
+            expect.objectContaining({
+              message: 'Too Many Requests',
+              extensions: { code: 'TOO_MANY_REQUESTS', http: { status: 429 }, retryAfter: 60_000 },
+            }),
+          ],
+        },
+      ]);
+      expect(runs).toEqual([name, name]);
+      expect(await subscribe(second, text)).toEqual(both);
+      await Promise.all([first.dispose(), second.dispose()]);
+    },
+  );
 
-  it('says what the policy says, and names no time where there is none', async () => {
+  it('sends the message of the policy, and omits retryAfter if no retry can succeed', async () => {
     await start();
     const { body } = await query(app, '{ told }');
     expect(body.errors?.[0].message).toBe('No');
@@ -227,23 +230,23 @@ describe.each(SERVERS)('%s', (server) => {
     expect(extensions).toEqual({ code: 'TOO_MANY_REQUESTS', ...http, hint: 'never' });
   });
 
-  it('lets a request wait in line, and gives its place back when the client goes', async () => {
+  it('queues requests, and cancels a reservation when the client disconnects', async () => {
     await start();
     const left = () => app.get(BucketService).bucket({ capacity: 1, refill: 1, name: 'line' }, '127.0.0.1').available();
     expect((await query(app, '{ line }')).body.errors).toBeUndefined();
-    const gone = send(app, '{ line }').on('error', () => {});
+    const aborted = send(app, '{ line }').on('error', () => {});
     await until(async () => (await left()) === -1);
-    gone.destroy();
+    aborted.destroy();
     await until(async () => (await left()) === 0);
-    const waits = query(app, '{ line }');
+    const queued = query(app, '{ line }');
     await until(async () => (await left()) === -1);
     expect(runs).toHaveLength(1);
     await clock.advance(1000);
-    expect((await waits).body).toEqual({ data: { line: 'line' } });
+    expect((await queued).body).toEqual({ data: { line: 'line' } });
     expect(runs).toHaveLength(2);
   });
 
-  it('settles what a field has come to', async () => {
+  it('settles the cost of a field by its outcome', async () => {
     await start();
     const left = () =>
       app.get(BucketService).bucket({ capacity: 5, refill: 1, unit: 'hour', name: 'settled' }, '127.0.0.1').available();
@@ -252,32 +255,32 @@ describe.each(SERVERS)('%s', (server) => {
     await until(async () => (await left()) === 4);
   });
 
-  it('tells in the headers how all limits of a response stand', async () => {
+  it('reports all limits of a response in the headers', async () => {
     const context = (req: object, reply: object) => ({ req, reply });
     await start({ headers: ['draft-11', 'legacy'] }, server === 'Apollo on Fastify' ? { context } : {});
     const allowed = await query(app, '{ limited other }');
     expect(allowed.headers['ratelimit-policy']).toBe('"Things.limited";q=2;w=60, "other";q=5;w=5');
     expect(allowed.headers.ratelimit).toBe('"Things.limited";r=1;t=60, "other";r=4;t=1');
     expect(allowed.headers['x-ratelimit-remaining']).toBe('1');
-    const refused = await query(app, '{ a: limited b: limited other }');
-    expect(codes(refused.body)).toEqual(['TOO_MANY_REQUESTS']);
-    expect(parseList(String(refused.headers.ratelimit))).toHaveLength(2);
-    expect(refused.headers['ratelimit-policy']).toBe(allowed.headers['ratelimit-policy']);
-    expect(refused.headers.ratelimit).toBe('"Things.limited";r=0;t=60, "other";r=3;t=1');
-    expect(refused.headers['retry-after']).toBe('60');
+    const rejected = await query(app, '{ a: limited b: limited other }');
+    expect(codes(rejected.body)).toEqual(['TOO_MANY_REQUESTS']);
+    expect(parseList(String(rejected.headers.ratelimit))).toHaveLength(2);
+    expect(rejected.headers['ratelimit-policy']).toBe(allowed.headers['ratelimit-policy']);
+    expect(rejected.headers.ratelimit).toBe('"Things.limited";r=0;t=60, "other";r=3;t=1');
+    expect(rejected.headers['retry-after']).toBe('60');
     const client = subscriber(app);
-    const answers = [];
-    for (let i = 0; i < 3; i++) answers.push(...(await subscribe(client, 'subscription { numbers }')));
-    expect(answers.flatMap(codes)).toEqual(['TOO_MANY_REQUESTS']);
+    const results = [];
+    for (let i = 0; i < 3; i++) results.push(...(await subscribe(client, 'subscription { numbers }')));
+    expect(results.flatMap(codes)).toEqual(['TOO_MANY_REQUESTS']);
     await client.dispose();
   });
 
-  it('lets pass, and says so once, where the context leads to no client', async () => {
+  it('allows requests whose context has no client, and warns once', async () => {
     const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
     await start({}, { context: () => ({ req: {} }) });
     for (let i = 0; i < 4; i++) expect((await query(app, '{ limited }')).body.errors).toBeUndefined();
     expect(warn.mock.calls).toEqual([
-      ['Policy Things.limited does not apply to requests whose client has no address: give it a `key`'],
+      ['Policy Things.limited does not apply to requests without a client address: set its `key`'],
     ]);
     warn.mockRestore();
   });

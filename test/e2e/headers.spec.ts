@@ -65,12 +65,12 @@ class Sms {
   longest() {}
 }
 
-function expectWhole(value: unknown, least: number): void {
+function expectInteger(value: unknown, least: number): void {
   expect(Number.isInteger(value)).toBe(true);
   expect(value).toBeGreaterThanOrEqual(least);
 }
 
-describe.each(ADAPTERS)('on %s', (adapter) => {
+describe.each(ADAPTERS)('Option `headers` on %s', (adapter) => {
   const clock = new FakeClock();
   let app: INestApplication;
   afterEach(() => app.close());
@@ -82,48 +82,48 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       controllers: [Sms],
     });
   };
-  const ours = async (path: string) => {
+  const limitHeaders = async (path: string) => {
     const { headers } = await request(app.getHttpServer()).get(path);
     return Object.fromEntries(Object.entries(headers).filter(([name]) => /ratelimit|retry/.test(name)));
   };
 
-  it('tells of a bucket', async () => {
+  it('reports a token bucket', async () => {
     await start();
-    expect(await ours('/bucket')).toEqual({
+    expect(await limitHeaders('/bucket')).toEqual({
       'ratelimit-policy': '"Sms.bucket";q=20;w=120',
       ratelimit: '"Sms.bucket";r=19;t=6',
     });
-    for (let i = 0; i < 19; i++) await ours('/bucket');
+    for (let i = 0; i < 19; i++) await limitHeaders('/bucket');
     await clock.advance(2500);
-    expect(await ours('/bucket')).toEqual({
+    expect(await limitHeaders('/bucket')).toEqual({
       'ratelimit-policy': '"Sms.bucket";q=20;w=120',
       ratelimit: '"Sms.bucket";r=0;t=4',
       'retry-after': '4',
     });
     await clock.advance(120_000);
-    expect((await ours('/bucket')).ratelimit).toBe('"Sms.bucket";r=19;t=6');
+    expect((await limitHeaders('/bucket')).ratelimit).toBe('"Sms.bucket";r=19;t=6');
   });
 
-  it('tells of a window', async () => {
+  it('reports a sliding window', async () => {
     await start();
-    await ours('/window');
+    await limitHeaders('/window');
     await clock.advance(3000);
-    expect((await ours('/window')).ratelimit).toBe('"Sms.window";r=0;t=7');
+    expect((await limitHeaders('/window')).ratelimit).toBe('"Sms.window";r=0;t=7');
     await clock.advance(6001);
-    expect(await ours('/window')).toEqual({
+    expect(await limitHeaders('/window')).toEqual({
       'ratelimit-policy': '"Sms.window";q=2;w=10',
       ratelimit: '"Sms.window";r=0;t=1',
       'retry-after': '1',
     });
   });
 
-  it('tells of each of several limits and policies in one list', async () => {
+  it('reports several limits and policies in one list', async () => {
     await start();
-    expect(await ours('/both')).toEqual({
+    expect(await limitHeaders('/both')).toEqual({
       'ratelimit-policy': '"Sms.both/window";q=3;w=60, "Sms.both/bucket";q=2;w=120',
       ratelimit: '"Sms.both/window";r=2;t=60, "Sms.both/bucket";r=1;t=60',
     });
-    const headers = await ours('/several');
+    const headers = await limitHeaders('/several');
     expect(headers['ratelimit-policy']).toBe(
       '"house";q=1000;w=3600, "Sms.several-2/burst";q=2;w=2, "Sms.several-2/day";q=9;w=86400, "fraction";q=2;w=2',
     );
@@ -141,78 +141,84 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(policies.map(([name]) => name)).toEqual(items.map(([name]) => name));
   });
 
-  it('leaves the window out below a second, and still says to come again in one', async () => {
+  it('omits a window below one second, and sets Retry-After to 1', async () => {
     await start();
-    expect(await ours('/short')).toEqual({ 'ratelimit-policy': '"Sms.short";q=1', ratelimit: '"Sms.short";r=0;t=1' });
-    expect((await ours('/short'))['retry-after']).toBe('1');
+    expect(await limitHeaders('/short')).toEqual({
+      'ratelimit-policy': '"Sms.short";q=1',
+      ratelimit: '"Sms.short";r=0;t=1',
+    });
+    expect((await limitHeaders('/short'))['retry-after']).toBe('1');
   });
 
-  it('tells no time where no retry can ever pass', async () => {
+  it('omits all times if no retry can succeed', async () => {
     await start();
-    await ours('/never');
-    expect(await ours('/never')).toEqual({ 'ratelimit-policy': '"Sms.never";q=1', ratelimit: '"Sms.never";r=0' });
+    await limitHeaders('/never');
+    expect(await limitHeaders('/never')).toEqual({
+      'ratelimit-policy': '"Sms.never";q=1',
+      ratelimit: '"Sms.never";r=0',
+    });
   });
 
-  it('tells of the next boundary where a bucket is filled at intervals', async () => {
+  it('reports the next boundary of a bucket that is refilled at intervals', async () => {
     await start();
-    await ours('/fixed');
-    await ours('/fixed');
-    const left = 3600 - (Math.floor(clock.now() / 1000) % 3600);
-    expect((await ours('/fixed'))['retry-after']).toBe(`${left}`);
+    await limitHeaders('/fixed');
+    await limitHeaders('/fixed');
+    const secondsLeft = 3600 - (Math.floor(clock.now() / 1000) % 3600);
+    expect((await limitHeaders('/fixed'))['retry-after']).toBe(`${secondsLeft}`);
   });
 
-  it('escapes quotes and backslashes of names, so that they can be read back', async () => {
+  it('escapes quotes and backslashes in names so that parsers restore them', async () => {
     await start();
-    const headers = await ours('/quoted');
+    const headers = await limitHeaders('/quoted');
     expect(headers.ratelimit).toBe('"say \\"hi\\" \\\\ bye; a=1, b";r=0;t=1');
     for (const name of ['ratelimit', 'ratelimit-policy']) {
       expect(parseList(headers[name]).map(([item]) => item)).toEqual(['say "hi" \\ bye; a=1, b']);
     }
   });
 
-  it('says to come again when the last of all limits lets pass', async () => {
+  it('sets Retry-After to the time at which every limit allows the request', async () => {
     await start();
-    await ours('/longest');
-    expect((await ours('/longest'))['retry-after']).toBe('3600');
+    await limitHeaders('/longest');
+    expect((await limitHeaders('/longest'))['retry-after']).toBe('3600');
     await clock.advance(60_000);
-    expect(await ours('/longest')).toEqual({
+    expect(await limitHeaders('/longest')).toEqual({
       'ratelimit-policy': '"hour";q=1;w=3600, "minute";q=1;w=60',
       ratelimit: '"hour";r=0;t=3540, "minute";r=1',
       'retry-after': '3540',
     });
   });
 
-  it('tells of draft 6', async () => {
+  it('writes the headers of draft 6', async () => {
     await start({ headers: 'draft-6' });
     const headers = { 'ratelimit-limit': '20', 'ratelimit-remaining': '19', 'ratelimit-reset': '6' };
-    expect(await ours('/bucket')).toEqual(headers);
-    await ours('/never');
-    expect(await ours('/never')).toEqual({ 'ratelimit-limit': '1', 'ratelimit-remaining': '0' });
+    expect(await limitHeaders('/bucket')).toEqual(headers);
+    await limitHeaders('/never');
+    expect(await limitHeaders('/never')).toEqual({ 'ratelimit-limit': '1', 'ratelimit-remaining': '0' });
   });
 
-  it('tells the legacy headers', async () => {
+  it('writes the legacy headers', async () => {
     await start({ headers: ['legacy'] });
-    expect(await ours('/window')).toEqual({
+    expect(await limitHeaders('/window')).toEqual({
       'x-ratelimit-limit': '2',
       'x-ratelimit-remaining': '1',
       'x-ratelimit-reset': '10',
     });
-    await ours('/window');
-    expect((await ours('/window'))['retry-after']).toBe('10');
+    await limitHeaders('/window');
+    expect((await limitHeaders('/window'))['retry-after']).toBe('10');
   });
 
-  it('tells all three of the same limit, though another one is longer in filling', async () => {
+  it('reports the same limit in all three headers, even if another one refills later', async () => {
     await start({ headers: 'legacy' });
-    expect(await ours('/burst')).toEqual({
+    expect(await limitHeaders('/burst')).toEqual({
       'x-ratelimit-limit': '1',
       'x-ratelimit-remaining': '0',
       'x-ratelimit-reset': '2',
     });
   });
 
-  it('tells several sets at once, of several limits the one nearest to exhaustion', async () => {
+  it('writes several sets, of which draft-6 and legacy report the limit nearest to exhaustion', async () => {
     await start({ headers: ['legacy', 'draft-11', 'draft-6', 'legacy'] });
-    expect(await ours('/both')).toEqual({
+    expect(await limitHeaders('/both')).toEqual({
       'ratelimit-policy': '"Sms.both/window";q=3;w=60, "Sms.both/bucket";q=2;w=120',
       ratelimit: '"Sms.both/window";r=2;t=60, "Sms.both/bucket";r=1;t=60',
       'ratelimit-limit': '2',
@@ -225,50 +231,50 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   });
 
   it.each(['bucket', 'window', 'both', 'several', 'short', 'never', 'fixed', 'quoted', 'longest'])(
-    'writes structured fields of whole numbers in every set: /%s',
+    'writes structured fields with integers in every set: /%s',
     async (path) => {
       await start({ headers: ['draft-11', 'draft-6', 'legacy'] });
       const least = { q: 1, w: 1, r: 0, t: 1 };
       for (let call = 0; call < 4; call++) {
-        const { ratelimit, 'ratelimit-policy': policy, ...others } = await ours(`/${path}`);
+        const { ratelimit, 'ratelimit-policy': policy, ...others } = await limitHeaders(`/${path}`);
         for (const [name, parameters] of [...parseList(policy), ...parseList(ratelimit)]) {
           expect(typeof name).toBe('string');
           expect([...parameters.keys()].join()).toMatch(/^(q(,w)?|r(,t)?)$/);
-          for (const [key, value] of parameters) expectWhole(value, least[key as keyof typeof least]);
+          for (const [key, value] of parameters) expectInteger(value, least[key as keyof typeof least]);
         }
         expect(Object.keys(others).length).toBeGreaterThanOrEqual(4);
         for (const [name, value] of Object.entries(others))
-          expectWhole(parseItem(value)[0], name === 'retry-after' ? 1 : 0);
+          expectInteger(parseItem(value)[0], name === 'retry-after' ? 1 : 0);
       }
     },
   );
 
-  it.each([false, []] as const)('tells nothing but Retry-After with headers: %j', async (headers) => {
+  it.each([false, []] as const)('writes only Retry-After with headers: %j', async (headers) => {
     await start({ headers });
-    await ours('/window');
-    expect(await ours('/window')).toEqual({});
-    expect(await ours('/window')).toEqual({ 'retry-after': '10' });
+    await limitHeaders('/window');
+    expect(await limitHeaders('/window')).toEqual({});
+    expect(await limitHeaders('/window')).toEqual({ 'retry-after': '10' });
   });
 
   it.each([undefined, 'draft-6', 'legacy'] as const)(
-    'tells nothing with headers: %s where the failure mode lets pass, and nobody has counted',
+    'writes nothing with headers: %s if the failure mode allows a request uncounted',
     async (headers) => {
       await start({ store: new BrokenStore(), failure: { mode: 'open' }, headers });
       expect((await request(app.getHttpServer()).get('/bucket')).status).toBe(200);
-      expect(await ours('/bucket')).toEqual({});
-      expect(await ours('/several')).toEqual({});
+      expect(await limitHeaders('/bucket')).toEqual({});
+      expect(await limitHeaders('/several')).toEqual({});
     },
   );
 
-  it('sets each header once', async () => {
+  it('writes each header once', async () => {
     await start();
-    await ours('/longest');
+    await limitHeaders('/longest');
     const address = app.getHttpServer().listen(0).address() as AddressInfo;
-    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
       get({ port: address.port, path: '/longest', agent: false }, resolve).on('error', reject);
     });
-    answer.resume();
-    const names = answer.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
+    response.resume();
+    const names = response.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
     expect(names.filter((name) => /ratelimit|retry/.test(name)).sort()).toEqual([
       'ratelimit',
       'ratelimit-policy',

@@ -28,7 +28,7 @@ const warnings: string[] = [];
 let app: INestApplication | undefined;
 beforeEach(() => {
   warnings.length = 0;
-  jest.spyOn(Logger.prototype, 'warn').mockImplementation((text) => void warnings.push(text as string));
+  jest.spyOn(Logger.prototype, 'warn').mockImplementation((message) => void warnings.push(message as string));
 });
 afterEach(async () => {
   jest.restoreAllMocks();
@@ -38,11 +38,11 @@ afterEach(async () => {
 const limits = (options: RateLimitModuleOptions = {}) =>
   RateLimitModule.forRoot({ store: new MemoryStore({ clock: new FakeClock() }), ...options });
 
-/** Says who sends a request. */
+/** Sets `user` from the header `who`. */
 class AuthGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
-    const sent = context.switchToHttp().getRequest<{ headers: { who?: string }; user?: object }>();
-    if (sent.headers.who) sent.user = { id: sent.headers.who };
+    const incoming = context.switchToHttp().getRequest<{ headers: { who?: string }; user?: object }>();
+    if (incoming.headers.who) incoming.user = { id: incoming.headers.who };
     return true;
   }
 }
@@ -53,13 +53,13 @@ describe.each(ADAPTERS)('byUser on %s', (adapter) => {
     await app.listen(0, '127.0.0.1');
   };
   const statuses = async (...who: string[]) => {
-    const found: number[] = [];
-    for (const name of who) found.push((await request(app?.getHttpServer()).get('/').set('who', name)).status);
-    return found;
+    const codes: number[] = [];
+    for (const name of who) codes.push((await request(app?.getHttpServer()).get('/').set('who', name)).status);
+    return codes;
   };
   const TWO = { maxRequest: 2, unit: 'minute' } as const;
 
-  /** Anew for each test, because keys remember of what they have warned. */
+  /** Creates a controller with a new key for each test, because a key warns only once. */
   const controller = (key = byUser(), guards: (typeof AuthGuard | typeof RateLimitGuard)[] = []) => {
     @UseGuards(...guards)
     @Controller()
@@ -70,39 +70,39 @@ describe.each(ADAPTERS)('byUser on %s', (adapter) => {
     }
     return Notes;
   };
-  const each = ['ada', 'ada', 'ada', 'bob'];
+  const users = ['ada', 'ada', 'ada', 'bob'];
 
-  it('counts by user where a guard of the application sets it', async () => {
+  it('counts by user if a global guard sets the user', async () => {
     const auth = { provide: APP_GUARD, useClass: AuthGuard };
     await start({ imports: [limits()], controllers: [controller()], providers: [auth] });
-    expect(await statuses(...each)).toEqual([200, 200, 429, 200]);
+    expect(await statuses(...users)).toEqual([200, 200, 429, 200]);
     expect(warnings).toEqual([]);
   });
 
-  it('counts by user where both guards are bound in order', async () => {
+  it('counts by user if both guards are bound to the controller in order', async () => {
     const bound = controller(byUser(), [AuthGuard, RateLimitGuard]);
     await start({ imports: [limits({ guard: false })], controllers: [bound] });
-    expect(await statuses(...each)).toEqual([200, 200, 429, 200]);
+    expect(await statuses(...users)).toEqual([200, 200, 429, 200]);
   });
 
-  it('counts by user where both guards are those of the application, in order', async () => {
+  it('counts by user if both guards are global, in order', async () => {
     const providers = [AuthGuard, RateLimitGuard].map((useClass) => ({ provide: APP_GUARD, useClass }));
     await start({ imports: [limits({ guard: false })], controllers: [controller()], providers });
-    expect(await statuses(...each)).toEqual([200, 200, 429, 200]);
+    expect(await statuses(...users)).toEqual([200, 200, 429, 200]);
   });
 
-  it('warns once, and says how to mend it, where a guard of the controller comes too late', async () => {
+  it('warns once and suggests a fix if a controller guard sets the user too late', async () => {
     await start({ imports: [limits()], controllers: [controller(byUser(), [AuthGuard])] });
     expect(await statuses('ada', 'bob')).toEqual([500, 500]);
     expect(warnings).toEqual([
-      'Notes.list: byUser() has found no user. If a guard sets `user`, let it run before RateLimitGuard: ' +
+      'Notes.list: byUser() found no user. If a guard sets `user`, run it before RateLimitGuard: ' +
         'RateLimitModule.forRoot({ guard: false }), and @UseGuards(AuthGuard, RateLimitGuard), or both as APP_GUARD ' +
         'in this order',
     ]);
   });
 
   it.each(['controller', 'useGlobalGuards'])(
-    'warns once where all would be counted otherwise, because the guard comes too late: %s',
+    'warns once if the fallback key applies because a guard sets the user too late: %s',
     async (place) => {
       const guards = place === 'controller' ? [AuthGuard] : [];
       const metadata = { imports: [limits()], controllers: [controller(byUser('id', byIp()), guards)] };
@@ -113,14 +113,12 @@ describe.each(ADAPTERS)('byUser on %s', (adapter) => {
       await until(() => warnings.length > 0);
       expect(await statuses('bob', 'cyd')).toEqual([200, 429]);
       expect(warnings).toEqual([
-        expect.stringMatching(
-          /^Notes\.list: byUser\(\) has found no user, but there was one when the request was over\./,
-        ),
+        expect.stringMatching(/^Notes\.list: byUser\(\) found no user, but there was one at the end of the request\./),
       ]);
     },
   );
 
-  it('says nothing of those who are nobody', async () => {
+  it('does not warn about anonymous requests', async () => {
     const auth = { provide: APP_GUARD, useClass: AuthGuard };
     await start({ imports: [limits()], controllers: [controller(byUser('id', byIp()))], providers: [auth] });
     expect(await statuses('', '', '', 'ada')).toEqual([200, 200, 429, 200]);
@@ -142,7 +140,7 @@ class Open {
   free() {}
 }
 
-describe.each(ADAPTERS)('the proxy of %s', (adapter) => {
+describe.each(ADAPTERS)('Proxy warnings on %s', (adapter) => {
   const start = async (trust: unknown, options: RateLimitModuleOptions = {}) => {
     app = await createApp(adapter, { imports: [limits(options)], controllers: [Open] }, undefined, trust);
     await app.listen(0, '127.0.0.1');
@@ -151,28 +149,28 @@ describe.each(ADAPTERS)('the proxy of %s', (adapter) => {
     request(app?.getHttpServer()).get(path).set(headers);
   const FORWARDED = { 'X-Forwarded-For': '203.0.113.7, 203.0.113.8' };
 
-  it('warns at the start where everybody is trusted', async () => {
+  it('are logged at startup if every client is trusted', async () => {
     await start(true);
     expect(warnings).toEqual([
       adapter === 'express'
-        ? "`trust proxy` is true, so that every client can choose the address that it is counted by. Trust the addresses of your proxies: app.set('trust proxy', '10.0.0.0/8')"
-        : "`trustProxy` is true, so that every client can choose the address that it is counted by. Trust the addresses of your proxies: new FastifyAdapter({ trustProxy: '10.0.0.0/8' })",
+        ? "`trust proxy` is true, so every client can choose the address that it is limited by. Trust only the addresses of your proxies: app.set('trust proxy', '10.0.0.0/8')"
+        : "`trustProxy` is true, so every client can choose the address that it is limited by. Trust only the addresses of your proxies: new FastifyAdapter({ trustProxy: '10.0.0.0/8' })",
     ]);
     await get(FORWARDED);
     expect(warnings).toHaveLength(1);
   });
 
-  it('says nothing of that where addresses are no keys, and warns when they are', async () => {
+  it('are logged for trusting every client only once an address is used as a key', async () => {
     await start(true, { key: 'all' });
     await get(FORWARDED);
     expect(warnings).toEqual([]);
     await get(FORWARDED, '/by-ip');
     await get(FORWARDED, '/by-ip');
-    expect(warnings).toEqual([expect.stringMatching(/is true, so that every client can choose/)]);
+    expect(warnings).toEqual([expect.stringMatching(/is true, so every client can choose/)]);
   });
 
   it.each([[{ 'X-Forwarded-For': '203.0.113.7' }], [{ Forwarded: 'for=203.0.113.7' }]])(
-    'warns once where a request with %j comes from an address that is not trusted',
+    'are logged once if a request with %j comes from an untrusted address',
     async (headers) => {
       await start(undefined);
       await get();
@@ -184,19 +182,19 @@ describe.each(ADAPTERS)('the proxy of %s', (adapter) => {
         adapter === 'express' ? "app.set('trust proxy', '10.0.0.0/8')" : "FastifyAdapter({ trustProxy: '10.0.0.0/8' })";
       expect(warnings).toEqual([expect.stringContaining(setting)]);
       expect(warnings[0]).toMatch(
-        /^A request came with `X-Forwarded-For` or `Forwarded`, but from an address that is not/,
+        /^Untrusted proxy: a request has `X-Forwarded-For` or `Forwarded`, but its address is not/,
       );
     },
   );
 
-  it('warns where the setting is a number that trusts nobody', async () => {
+  it('are logged if the setting is a number and the framework does not support it', async () => {
     await start(1);
     await get(FORWARDED);
-    // Express counts proxies. This version of Fastify cannot, and trusts none.
+    // Express counts proxies. This version of Fastify cannot count them, and trusts none.
     expect(warnings).toHaveLength(adapter === 'express' ? 0 : 1);
   });
 
-  it('says nothing where addresses are trusted, nor of a client on the same machine', async () => {
+  it('are not logged for trusted addresses or clients on the same machine', async () => {
     await start('loopback');
     await get(FORWARDED);
     await app?.close();

@@ -20,11 +20,11 @@ class Resource {
   }
 }
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+describe.each(COMBINATIONS)('A limited handler on $adapter with the $store store', ({ adapter, store }) => {
   let app: INestApplication;
   afterEach(() => app.close());
 
-  it('answers 200, 200, 429 with exact headers and body', async () => {
+  it('responds with 200, 200, and 429, with exact headers and body', async () => {
     app = await createApp(adapter, {
       imports: [RateLimitModule.forRoot(clockedStore(store, new FakeClock()))],
       controllers: [Resource],

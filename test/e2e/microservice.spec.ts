@@ -28,12 +28,12 @@ import { freePort, redisUrl } from '../support/redis.js';
 import { until } from '../support/requests.js';
 
 const TWO = { maxRequest: 2, unit: 'minute' } as const;
-const LINE = { capacity: 1, refill: 1, name: 'line', key: 'all' } as const;
+const QUEUE = { capacity: 1, refill: 1, name: 'line', key: 'all' } as const;
 const SETTLED = { capacity: 5, refill: 1, unit: 'hour', name: 'settled', key: 'all' } as const;
 const runs: unknown[] = [];
 
-/** A channel of this process's own: others may use the same Redis. */
-function at(pattern: string): string {
+/** Returns a pattern that is unique to this process, because other processes may use the same Redis. */
+function unique(pattern: string): string {
   return `${process.pid}:${pattern}`;
 }
 
@@ -45,73 +45,73 @@ function senderOf(context: ExecutionContext): string | undefined {
 class Service {
   constructor(private readonly buckets: BucketService) {}
 
-  @MessagePattern(at('free'))
+  @MessagePattern(unique('free'))
   free() {
     return 'Hello Free World';
   }
 
   @RateLimit(TWO)
-  @MessagePattern(at('limited'))
+  @MessagePattern(unique('limited'))
   limited(@Payload() data: unknown) {
     runs.push(data);
     return data ?? 'nothing';
   }
 
   @RateLimit(() => ({ ...TWO }))
-  @MessagePattern(at('told'))
+  @MessagePattern(unique('told'))
   told(@Payload() data: unknown) {
     return data;
   }
 
   @RateLimit({ ...TWO, key: byIp() })
-  @MessagePattern(at('by-ip'))
+  @MessagePattern(unique('by-ip'))
   byIp() {
     runs.push('by-ip');
   }
 
   @UseGuards(RateLimitGuard)
   @RateLimit({ ...TWO, key: senderOf, name: 'sender' })
-  @MessagePattern(at('by-sender'))
+  @MessagePattern(unique('by-sender'))
   bySender(@Payload() data: unknown) {
     runs.push(data);
     return 'done';
   }
 
   @RateLimit({ ...TWO, key: 'all', name: 'events' })
-  @EventPattern(at('event'))
+  @EventPattern(unique('event'))
   event(@Payload() data: unknown) {
     runs.push(data);
   }
 
-  @RateLimit({ ...LINE, maxWait: '1m' })
-  @MessagePattern(at('line'))
+  @RateLimit({ ...QUEUE, maxWait: '1m' })
+  @MessagePattern(unique('line'))
   line() {
     runs.push('line');
     return runs.length;
   }
 
-  @MessagePattern(at('own'))
+  @MessagePattern(unique('own'))
   async own() {
     await this.buckets.bucket(TWO, 'all').consume(3);
   }
 
   @RateLimit({ ...SETTLED, settle: 'failures' })
-  @MessagePattern(at('settled'))
+  @MessagePattern(unique('settled'))
   settled(@Payload() fails: boolean) {
     if (fails) throw new Error('failed');
     return 1;
   }
 }
 
-/** Connects from another address of this machine. */
-class Elsewhere extends JsonSocket {
+/** Connects from another local address. */
+class OtherAddressSocket extends JsonSocket {
   override connect(port: number, host: string) {
     this.socket.connect({ port, host, localAddress: '127.0.0.2' });
     return this;
   }
 }
 
-const refused = { status: 'error', message: 'Too Many Requests', retryAfter: 60_000 };
+const rejection = { status: 'error', message: 'Too Many Requests', retryAfter: 60_000 };
 let app: INestMicroservice;
 let options: MicroserviceOptions;
 let clock: FakeClock;
@@ -146,127 +146,127 @@ async function client(more: object = {}): Promise<ClientProxy> {
   return made;
 }
 
-/** The answer, or what was answered as an error. */
-async function ask(from: ClientProxy, pattern: string, data: unknown = ''): Promise<unknown> {
-  return lastValueFrom(from.send(at(pattern), data as object)).catch((error) => ({ error }));
+/** Sends a message. Returns the response, or `{ error }`. */
+async function send(from: ClientProxy, pattern: string, data: unknown = ''): Promise<unknown> {
+  return lastValueFrom(from.send(unique(pattern), data as object)).catch((error) => ({ error }));
 }
 
-const left = (numbers: typeof LINE | typeof SETTLED) => {
-  const { key, ...policy } = numbers;
+const left = (limit: typeof QUEUE | typeof SETTLED) => {
+  const { key, ...policy } = limit;
   return app.get(BucketService).bucket(policy, key).available();
 };
 
-describe('a microservice over TCP', () => {
-  it('refuses the third message of a client, and nobody else', async () => {
+describe('Microservice over TCP', () => {
+  it('rejects the third message of a client without limiting other clients', async () => {
     await start('TCP');
-    const [first, second] = [await client(), await client({ socketClass: Elsewhere })];
-    expect(await ask(first, 'limited', 'a')).toBe('a');
-    expect(await ask(first, 'limited', 'b')).toBe('b');
-    expect(await ask(first, 'limited', 'c')).toEqual({ error: refused });
+    const [first, second] = [await client(), await client({ socketClass: OtherAddressSocket })];
+    expect(await send(first, 'limited', 'a')).toBe('a');
+    expect(await send(first, 'limited', 'b')).toBe('b');
+    expect(await send(first, 'limited', 'c')).toEqual({ error: rejection });
     expect(runs).toEqual(['a', 'b']);
-    expect(await ask(second, 'limited', 'x')).toBe('x');
-    expect(await ask(first, 'free')).toBe('Hello Free World');
+    expect(await send(second, 'limited', 'x')).toBe('x');
+    expect(await send(first, 'free')).toBe('Hello Free World');
     await clock.advance(60_000);
-    expect(await ask(first, 'limited', 'd')).toBe('d');
+    expect(await send(first, 'limited', 'd')).toBe('d');
   });
 
-  it('gives the places in line of a client back that goes', async () => {
+  it('cancels the reservations of a client that disconnects', async () => {
     await start('TCP');
     const [one, two] = [await client(), await client()];
-    expect(await ask(one, 'line')).toBe(1);
-    for (let i = 0; i < 20; i++) void ask(one, 'line');
-    await until(async () => (await left(LINE)) === -20);
+    expect(await send(one, 'line')).toBe(1);
+    for (let i = 0; i < 20; i++) void send(one, 'line');
+    await until(async () => (await left(QUEUE)) === -20);
     await one.close();
-    await until(async () => (await left(LINE)) === 0);
-    const waits = ask(two, 'line');
-    await until(async () => (await left(LINE)) === -1);
+    await until(async () => (await left(QUEUE)) === 0);
+    const queued = send(two, 'line');
+    await until(async () => (await left(QUEUE)) === -1);
     await clock.advance(1000);
-    expect(await waits).toBe(2);
+    expect(await queued).toBe(2);
   });
 });
 
-describe('a microservice over Redis', () => {
+describe('Microservice over Redis', () => {
   it.each(['limited', 'told'])(
-    'lets pass by the default key, since nobody tells who asks for %s, and says so once',
+    'allows messages without a client address under the default key, and warns once: %s',
     async (name) => {
       const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
       await start('Redis');
       const one = await client();
-      for (let i = 0; i < 4; i++) expect(await ask(one, name, i + 1)).toBe(i + 1);
+      for (let i = 0; i < 4; i++) expect(await send(one, name, i + 1)).toBe(i + 1);
       expect(warn.mock.calls).toEqual([
-        [`Policy Service.${name} does not apply to requests whose client has no address: give it a \`key\``],
+        [`Policy Service.${name} does not apply to requests without a client address: set its \`key\``],
       ]);
       warn.mockRestore();
     },
   );
 
-  it('answers with an error where the policy asks for an address', async () => {
+  it('responds with an error if the key requires an address', async () => {
     await start('Redis');
-    expect(await ask(await client(), 'by-ip')).toEqual({
+    expect(await send(await client(), 'by-ip')).toEqual({
       error: { status: 'error', message: 'Internal server error' },
     });
     expect(runs).toEqual([]);
   });
 });
 
-describe.each(['TCP', 'Redis'] as const)('a microservice over %s', (transport) => {
-  it('refuses the third message of a key, and no other', async () => {
+describe.each(['TCP', 'Redis'] as const)('Microservice over %s', (transport) => {
+  it('rejects the third message of a key without limiting other keys', async () => {
     await start(transport);
     const one = await client();
     const results = [];
-    for (const from of ['a', 'a', 'a', 'b']) results.push(await ask(one, 'by-sender', { from }));
-    expect(results).toEqual(['done', 'done', { error: refused }, 'done']);
+    for (const from of ['a', 'a', 'a', 'b']) results.push(await send(one, 'by-sender', { from }));
+    expect(results).toEqual(['done', 'done', { error: rejection }, 'done']);
     expect(runs).toHaveLength(3);
   });
 
-  it('takes messages without a payload', async () => {
+  it('handles messages without a payload', async () => {
     await start(transport);
     for (const payload of [{}, { data: null }]) {
-      // Nest's own client refuses to send what any other may.
+      // Nest's own client never sends such a packet, but other clients may.
       const hostile = await client({
         serializer: { serialize: ({ data, ...packet }: object & { data: unknown }) => ({ ...packet, ...payload }) },
       });
-      expect(await ask(hostile, 'by-sender')).toBe('done');
+      expect(await send(hostile, 'by-sender')).toBe('done');
     }
     expect(runs).toEqual([undefined, null]);
-    expect(await ask(await client(), 'by-sender')).toEqual({ error: refused });
+    expect(await send(await client(), 'by-sender')).toEqual({ error: rejection });
   });
 
-  it('does not run the handler of a third event', async () => {
+  it('does not run the handler for the third event', async () => {
     await start(transport);
     const one = await client();
-    for (const n of [1, 2, 3, 4]) await lastValueFrom(one.emit(at('event'), n), { defaultValue: undefined });
-    expect(await ask(one, 'free')).toBe('Hello Free World');
+    for (const n of [1, 2, 3, 4]) await lastValueFrom(one.emit(unique('event'), n), { defaultValue: undefined });
+    expect(await send(one, 'free')).toBe('Hello Free World');
     expect(runs).toEqual([1, 2]);
   });
 
-  it('answers that the store has failed', async () => {
+  it('reports that rate limiting is unavailable if the store fails', async () => {
     await start(transport, { store: new BrokenStore(), failure: { mode: 'closed' } });
     const message = 'Rate limiting is temporarily unavailable';
-    expect(await ask(await client(), 'by-sender')).toEqual({ error: { status: 'error', message, retryAfter: 1000 } });
+    expect(await send(await client(), 'by-sender')).toEqual({ error: { status: 'error', message, retryAfter: 1000 } });
     expect(runs).toEqual([]);
   });
 
-  it('answers what the own code of a handler has refused', async () => {
+  it('reports a rejection thrown by a handler', async () => {
     await start(transport, { problemDetails: true });
-    expect(await ask(await client(), 'own')).toEqual({ error: { status: 'error', message: 'Too Many Requests' } });
+    expect(await send(await client(), 'own')).toEqual({ error: { status: 'error', message: 'Too Many Requests' } });
   });
 
-  it('lets messages wait in line', async () => {
+  it('queues messages', async () => {
     await start(transport);
     const one = await client();
-    expect(await ask(one, 'line')).toBe(1);
-    const waits = ask(one, 'line');
-    await until(async () => (await left(LINE)) === -1);
+    expect(await send(one, 'line')).toBe(1);
+    const queued = send(one, 'line');
+    await until(async () => (await left(QUEUE)) === -1);
     await clock.advance(1000);
-    expect(await waits).toBe(2);
+    expect(await queued).toBe(2);
   });
 
-  it('settles what a message has come to', async () => {
+  it('settles the cost of a message by its outcome', async () => {
     await start(transport);
     const one = await client();
-    await ask(one, 'settled', true);
-    await ask(one, 'settled', false);
+    await send(one, 'settled', true);
+    await send(one, 'settled', false);
     await until(async () => (await left(SETTLED)) === 4);
   });
 });

@@ -60,8 +60,8 @@ class Unguarded {
 let app: INestApplication;
 afterEach(() => app?.close());
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
-  it('counts a request once, though the guard is bound to everything, the class and the method', async () => {
+describe.each(COMBINATIONS)('RateLimitGuard binding on $adapter with the $store store', ({ adapter, store }) => {
+  it('counts a request once if the guard is bound globally, to the class, and to the method', async () => {
     app = await createApp(adapter, {
       imports: [RateLimitModule.forRoot(storeOptions(store))],
       controllers: [Guarded],
@@ -69,7 +69,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 429]);
   });
 
-  it('counts it once, though the exported guard is bound to everything by the application, too', async () => {
+  it('counts a request once if the application also binds the exported guard as APP_GUARD', async () => {
     for (const guard of [true, false]) {
       app = await createApp(adapter, {
         imports: [RateLimitModule.forRoot({ ...storeOptions(store), guard })],
@@ -81,7 +81,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     }
   });
 
-  it('limits only what the guard is bound to with guard: false', async () => {
+  it('limits only handlers that the guard is bound to, with guard: false', async () => {
     app = await createApp(adapter, {
       imports: [RateLimitModule.forRoot({ ...storeOptions(store), guard: false })],
       controllers: [Guarded],
@@ -96,7 +96,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   });
 });
 
-describe('a guard that everybody binds himself', () => {
+describe('Warning about handlers without a RateLimitGuard', () => {
   class Extended extends RateLimitGuard {}
 
   @UseGuards(Extended)
@@ -128,31 +128,31 @@ describe('a guard that everybody binds himself', () => {
     return warnings;
   };
 
-  it('is missed where it is bound to some only, and the log says where', async () => {
+  it('lists the limited handlers that no guard is bound to', async () => {
     expect(await warningsOf({ controllers: [Forgetful, Unguarded, Extending, Guarded] }, false)).toEqual([
-      'No RateLimitGuard is bound to Forgetful.named, Unguarded.limited: their limits do nothing. ' +
-        'With `guard: false`, bind it by @UseGuards(RateLimitGuard), or for all as APP_GUARD',
+      'No RateLimitGuard is bound to Forgetful.named, Unguarded.limited: their limits have no effect. ' +
+        'With `guard: false`, bind it with @UseGuards(RateLimitGuard), or globally as APP_GUARD',
     ]);
   });
 
-  it('is not missed where it is bound, whichever way', async () => {
+  it('is not logged if all limited handlers are guarded, however the guard is bound', async () => {
     const controllers = [Forgetful, Unguarded];
     const globally = (provider: Provider) => ({ controllers, providers: [provider] });
-    const ways: [ModuleMetadata, boolean, ((app: INestApplication) => void)?][] = [
+    const bindings: [ModuleMetadata, boolean, ((app: INestApplication) => void)?][] = [
       [{ controllers }, true],
       [{ controllers: [Guarded, Extending] }, false],
       [globally({ provide: APP_GUARD, useExisting: RateLimitGuard }), false],
       [globally({ provide: APP_GUARD, useClass: Extended }), false],
-      [{ controllers }, false, (unready) => unready.useGlobalGuards(unready.get(RateLimitGuard))],
+      [{ controllers }, false, (created) => created.useGlobalGuards(created.get(RateLimitGuard))],
     ];
-    for (const way of ways) {
-      expect(await warningsOf(...way)).toEqual([]);
+    for (const binding of bindings) {
+      expect(await warningsOf(...binding)).toEqual([]);
       await app.close();
     }
   });
 });
 
-describe('forRootAsync', () => {
+describe('RateLimitModule.forRootAsync', () => {
   const options: RateLimitModuleOptions = { policies: { house: TWO }, headers: 'draft-6' };
 
   @Injectable()
@@ -165,24 +165,24 @@ describe('forRootAsync', () => {
   @Module({ providers: [Settings, { provide: 'OPTIONS', useValue: options }], exports: [Settings, 'OPTIONS'] })
   class SettingsModule {}
 
-  const ways = {
+  const variants = {
     useFactory: RateLimitModule.forRootAsync({
       imports: [SettingsModule],
       inject: ['OPTIONS'],
-      useFactory: async (given: RateLimitModuleOptions) => given,
+      useFactory: async (injected: RateLimitModuleOptions) => injected,
     }),
     useClass: RateLimitModule.forRootAsync({ useClass: Settings }),
     useExisting: RateLimitModule.forRootAsync({ imports: [SettingsModule], useExisting: Settings }),
   };
 
-  it.each(Object.keys(ways) as (keyof typeof ways)[])('takes the options of %s', async (way) => {
-    app = await createApp('express', { imports: [ways[way]], controllers: [Resource] });
+  it.each(Object.keys(variants) as (keyof typeof variants)[])('uses the options of %s', async (variant) => {
+    app = await createApp('express', { imports: [variants[variant]], controllers: [Resource] });
     expect(await statuses(app, '/named', '/named', '/named')).toEqual([200, 200, 429]);
     const { headers } = await request(app.getHttpServer()).get('/limited');
     expect(headers['ratelimit-remaining']).toBe('1');
   });
 
-  it('fails at start-up where the factory gives a wrong option', async () => {
+  it('rejects an unknown option from the factory at startup', async () => {
     const wrong = RateLimitModule.forRootAsync({ useFactory: () => ({ heders: 'draft-6' }) as RateLimitModuleOptions });
     await expect(createApp('express', { imports: [wrong], controllers: [Resource] })).rejects.toThrow(
       'Invalid RateLimitModule options: unknown option `heders`',
@@ -190,7 +190,7 @@ describe('forRootAsync', () => {
   });
 });
 
-describe('what the module exports', () => {
+describe('RateLimitModule', () => {
   @Injectable()
   class Mailer {
     constructor(@Optional() @Inject(BucketService) readonly buckets?: BucketService) {}
@@ -199,12 +199,12 @@ describe('what the module exports', () => {
   @Module({ providers: [Mailer], exports: [Mailer] })
   class Feature {}
 
-  it('is there for all modules', async () => {
+  it('exports its providers to all modules by default', async () => {
     app = await createApp('express', { imports: [RateLimitModule.forRoot(), Feature] });
     expect(await app.get(Mailer).buckets?.bucket({ capacity: 1, refill: 1 }, 'a').tryConsume()).toBe(true);
   });
 
-  it('is there only for those that import it with isGlobal: false', async () => {
+  it('exports its providers only to importing modules with isGlobal: false', async () => {
     const limits = RateLimitModule.forRoot({ isGlobal: false });
     app = await createApp('express', { imports: [limits, Feature] });
     expect(app.get(Mailer).buckets).toBeUndefined();
@@ -212,12 +212,12 @@ describe('what the module exports', () => {
 
     @Module({ imports: [limits], providers: [Mailer] })
     class Importing {}
-    app = await createApp('express', { imports: [limits, Importing], controllers: [Resource2] });
+    app = await createApp('express', { imports: [limits, Importing], controllers: [OtherResource] });
     expect(app.get(Mailer).buckets).toBeInstanceOf(BucketService);
     expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 429]);
   });
 
-  it('holds the store that was given', async () => {
+  it('exports the store from the options', async () => {
     const store = new MemoryStore();
     app = await createApp('express', { imports: [RateLimitModule.forRoot({ store }), Feature] });
     expect(app.get(RateLimitStore)).toBe(store);
@@ -233,18 +233,18 @@ describe('what the module exports', () => {
   });
 });
 
-describe('the module in one application', () => {
+describe('RateLimitModule imported several times', () => {
   const importing = (limits: ModuleMetadata['imports']) => {
     @Module({ imports: limits })
     class Feature {}
     return Feature;
   };
 
-  it('may be imported often, if it is the same one', async () => {
+  it('accepts the same dynamic module in several modules', async () => {
     const limits = RateLimitModule.forRoot({ isGlobal: false });
     const other = RateLimitModule.forRoot({ policies: { house: TWO } });
-    app = await createApp('express', { imports: [limits, importing([limits])], controllers: [Resource2] });
-    // An application beside it has its own.
+    app = await createApp('express', { imports: [limits, importing([limits])], controllers: [OtherResource] });
+    // A second application has its own module.
     const second = await createApp('express', { imports: [other, importing([other])], controllers: [Resource] });
     expect(await statuses(app, '/limited', '/limited', '/limited')).toEqual([200, 200, 429]);
     expect(await statuses(second, '/named', '/named', '/named')).toEqual([200, 200, 429]);
@@ -255,41 +255,41 @@ describe('the module in one application', () => {
     ['forRoot', () => RateLimitModule.forRoot({ headers: 'draft-6' })],
     ['forRootAsync', () => RateLimitModule.forRootAsync({ useFactory: () => ({}) })],
     ['the class itself', () => RateLimitModule],
-  ])('stops the start where there is a second one: %s', async (_way, second) => {
+  ])('fails at startup if it is imported again with %s', async (_variant, second) => {
     await expect(createApp('express', { imports: [RateLimitModule.forRoot(), importing([second()])] })).rejects.toThrow(
-      'Invalid RateLimitModule: it must be one in an application, found 2. ',
+      'RateLimitModule.forRoot() was imported 2 times; import it once',
     );
   });
 
-  it('tells what to import instead of the class', async () => {
+  it('rejects an import of the class without forRoot', async () => {
     await expect(createApp('express', { imports: [RateLimitModule] })).rejects.toThrow(
-      'Invalid RateLimitModule options: `options` must be an object, as `forRoot` takes it, got undefined',
+      'Invalid RateLimitModule options: `options` must be an object, the argument of `forRoot`, got undefined',
     );
   });
 });
 
 @Controller()
-class Resource2 {
+class OtherResource {
   @RateLimit(TWO)
   @Get('limited')
   limited() {}
 }
 
-describe('a named policy that nobody defined', () => {
-  it('fails at start-up and lists those that are', async () => {
+describe('An undefined policy name', () => {
+  it('fails at startup and lists the defined policies', async () => {
     await expect(
       createApp('express', {
         imports: [RateLimitModule.forRoot({ policies: { a: TWO, b: TWO } })],
         controllers: [Resource],
       }),
     ).rejects.toThrow(
-      'Invalid @RateLimit on Resource.named: the policy must be one of those in `policies` (a, b), got "house"',
+      "Invalid @RateLimit on Resource.named: the policy must be one of those in `policies` (a, b), got 'house'",
     );
   });
 });
 
-describe.each(ADAPTERS)('on %s', (adapter) => {
-  class Never implements CanActivate {
+describe.each(ADAPTERS)('RateLimitGuard on %s', (adapter) => {
+  class ForbiddingGuard implements CanActivate {
     canActivate() {
       return false;
     }
@@ -303,7 +303,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       return 'page';
     }
 
-    @UseGuards(Never)
+    @UseGuards(ForbiddingGuard)
     @RateLimit({ ...TWO, maxRequest: 3 })
     @Get('forbidden')
     forbidden() {}
@@ -315,7 +315,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   };
   const remaining = async () => (await request(app.getHttpServer()).get('/page')).headers.ratelimit;
 
-  it('counts HEAD like GET', async () => {
+  it('counts HEAD requests like GET requests', async () => {
     const http = await start();
     const first = await http.head('/page');
     expect([first.status, first.headers.ratelimit]).toEqual([200, '"Pages.page";r=1;t=3600']);
@@ -324,25 +324,25 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect([third.status, third.headers['retry-after']]).toEqual([429, '3600']);
   });
 
-  it('counts neither what has no route nor a method that the route does not have', async () => {
+  it('does not count requests for unknown routes or unsupported methods', async () => {
     const http = await start();
     for (const path of ['/none', '/page/none', '/PAGE%20']) expect((await http.get(path)).status).toBe(404);
     expect((await http.post('/page')).status).toBe(404);
     expect(await remaining()).toBe('"Pages.page";r=1;t=3600');
   });
 
-  it('counts no preflight', async () => {
-    const http = await start((unready) => unready.enableCors());
+  it('does not count CORS preflight requests', async () => {
+    const http = await start((created) => created.enableCors());
     for (let i = 0; i < 3; i++) {
-      const answer = await http
+      const response = await http
         .options('/page')
         .set({ Origin: 'https://a.example', 'Access-Control-Request-Method': 'GET' });
-      expect(answer.headers).not.toHaveProperty('ratelimit');
+      expect(response.headers).not.toHaveProperty('ratelimit');
     }
     expect(await remaining()).toBe('"Pages.page";r=1;t=3600');
   });
 
-  it('counts what a later guard forbids', async () => {
+  it('counts requests that a later guard forbids', async () => {
     await start();
     expect(await statuses(app, ...new Array<string>(4).fill('/forbidden'))).toEqual([403, 403, 403, 429]);
   });

@@ -18,8 +18,8 @@ import { ADAPTERS, type AdapterName, createApp } from '../support/create-app.js'
 import { until } from '../support/requests.js';
 
 /*
- * A request without a key is an error. Where a stranger can bring that about, it is his error and not that of the
- * server, or he would fill its log with stacks.
+ * A request without a key is an error. If a client can cause it, it is a client error: otherwise clients could fill the
+ * server's log with stack traces.
  */
 
 const ONE = { maxRequest: 1, unit: 'minute' } as const;
@@ -52,28 +52,28 @@ class Resource {
   own() {}
 }
 
-/** As in Nest, and remembers what it was given. */
-const seen: unknown[] = [];
+/** Nest's default filter, which also records the errors. */
+const errors: unknown[] = [];
 @Catch()
-class Seeing extends BaseExceptionFilter {
+class RecordingFilter extends BaseExceptionFilter {
   override catch(error: unknown, host: ArgumentsHost) {
-    seen.push(error);
+    errors.push(error);
     super.catch(error, host);
   }
 }
 
-/** Runs before all that Nest does. */
+/** Runs before any code of Nest. */
 type Hook = (incoming: IncomingMessage, response: ServerResponse, next: () => void) => void;
 
 function hook(app: INestApplication, adapter: AdapterName, run: Hook): void {
   if (adapter === 'express') app.use(run);
-  // Middleware of Nest would be too late: Fastify has looked at the address before it, and the socket remembers it.
+  // Nest middleware would run too late: Fastify has read the address by then, and the socket caches it.
   else
     app
       .getHttpAdapter()
       .getInstance()
-      .addHook('onRequest', (sent: Raw, reply: Raw, next: () => void) =>
-        run(sent.raw as IncomingMessage, reply.raw as ServerResponse, next),
+      .addHook('onRequest', (incoming: Raw, reply: Raw, next: () => void) =>
+        run(incoming.raw as IncomingMessage, reply.raw as ServerResponse, next),
       );
 }
 
@@ -81,11 +81,11 @@ interface Raw {
   readonly raw: unknown;
 }
 
-/** Hooks that go on when the client has left, or on its way out. */
-const LATE: [string, Hook][] = [
-  ['its response is closed', (_incoming, response, next) => void once(response, 'close').then(() => next())],
+/** Hooks that continue after the client has disconnected, or while its socket closes. */
+const DISCONNECTS: [string, Hook][] = [
+  ['the response is closed', (_incoming, response, next) => void once(response, 'close').then(() => next())],
   [
-    'its socket is being closed',
+    'the socket is being closed',
     ({ socket }, _response, next) => {
       socket.destroy();
       next();
@@ -93,55 +93,57 @@ const LATE: [string, Hook][] = [
   ],
 ];
 
-describe.each(ADAPTERS)('on %s', (adapter) => {
+describe.each(ADAPTERS)('Requests without a key on %s', (adapter) => {
   let app: INestApplication;
   let before: Hook;
   const logged = jest.spyOn(Logger.prototype, 'error');
   beforeEach(async () => {
     before = (_incoming, _response, next) => next();
-    for (const list of [ran, seen]) list.length = 0;
+    for (const list of [ran, errors]) list.length = 0;
     logged.mockReset().mockImplementation(() => {});
     app = await createApp(
       adapter,
       {
         imports: [RateLimitModule.forRoot()],
         controllers: [Resource],
-        providers: [{ provide: APP_FILTER, useClass: Seeing }],
+        providers: [{ provide: APP_FILTER, useClass: RecordingFilter }],
       },
-      (unready) => hook(unready, adapter, (...args) => before(...args)),
+      (created) => hook(created, adapter, (...args) => before(...args)),
     );
     await app.listen(0, '127.0.0.1');
   });
   afterEach(() => app.close());
 
-  describe.each(LATE)('a client that has left, when %s', (_when, late) => {
-    it.each(['by-address', 'by-ip'])('is no error of the server: %s', async (path) => {
+  describe.each(DISCONNECTS)('from a disconnected client, when %s', (_when, disconnect) => {
+    it.each(['by-address', 'by-ip'])('are not logged as server errors: %s', async (path) => {
       let reached = false;
       before = (...args) => {
         reached = true;
-        late(...args);
+        disconnect(...args);
       };
       const { port } = app.getHttpServer().address() as AddressInfo;
       const client = get({ port, path: `/${path}`, agent: false }).on('error', () => {});
       await until(() => reached);
       client.destroy();
-      await until(() => seen.length > 0);
-      expect(seen).toEqual([expect.any(ClientGoneError)]);
+      await until(() => errors.length > 0);
+      expect(errors).toEqual([expect.any(ClientGoneError)]);
       expect(logged).not.toHaveBeenCalled();
       expect(ran).toEqual([]);
     });
   });
 
-  it.each(['by-header', 'by-all'])('a header that is missing is an error of the client: %s', async (path) => {
+  it.each(['by-header', 'by-all'])('are rejected with 400 if a header is missing: %s', async (path) => {
     const { status, body } = await request(app.getHttpServer()).get(`/${path}`);
     expect([status, body.message]).toEqual([400, 'The header x-api-key is missing']);
     expect(logged).not.toHaveBeenCalled();
     expect((await request(app.getHttpServer()).get(`/${path}`).set('x-api-key', 'k1')).status).toBe(200);
   });
 
-  it('a key of the user that gives nothing is an error of the server', async () => {
+  it('fail with 500 and are logged if a custom key function returns undefined', async () => {
     expect((await request(app.getHttpServer()).get('/own')).status).toBe(500);
-    expect(String(seen)).toMatch(/^RateLimitResolverError: The key of policy Resource.own must be a text/);
+    expect(String(errors)).toMatch(
+      /^RateLimitResolverError: The key of policy Resource.own must be a non-empty string/,
+    );
     expect(logged).toHaveBeenCalledTimes(1);
   });
 });

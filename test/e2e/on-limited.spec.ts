@@ -33,11 +33,11 @@ import { clockedStore } from '../support/requests.js';
 
 const ONE = { maxRequest: 1, unit: 'minute' } as const;
 const runs: string[] = [];
-const asked: string[] = [];
+const called: string[] = [];
 
-/** Answers by the name of the policy, and remembers that it was asked. */
+/** Returns the name of the policy, and records the call. */
 function cached(_context: ExecutionContext, { policy }: Decision) {
-  asked.push(policy);
+  called.push(policy);
   return { cached: policy };
 }
 
@@ -68,7 +68,7 @@ class Envelope implements NestInterceptor {
   }
 }
 
-/** Asks again what has failed. */
+/** Fails if the value is cached, and retries twice. */
 class Retry implements NestInterceptor {
   intercept(_context: ExecutionContext, next: CallHandler): Observable<unknown> {
     return next.handle().pipe(
@@ -213,11 +213,11 @@ class Shared {
 @Module({ imports: [RateLimitModule.forFeature({ 'of-a-feature': { ...ONE, onLimited: cached } })] })
 class Feature {}
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+describe.each(COMBINATIONS)('onLimited on $adapter with the $store store', ({ adapter, store }) => {
   let app: INestApplication;
   beforeEach(() => {
     runs.length = 0;
-    asked.length = 0;
+    called.length = 0;
   });
   afterEach(() => app.close());
   const start = async (options: RateLimitModuleOptions = {}) => {
@@ -248,7 +248,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     ['named', { cached: 'named' }],
     ['of-a-feature', { cached: 'of-a-feature' }],
     ['told', { cached: 'named' }],
-  ])('answers /%s with what the hook gives, and does not run the handler', async (path, body) => {
+  ])('responds to /%s with the value of the hook, and does not run the handler', async (path, body) => {
     await start();
     const { status, body: answered, headers } = await twice(`/${path}`);
     expect([status, answered]).toEqual([200, body]);
@@ -258,7 +258,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(headers['retry-after']).toBe('60');
   });
 
-  it.each(['nothing', 'nothing-later'])('refuses where the hook has %s', async (path) => {
+  it.each(['nothing', 'nothing-later'])('rejects the request if the hook returns undefined: /%s', async (path) => {
     await start();
     const { status, body, headers } = await twice(`/${path}`);
     expect([status, body, headers['retry-after']]).toEqual([
@@ -268,28 +268,28 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     ]);
   });
 
-  it('answers what the hook throws', async () => {
+  it('responds with the error that the hook throws', async () => {
     await start();
     const { status, headers } = await twice('/throwing');
     expect([status, headers.ratelimit]).toEqual([503, '"Resource.throwing";r=0;t=60']);
     expect(runs).toEqual(['throwing']);
   });
 
-  it('asks the hook of the policy that refuses, and none before that', async () => {
+  it('calls only the hook of the policy that denies the request', async () => {
     await start();
     expect((await get('/two')).body).toEqual({ fresh: true });
-    expect(asked).toEqual([]);
+    expect(called).toEqual([]);
     expect((await get('/two')).body).toEqual({ cached: 'minute' });
-    expect(asked).toEqual(['minute']);
+    expect(called).toEqual(['minute']);
   });
 
-  it('answers for all handlers of a class', async () => {
+  it('applies to all handlers of a decorated class', async () => {
     await start();
     await get('/shared/one');
     expect((await get('/shared/two')).body).toEqual({ cached: 'Shared' });
   });
 
-  it('is a handler to all around it: later guards, interceptors, the status', async () => {
+  it('replaces only the handler: later guards, interceptors, and the status apply', async () => {
     await start();
     const post = (auth: string) => request(app.getHttpServer()).post('/around').set('auth', auth);
     expect((await post('yes')).body).toEqual({ data: { fresh: true } });
@@ -299,7 +299,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(runs).toEqual(['auth', 'around', 'auth', 'auth']);
   });
 
-  it('answers each time when an interceptor asks again, and never lets the handler run', async () => {
+  it('responds to each retry of an interceptor, and never runs the handler', async () => {
     await start();
     await get('/retried');
     runs.length = 0;
@@ -307,7 +307,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(runs).toEqual(['checked', 'checked', 'checked']);
   });
 
-  it('takes nothing, so that nothing is settled', async () => {
+  it('takes nothing and settles nothing', async () => {
     await start();
     const bucket = app
       .get(BucketService)
@@ -318,30 +318,30 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(await bucket.available()).toBe(1);
   });
 
-  it('is not asked by a policy on trial', async () => {
+  it('is not called for a dry-run policy', async () => {
     await start();
     expect((await twice('/trial')).body).toEqual({ fresh: true });
-    expect(asked).toEqual([]);
+    expect(called).toEqual([]);
   });
 
-  it('streams events where the handler would', async () => {
+  it('streams events in place of an SSE handler', async () => {
     await start();
     expect((await twice('/events')).text).toMatch(/data: old\n[\s\S]*data: older\n/);
   });
 
-  it('answers for policies without a hook by that of the module', async () => {
+  it('uses the hook of the module for policies without one', async () => {
     await start({ policies: { named: ONE }, default: ONE, onLimited: CachedPage });
     expect((await twice('/named')).body).toMatchObject({ cached: 'page of named' });
     expect((await twice('/undecorated')).body).toMatchObject({ cached: 'page of undecorated' });
     expect((await twice('/value')).body).toEqual({ cached: 'Resource.value' });
   });
 
-  it('answers for what has no decorator by the hook of `default`', async () => {
+  it('uses the hook of `default` for undecorated handlers', async () => {
     await start({ default: { ...ONE, onLimited: cached } });
     expect((await twice('/undecorated')).body).toEqual({ cached: 'default' });
   });
 
-  it('counts as refused, once', async () => {
+  it('publishes one denied decision', async () => {
     await start();
     const decisions: DecisionMessage[] = [];
     const listener = (message: unknown) => void decisions.push(message as DecisionMessage);

@@ -21,8 +21,8 @@ import { until } from '../support/requests.js';
 import { connect, SOCKETS, type SocketClient, useSockets } from '../support/websocket.js';
 
 const ONE = { maxRequest: 1, unit: 'minute', key: 'all' } as const;
-const OWN = { maxRequest: 1, unit: 'minute' } as const;
-const refused = { status: 'error', message: 'Too Many Requests', retryAfter: 60_000 };
+const MANUAL = { maxRequest: 1, unit: 'minute' } as const;
+const rejection = { status: 'error', message: 'Too Many Requests', retryAfter: 60_000 };
 const runs: string[] = [];
 const closing: (() => unknown)[] = [];
 let app: INestApplication;
@@ -83,11 +83,11 @@ class Things {
 
   @Query(() => String, { nullable: true })
   async own() {
-    await this.buckets.bucket(OWN, 'all').consume(2, { maxWait: 0 });
+    await this.buckets.bucket(MANUAL, 'all').consume(2, { maxWait: 0 });
   }
 }
 
-describe.each(SERVERS)('GraphQL: %s', (server) => {
+describe.each(SERVERS)('onLimited with GraphQL on %s', (server) => {
   const start = async (options = {}) => {
     app = await createApp(adapterOf(server), {
       imports: [limits(), graphqlModule(server, options)],
@@ -96,7 +96,7 @@ describe.each(SERVERS)('GraphQL: %s', (server) => {
     await app.listen(0, '127.0.0.1');
   };
 
-  it('answers with what the hook gives, and does not run the resolver', async () => {
+  it('responds with the value of the hook, and does not run the resolver', async () => {
     await start();
     const { body, headers } = await query(app, '{ a: text b: text c: nothing d: nothing }');
     expect(body.data).toEqual({ a: 'fresh', b: 'cached', c: 'fresh', d: null });
@@ -105,7 +105,7 @@ describe.each(SERVERS)('GraphQL: %s', (server) => {
     if (server !== 'Apollo on Fastify') expect(headers.ratelimit).toContain('"Things.text";r=0;t=60');
   });
 
-  it('gives a subscription what the hook gives', async () => {
+  it('sends the values of the hook to a subscription', async () => {
     await start();
     const client = subscriber(app);
     closing.push(() => client.dispose());
@@ -114,7 +114,7 @@ describe.each(SERVERS)('GraphQL: %s', (server) => {
   });
 
   it.each([[['guards']], [['guards', 'interceptors']]])(
-    'refuses a field of an object, whatever the hook: it is guarded with %j',
+    'rejects a guarded object field despite its hook, with fieldResolverEnhancers: %j',
     async (fieldResolverEnhancers) => {
       await start({ fieldResolverEnhancers });
       const { body } = await query(app, '{ a: thing { name } b: thing { name } }');
@@ -123,7 +123,7 @@ describe.each(SERVERS)('GraphQL: %s', (server) => {
     },
   );
 
-  it('answers a refusal that a resolver throws as it does one of the guard', async () => {
+  it('reports a rejection thrown by a resolver like one thrown by the guard', async () => {
     await start();
     const { body } = await query(app, '{ own }');
     const extensions = { code: 'TOO_MANY_REQUESTS' };
@@ -132,7 +132,7 @@ describe.each(SERVERS)('GraphQL: %s', (server) => {
 });
 
 @Catch()
-class Own extends BaseWsExceptionFilter {
+class CustomFilter extends BaseWsExceptionFilter {
   override catch(_error: unknown, host: ArgumentsHost) {
     super.catch(new WsException('mine'), host);
   }
@@ -157,24 +157,24 @@ class Gateway {
 
   @SubscribeMessage('own')
   async own() {
-    const bucket = this.buckets.bucket(OWN, 'all');
+    const bucket = this.buckets.bucket(MANUAL, 'all');
     await bucket.consume();
     await bucket.consume(1, { maxWait: 0 });
   }
 }
 
-@UseFilters(Own)
+@UseFilters(CustomFilter)
 @WebSocketGateway()
 class FilteredGateway {
   constructor(private readonly buckets: BucketService) {}
 
   @SubscribeMessage('filtered')
   async filtered() {
-    await this.buckets.bucket(OWN, 'all').consume(2);
+    await this.buckets.bucket(MANUAL, 'all').consume(2);
   }
 }
 
-describe.each(SOCKETS)('a gateway on %s', (name) => {
+describe.each(SOCKETS)('onLimited with a WebSocket gateway on %s', (name) => {
   let client: SocketClient;
   beforeEach(async () => {
     const metadata = { imports: [limits()], providers: [Gateway, FilteredGateway] };
@@ -183,29 +183,29 @@ describe.each(SOCKETS)('a gateway on %s', (name) => {
     client = await connect(app, name);
     closing.push(() => client.close());
   });
-  const answer = async (event: string) => {
+  const reply = async (event: string) => {
     client.send(event);
-    await until(() => client.heard.length > 0);
-    return client.heard.splice(0);
+    await until(() => client.received.length > 0);
+    return client.received.splice(0);
   };
 
-  it('sends what the hook gives, and does not run the handler', async () => {
-    expect(await answer('text')).toEqual([['text', 'fresh']]);
-    expect(await answer('text')).toEqual([['text', 'cached']]);
+  it('sends the value of the hook, and does not run the handler', async () => {
+    expect(await reply('text')).toEqual([['text', 'fresh']]);
+    expect(await reply('text')).toEqual([['text', 'cached']]);
     expect(runs).toEqual(['text']);
   });
 
-  it('refuses where the hook has nothing', async () => {
-    expect(await answer('nothing')).toEqual([['nothing', 'fresh']]);
-    expect(await answer('nothing')).toEqual([['exception', refused]]);
+  it('rejects the message if the hook returns undefined', async () => {
+    expect(await reply('nothing')).toEqual([['nothing', 'fresh']]);
+    expect(await reply('nothing')).toEqual([['exception', rejection]]);
   });
 
-  it('answers a refusal that a handler throws as it does one of the guard', async () => {
-    expect(await answer('own')).toEqual([['exception', refused]]);
+  it('reports a rejection thrown by a handler like one thrown by the guard', async () => {
+    expect(await reply('own')).toEqual([['exception', rejection]]);
   });
 
-  it("lets the gateway's own filter answer it", async () => {
-    expect(await answer('filtered')).toMatchObject([['exception', { message: 'mine' }]]);
+  it("passes a rejection to the gateway's own filter", async () => {
+    expect(await reply('filtered')).toMatchObject([['exception', { message: 'mine' }]]);
   });
 });
 
@@ -234,13 +234,13 @@ class Service {
 
   @MessagePattern('own')
   async own() {
-    const bucket = this.buckets.bucket(OWN, 'all');
+    const bucket = this.buckets.bucket(MANUAL, 'all');
     await bucket.consume();
     await bucket.consume(1, { maxWait: 0 });
   }
 }
 
-describe('a microservice', () => {
+describe('onLimited with a microservice', () => {
   let client: ClientProxy;
   beforeEach(async () => {
     const options = { transport: Transport.TCP, options: { host: '127.0.0.1', port: await freePort() } } as const;
@@ -251,27 +251,27 @@ describe('a microservice', () => {
     client = ClientProxyFactory.create(options as ClientOptions);
     closing.push(() => client.close());
   });
-  const ask = (pattern: string) => lastValueFrom(client.send<unknown>(pattern, {}));
+  const send = (pattern: string) => lastValueFrom(client.send<unknown>(pattern, {}));
 
-  it('answers with what the hook gives, and does not run the handler', async () => {
-    expect(await ask('text')).toBe('fresh');
-    expect(await ask('text')).toBe('cached');
+  it('responds with the value of the hook, and does not run the handler', async () => {
+    expect(await send('text')).toBe('fresh');
+    expect(await send('text')).toBe('cached');
     expect(runs).toEqual(['text']);
   });
 
-  it('refuses where the hook has nothing', async () => {
-    expect(await ask('nothing')).toBe('fresh');
-    await expect(ask('nothing')).rejects.toEqual(refused);
+  it('rejects the message if the hook returns undefined', async () => {
+    expect(await send('nothing')).toBe('fresh');
+    await expect(send('nothing')).rejects.toEqual(rejection);
   });
 
-  it('does not run the handler of an event', async () => {
+  it('does not run the handler of a rejected event', async () => {
     for (const pattern of ['event', 'event']) client.emit(pattern, 'event');
-    // Messages of one connection are handled one after the other.
-    await ask('text');
+    // The messages of a connection are handled in order.
+    await send('text');
     expect(runs).toEqual(['event', 'text']);
   });
 
-  it('answers a refusal that a handler throws as it does one of the guard', async () => {
-    await expect(ask('own')).rejects.toEqual(refused);
+  it('reports a rejection thrown by a handler like one thrown by the guard', async () => {
+    await expect(send('own')).rejects.toEqual(rejection);
   });
 });

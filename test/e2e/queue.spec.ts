@@ -43,18 +43,18 @@ class Resource {
   shortBlock() {}
 }
 
-interface Answer {
+interface ResponseHead {
   readonly status: number;
   readonly headers: IncomingMessage['headers'];
 }
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+describe.each(COMBINATIONS)('Queue on $adapter with the $store store', ({ adapter, store }) => {
   let app: INestApplication;
   let port: number;
-  let answers: Answer[] = [];
+  let responses: ResponseHead[] = [];
   beforeEach(() => {
     handled = [];
-    answers = [];
+    responses = [];
     clock = new FakeClock();
   });
   afterEach(() => app.close());
@@ -73,31 +73,31 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
       .bucket({ ...PER_SECOND, name }, 'all')
       .available();
 
-  /** A request whose client can leave; its answer goes to `answers`. */
+  /** Sends a request that the client can abort. Appends the response to `responses`. */
   const call = (path: string): ClientRequest => {
-    const ofThisTest = answers;
+    const responsesOfTest = responses;
     const client = get({ port, path, agent: false }, (response) => {
-      ofThisTest.push({ status: response.statusCode ?? 0, headers: response.headers });
+      responsesOfTest.push({ status: response.statusCode ?? 0, headers: response.headers });
       response.resume();
     });
     return client.on('error', () => {});
   };
-  /** Requests that arrive one after the other, each as soon as the one before has its place in line. */
-  const callInTurn = async (count: number, from = 0, path = '/queue'): Promise<ClientRequest[]> => {
+  /** Sends requests in order, each as soon as the previous one is queued or answered. */
+  const callInOrder = async (count: number, from = 0, path = '/queue'): Promise<ClientRequest[]> => {
     const clients: ClientRequest[] = [];
     for (let i = from; i < from + count; i++) {
-      const before = [answers.length, clock.sleeping].join();
+      const before = [responses.length, clock.sleeping].join();
       clients.push(call(`${path}?number=${i}`));
-      await until(() => [answers.length, clock.sleeping].join() !== before);
+      await until(() => [responses.length, clock.sleeping].join() !== before);
     }
     return clients;
   };
 
-  it('lets ten that come at once leave one per second in order, and refuses at once who would wait too long', async () => {
+  it('admits requests one per second in order, and rejects those that would wait too long', async () => {
     await start();
-    await callInTurn(10);
-    expect(answers.map(({ status }) => status)).toEqual([200, 429, 429, 429, 429]);
-    for (const { headers } of answers.slice(1)) {
+    await callInOrder(10);
+    expect(responses.map(({ status }) => status)).toEqual([200, 429, 429, 429, 429]);
+    for (const { headers } of responses.slice(1)) {
       expect([headers['retry-after'], headers.ratelimit]).toEqual(['6', '"queue";r=0;t=6']);
     }
     const begin = clock.now();
@@ -105,53 +105,53 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(handled).toHaveLength(1);
     for (let second = 1; second <= 5; second++) {
       await clock.advance(second === 1 ? 1 : 1000);
-      await until(() => answers.length === 5 + second);
+      await until(() => responses.length === 5 + second);
     }
     expect(handled).toEqual([0, 1, 2, 3, 4, 5].map((i) => ({ number: `${i}`, at: begin + i * 1000 })));
     await clock.advance(60_000);
     expect(handled).toHaveLength(6);
-    expect(answers.every(({ status }) => status === 200 || status === 429)).toBe(true);
+    expect(responses.every(({ status }) => status === 200 || status === 429)).toBe(true);
     expect(clock.sleeping).toBe(0);
   });
 
-  it('has room for five others when five leave, the last first', async () => {
+  it('accepts five new requests after five clients disconnect, the last one first', async () => {
     await start();
-    const clients = await callInTurn(6);
+    const clients = await callInOrder(6);
     expect(await available('queue')).toBe(-5);
     for (const [i, client] of clients.slice(1).reverse().entries()) {
       client.destroy();
       await until(async () => (await available('queue')) === i - 4);
     }
-    await callInTurn(5, 10);
-    expect(answers.map(({ status }) => status)).toEqual([200]);
+    await callInOrder(5, 10);
+    expect(responses.map(({ status }) => status)).toEqual([200]);
     for (let second = 1; second <= 5; second++) {
       await clock.advance(1000);
-      await until(() => answers.length === 1 + second);
+      await until(() => responses.length === 1 + second);
     }
     expect(handled.map(({ number }) => number)).toEqual(['0', '10', '11', '12', '13', '14']);
   });
 
-  it('has room for five others when five leave at once that came down one connection', async () => {
+  it('accepts five new requests after a connection with five pipelined ones closes', async () => {
     await start();
-    await callInTurn(1);
+    await callInOrder(1);
     const socket = connect(port, '127.0.0.1');
     socket.write('GET /queue HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(5));
     await until(() => clock.sleeping === 10);
     expect(await available('queue')).toBe(-5);
     socket.destroy();
     await until(async () => (await available('queue')) === 0);
-    await callInTurn(5, 10);
-    expect(answers.map(({ status }) => status)).toEqual([200]);
+    await callInOrder(5, 10);
+    expect(responses.map(({ status }) => status)).toEqual([200]);
   });
 
-  it('keeps the places of those behind one that leaves', async () => {
+  it('keeps the positions behind a client that disconnects', async () => {
     await start();
-    const [, second] = await callInTurn(4);
+    const [, second] = await callInOrder(4);
     const begin = clock.now();
     second.destroy();
     await until(() => clock.sleeping === 4);
     for (let turn = 1; turn <= 3; turn++) await clock.advance(1000);
-    await until(() => answers.length === 3);
+    await until(() => responses.length === 3);
     expect(handled.map(({ number, at }) => [number, at - begin])).toEqual([
       ['0', 0],
       ['2', 2000],
@@ -159,9 +159,9 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     ]);
   });
 
-  it('never runs the handler for a client that leaves just before its turn', async () => {
+  it('never runs the handler for a client that disconnects just before its turn', async () => {
     await start();
-    const clients = await callInTurn(3);
+    const clients = await callInOrder(3);
     await clock.advance(999);
     for (const client of clients.slice(1)) client.destroy();
     await until(() => clock.sleeping === 0);
@@ -169,40 +169,40 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(handled.map(({ number }) => number)).toEqual(['0']);
   });
 
-  it('refuses to let more than maxSuspended wait, and those take no place in line', async () => {
+  it('rejects requests beyond maxSuspended without reserving a position', async () => {
     await start({ maxSuspended: 2 });
-    await callInTurn(5);
-    expect(answers.map(({ status }) => status)).toEqual([200, 429, 429]);
-    expect(answers[1].headers['retry-after']).toBe('3');
+    await callInOrder(5);
+    expect(responses.map(({ status }) => status)).toEqual([200, 429, 429]);
+    expect(responses[1].headers['retry-after']).toBe('3');
     expect(await available('queue')).toBe(-2);
     await clock.advance(1000);
-    await until(() => answers.length === 4);
-    await callInTurn(1, 5);
+    await until(() => responses.length === 4);
+    await callInOrder(1, 5);
     expect(await available('queue')).toBe(-2);
   });
 
-  it('holds maxSuspended also where all come at once', async () => {
+  it('enforces maxSuspended for concurrent requests', async () => {
     await start({ maxSuspended: 2 });
     for (let i = 0; i < 6; i++) call(`/queue?number=${i}`);
-    // Each who waits has two sleepers: its turn and its deadline.
-    await until(() => answers.length + clock.sleeping / 2 === 6);
+    // Each waiter has two sleepers: its turn, and the deadline of the suspension.
+    await until(() => responses.length + clock.sleeping / 2 === 6);
     const waiting = clock.sleeping / 2;
-    expect(answers.map(({ status }) => status).sort()).toEqual([200, ...new Array<number>(5 - waiting).fill(429)]);
+    expect(responses.map(({ status }) => status).sort()).toEqual([200, ...new Array<number>(5 - waiting).fill(429)]);
     expect([1, 2]).toContain(waiting);
     expect(await available('queue')).toBe(-waiting);
   });
 
-  it('lets nobody wait with maxSuspended: 0', async () => {
+  it('queues nothing with maxSuspended: 0', async () => {
     await start({ maxSuspended: 0 });
-    await callInTurn(2);
-    expect(answers.map(({ status }) => status)).toEqual([200, 429]);
-    expect(answers[1].headers['retry-after']).toBe('1');
+    await callInOrder(2);
+    expect(responses.map(({ status }) => status)).toEqual([200, 429]);
+    expect(responses[1].headers['retry-after']).toBe('1');
   });
 
-  it('waits for the longest of several policies, within the patience of each', async () => {
+  it('waits for the longest of several policies, within the maxWait of each', async () => {
     await start();
-    await callInTurn(6, 0, '/two');
-    // Turns are at 0, 2, 4, 6 s by the window; the bucket, empty until 1 s, would keep each of them for less.
+    await callInOrder(6, 0, '/two');
+    // The window sets the turns to 0, 2, 4, and 6 s. The bucket, empty until 1 s, would require shorter waits.
     const begin = clock.now();
     const turns: number[] = [];
     while (clock.sleeping > 0) {
@@ -216,39 +216,39 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(handled.map(({ number }) => number)).toEqual([...handled.keys()].map(String));
   });
 
-  it('refuses where one of several policies has no patience, and takes nothing of the others', async () => {
+  it('rejects if one of several policies has no maxWait, and takes nothing from the others', async () => {
     await start();
-    await callInTurn(2, 0, '/impatient');
-    expect(answers.map(({ status }) => status)).toEqual([200, 429]);
+    await callInOrder(2, 0, '/impatient');
+    expect(responses.map(({ status }) => status)).toEqual([200, 429]);
     expect(await available('patient')).toBe(0);
   });
 
-  it('starts a block with the first wait that would be too long, which later ones do not renew', async () => {
+  it('starts a block with the first wait beyond maxWait, and does not extend it later', async () => {
     await start();
-    await callInTurn(3, 0, '/blocking');
-    expect(answers.map(({ status }) => status)).toEqual([200, 429]);
-    expect(answers[1].headers['retry-after']).toBe('10');
+    await callInOrder(3, 0, '/blocking');
+    expect(responses.map(({ status }) => status)).toEqual([200, 429]);
+    expect(responses[1].headers['retry-after']).toBe('10');
     await clock.advance(9999);
-    await until(() => answers.length === 3);
-    await callInTurn(1, 3, '/blocking');
-    expect([answers[3].status, answers[3].headers['retry-after']]).toEqual([429, '1']);
+    await until(() => responses.length === 3);
+    await callInOrder(1, 3, '/blocking');
+    expect([responses[3].status, responses[3].headers['retry-after']]).toEqual([429, '1']);
     await clock.advance(1);
-    await callInTurn(1, 4, '/blocking');
-    expect(answers[4].status).toBe(200);
+    await callInOrder(1, 4, '/blocking');
+    expect(responses[4].status).toBe(200);
   });
 
-  it('ends a block that is shorter than the window when that ends', async () => {
+  it('rejects until the window ends if the block is shorter', async () => {
     await start();
-    await callInTurn(3, 0, '/short-block');
-    expect(answers[2].headers['retry-after']).toBe('10');
+    await callInOrder(3, 0, '/short-block');
+    expect(responses[2].headers['retry-after']).toBe('10');
     await clock.advance(4000);
-    await callInTurn(1, 3, '/short-block');
-    expect([answers[3].status, answers[3].headers['retry-after']]).toEqual([429, '6']);
+    await callInOrder(1, 3, '/short-block');
+    expect([responses[3].status, responses[3].headers['retry-after']]).toEqual([429, '6']);
   });
 });
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
-  it('gives all places back that are waited in when the application closes', async () => {
+describe.each(COMBINATIONS)('Queue shutdown on $adapter with the $store store', ({ adapter, store }) => {
+  it('cancels all reservations when the application closes', async () => {
     handled = [];
     clock = new FakeClock();
     const options = clockedStore(store, clock);
@@ -259,11 +259,11 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
       });
     const app = await start();
     const http = app.getHttpServer().listen(0);
-    const answers = [0, 1, 2, 3, 4, 5].map((number) => request(http).get(`/queue?number=${number}`).then());
+    const responses = [0, 1, 2, 3, 4, 5].map((number) => request(http).get(`/queue?number=${number}`).then());
     await until(() => clock.sleeping === 10);
     await app.close();
-    const found = (await Promise.all(answers)).map(({ status }) => status);
-    expect(found.sort()).toEqual([200, 503, 503, 503, 503, 503]);
+    const codes = (await Promise.all(responses)).map(({ status }) => status);
+    expect(codes.sort()).toEqual([200, 503, 503, 503, 503, 503]);
     expect(handled).toHaveLength(1);
     expect(clock.sleeping).toBe(0);
     const next = await start();
@@ -277,7 +277,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   });
 });
 
-it('waits in real time, too', async () => {
+it('queues requests in real time', async () => {
   clock = new FakeClock();
   handled = [];
   const app = await createApp('express', { imports: [RateLimitModule.forRoot()], controllers: [Resource] });

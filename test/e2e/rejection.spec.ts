@@ -79,7 +79,7 @@ class Teapot extends BaseExceptionFilter {
   }
 }
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+describe.each(COMBINATIONS)('Rejection on $adapter with the $store store', ({ adapter, store }) => {
   let app: INestApplication;
   afterEach(() => app.close());
   const start = async (options: RateLimitModuleOptions = {}, providers: Provider[] = []) => {
@@ -89,7 +89,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
       providers,
     });
   };
-  const refused = async (path: string) => {
+  const rejected = async (path: string) => {
     await request(app.getHttpServer()).get(path);
     return request(app.getHttpServer()).get(path);
   };
@@ -102,21 +102,21 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     ['body', { path: 'body', limit: 1 }],
     ['two', { statusCode: 429, message: 'the hour' }],
     ['manual', { statusCode: 429, message: 'Too Many Requests' }],
-  ])('answers a refusal of /%s with its body', async (path, body) => {
+  ])('sends the body of the policy: /%s', async (path, body) => {
     await start();
-    const answer = await refused(`/${path}`);
-    expect([answer.status, answer.body]).toEqual([429, body]);
-    expect(answer.headers['content-type']).toMatch(/^application\/json/);
-    expect(answer.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
+    const response = await rejected(`/${path}`);
+    expect([response.status, response.body]).toEqual([429, body]);
+    expect(response.headers['content-type']).toMatch(/^application\/json/);
+    expect(response.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
   });
 
-  it("says the module's message of all policies that have none of their own", async () => {
+  it("uses the module's message for policies without one", async () => {
     await start({ message: (_context, { policy, retryAfter }) => ({ code: 'LIMITED', policy, retryAfter }) });
-    expect((await refused('/plain')).body).toEqual({ code: 'LIMITED', policy: 'Resource.plain', retryAfter: 60_000 });
-    expect((await refused('/text')).body).toEqual({ statusCode: 429, message: 'Slow down, please' });
+    expect((await rejected('/plain')).body).toEqual({ code: 'LIMITED', policy: 'Resource.plain', retryAfter: 60_000 });
+    expect((await rejected('/text')).body).toEqual({ statusCode: 429, message: 'Slow down, please' });
   });
 
-  it('leaves out `Retry-After` where a handler has asked for more than there can ever be', async () => {
+  it('omits `Retry-After` if a handler consumes more than the limit', async () => {
     await start();
     const { status, headers } = await request(app.getHttpServer()).get('/never');
     expect(status).toBe(429);
@@ -124,12 +124,12 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   });
 
   it.each([false, true])(
-    "lets a filter of the user's answer instead, with `problemDetails: %p`",
+    'lets a custom exception filter respond instead, with `problemDetails: %p`',
     async (problemDetails) => {
       await start({ problemDetails }, [{ provide: APP_FILTER, useClass: Teapot }]);
-      const thrown = await refused('/manual');
+      const thrown = await rejected('/manual');
       expect([thrown.status, thrown.headers['retry-after']]).toEqual([418, undefined]);
-      const guarded = await refused('/plain');
+      const guarded = await rejected('/plain');
       expect([guarded.status, guarded.headers['retry-after']]).toEqual([418, '60']);
     },
   );
@@ -140,29 +140,29 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     ['two', { detail: 'the hour', 'violated-policies': ['Resource.two', 'Resource.two-2'] }],
     ['limits', { detail: 'Too Many Requests', 'violated-policies': ['Resource.limits/bucket'] }],
     ['manual', { detail: 'Too Many Requests', 'violated-policies': ['manual'] }],
-  ])('answers a refusal of /%s with problem details', async (path, body) => {
+  ])('sends problem details: /%s', async (path, body) => {
     await start({ problemDetails: true });
-    const answer = await refused(`/${path}`);
-    expect(answer.status).toBe(429);
-    expect(answer.headers['content-type']).toMatch(/^application\/problem\+json\b/);
-    expect(JSON.parse(answer.text)).toEqual({
+    const response = await rejected(`/${path}`);
+    expect(response.status).toBe(429);
+    expect(response.headers['content-type']).toMatch(/^application\/problem\+json\b/);
+    expect(JSON.parse(response.text)).toEqual({
       type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
       title: 'Quota Exceeded',
       status: 429,
       ...body,
     });
-    expect(answer.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
+    expect(response.headers['retry-after']).toBe(path === 'two' ? '3600' : '60');
   });
 
   it.each([
     ['object', { detail: 'Too Many Requests', error: 'slow_down', hint: 'wait' }],
     ['more', { detail: 'Slow down', message: 'Slow down', code: 7, docs: '/limits' }],
     ['members', { detail: 'Wait', type: '/slow', title: 'Slow' }],
-  ])('adds all members of the body of /%s to problem details, but keeps what is so', async (path, members) => {
+  ])('adds the body of /%s to problem details, but keeps `status` and `violated-policies`', async (path, members) => {
     await start({ problemDetails: true });
-    const answer = await refused(`/${path}`);
-    expect(answer.status).toBe(429);
-    expect(JSON.parse(answer.text)).toEqual({
+    const response = await rejected(`/${path}`);
+    expect(response.status).toBe(429);
+    expect(JSON.parse(response.text)).toEqual({
       type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
       title: 'Quota Exceeded',
       status: 429,

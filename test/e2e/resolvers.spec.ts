@@ -62,7 +62,7 @@ class SkipOfStaff implements Resolver<boolean> {
   }
 }
 
-/** Nobody provides it: the module makes it. */
+/** Not registered as a provider, so the module instantiates it. */
 @Injectable()
 class PolicyOfTier implements Resolver<string | typeof FIVE> {
   resolve(context: ExecutionContext) {
@@ -151,19 +151,19 @@ class Resource {
   skipped() {}
 }
 
-const seen: unknown[] = [];
+const errors: unknown[] = [];
 
 @Catch()
-class Seeing implements ExceptionFilter {
+class RecordingFilter implements ExceptionFilter {
   catch(error: unknown, host: ArgumentsHost) {
-    seen.push(error);
+    errors.push(error);
     const status = (error as { getStatus?: () => number }).getStatus?.() ?? 500;
     const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: string): void } }>();
     response.status(status).send('');
   }
 }
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+describe.each(COMBINATIONS)('Per-request options on $adapter with the $store store', ({ adapter, store }) => {
   let app: INestApplication;
   beforeAll(async () => {
     app = await createApp(adapter, {
@@ -175,11 +175,11 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
         }),
       ],
       controllers: [Resource],
-      providers: [{ provide: APP_FILTER, useClass: Seeing }],
+      providers: [{ provide: APP_FILTER, useClass: RecordingFilter }],
     });
   });
   beforeEach(() => {
-    seen.length = 0;
+    errors.length = 0;
   });
   afterAll(() => app.close());
   const get = async (path: string) => {
@@ -188,12 +188,12 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   };
   const left = (policy: object, key: string) => app.get(BucketService).bucket(policy, key).available();
 
-  it('takes a constant key', async () => {
+  it('accept a constant key', async () => {
     expect(await get('/constant')).toEqual([200, '"Resource.constant";r=4;t=3600']);
     expect(await left({ ...FIVE, name: 'Resource.constant' }, 'everybody')).toBe(4);
   });
 
-  it.each(['function', 'async', 'injectable'])('asks a key of the kind %s per request', async (path) => {
+  it.each(['function', 'async', 'injectable'])('resolve the key per request: %s', async (path) => {
     const name = path === 'function' ? 'user' : `Resource.${path}`;
     expect(await get(`/${path}?user=ada`)).toEqual([200, `"${name}";r=4;t=3600`]);
     expect(await get(`/${path}?user=ada`)).toEqual([200, `"${name}";r=3;t=3600`]);
@@ -201,22 +201,21 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   });
 
   it.each(['function', 'async', 'injectable'])(
-    'fails where a key of the kind %s is missing or empty, and names the policy',
+    'fail with the name of the policy if the key is missing or empty: %s',
     async (path) => {
       const name = path === 'function' ? 'user' : `Resource.${path}`;
       const got = path === 'async' ? 'null' : 'undefined';
       expect(await get(`/${path}`)).toEqual([500, undefined]);
       expect(await get(`/${path}?user=`)).toEqual([500, undefined]);
-      expect(seen.map(String)).toEqual(
-        [got, '""'].map(
-          (value) =>
-            `RateLimitResolverError: The key of policy ${name} must be a text of at least one character, got ${value}`,
+      expect(errors.map(String)).toEqual(
+        [got, "''"].map(
+          (value) => `RateLimitResolverError: The key of policy ${name} must be a non-empty string, got ${value}`,
         ),
       );
     },
   );
 
-  it('keeps keys apart that look alike or are hostile', async () => {
+  it('keep similar and hostile keys separate', async () => {
     const keys = [
       'a b',
       'a+b',
@@ -234,95 +233,95 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     }
   });
 
-  it('takes a cost of fractions', async () => {
+  it('accept a fractional cost', async () => {
     expect(await get('/fraction')).toEqual([200, '"Resource.fraction";r=2;t=1800']);
     expect(await get('/fraction')).toEqual([200, '"Resource.fraction";r=0;t=3600']);
     expect(await get('/fraction')).toEqual([429, '"Resource.fraction";r=0;t=9000']);
   });
 
-  it('asks an injectable for the cost, and skips the policy at a cost of 0', async () => {
+  it('resolve the cost with an injectable, and skip the policy at a cost of 0', async () => {
     expect(await get('/injectable?user=eve&tier=large')).toEqual([200, '"Resource.injectable";r=2;t=3600']);
     expect(await get('/injectable?user=eve&tier=free')).toEqual([200, undefined]);
     expect(await get('/injectable?user=eve&tier=large')).toEqual([429, '"Resource.injectable";r=2;t=3600']);
     expect(await get('/injectable?user=eve&tier=small')).toEqual([200, '"Resource.injectable";r=1;t=3600']);
   });
 
-  it('refuses for ever, without a time, what costs more than there can be', async () => {
+  it('reject a cost above the capacity without Retry-After', async () => {
     const { status, headers } = await request(app.getHttpServer()).get('/injectable?user=hal&tier=huge');
     expect(status).toBe(429);
     expect(headers.ratelimit).toBe('"Resource.injectable";r=5');
     expect(headers).not.toHaveProperty('retry-after');
   });
 
-  it('needs no key where the cost is 0', async () => {
+  it('require no key at a cost of 0', async () => {
     expect(await get('/no-cost')).toEqual([200, undefined]);
     expect(await get('/injectable?tier=free')).toEqual([200, undefined]);
   });
 
   it.each(['-1', 'x', '0.0001', 'Infinity', '1e300'])(
-    'fails at a cost of %s, names the policy and takes nothing',
+    'fail with the name of the policy at a cost of %s, and take nothing',
     async (cost) => {
       expect(await get(`/cost?cost=${cost}`)).toEqual([500, undefined]);
-      expect(String(seen[0])).toBe(
-        `RateLimitResolverError: The cost of policy Resource.cost-2 must be a number from 0 up of at most three decimals, got ${Number(cost)}`,
+      expect(String(errors[0])).toBe(
+        `RateLimitResolverError: The cost of policy Resource.cost-2 must be a number of at least 0 with at most three decimals, got ${Number(cost)}`,
       );
       expect(await left({ ...FIVE, name: 'beside' }, '127.0.0.1')).toBe(5);
     },
   );
 
-  it('fails at a cost that is no whole number in a window', async () => {
+  it('fail at a fractional cost for a sliding window', async () => {
     expect(await get('/window?cost=1.5')).toEqual([500, undefined]);
-    expect(String(seen[0])).toBe(
+    expect(String(errors[0])).toBe(
       'RateLimitResolverError: The cost of policy Resource.window must be a whole number for a sliding window, which counts requests, got 1.5',
     );
     expect(await get('/window?cost=2')).toEqual([200, '"Resource.window";r=3;t=3600']);
   });
 
-  it('does not skip when an async skip resolves to false', async () => {
+  it('do not skip the policy if an async skip resolves to false', async () => {
     expect(await get('/unskipped')).toEqual([200, '"Resource.unskipped";r=4;t=3600']);
   });
 
-  it('takes out only the policy that is skipped', async () => {
+  it('skip only the policy whose skip resolves to true', async () => {
     expect(await get('/skip')).toEqual([200, '"beside";r=4;t=3600, "Resource.skip-2";r=4;t=3600']);
     expect(await get('/skip?staff=yes')).toEqual([200, '"beside";r=3;t=3600']);
     expect(await get('/injectable?staff=yes')).toEqual([200, undefined]);
     expect(await get('/always-skipped')).toEqual([200, undefined]);
   });
 
-  it('asks an injectable for the policy, which nobody has to provide', async () => {
+  it('resolve the policy with an injectable that is not a provider', async () => {
     expect(await get('/policy?tier=large')).toEqual([200, '"large";r=99;t=3600']);
     expect(await get('/policy')).toEqual([200, '"Resource.policy";r=4;t=3600']);
     expect(await get('/policy')).toEqual([200, '"Resource.policy";r=3;t=3600']);
   });
 
-  it('names the place when a policy resolver answers nonsense', async () => {
-    const wrong = ['"nobody"', 'null', '{"capacity":0,"refill":1}', '7'];
-    for (const answer of wrong) {
-      expect(await get(`/async-policy?wrong=${encodeURIComponent(answer)}`)).toEqual([500, undefined]);
+  it('fail with the name of the handler if a policy resolver returns an invalid value', async () => {
+    const values = ['"nobody"', 'null', '{"capacity":0,"refill":1}', '7'];
+    for (const value of values) {
+      expect(await get(`/async-policy?wrong=${encodeURIComponent(value)}`)).toEqual([500, undefined]);
     }
-    const place = 'Invalid answer of the resolver of @RateLimit on Resource.asyncPolicy: ';
-    expect(seen.map((error) => (error as Error).message)).toEqual([
-      `${place}the policy must be one of those in \`policies\` (large), got "nobody"`,
-      `${place}\`options\` must be an object, got null`,
-      `${place}\`capacity\` must be a positive number, got 0`,
-      `${place}\`options\` must be an object, got 7`,
+    const subject = 'The resolver of @RateLimit on Resource.asyncPolicy returned';
+    expect(errors.map((error) => (error as Error).message)).toEqual([
+      `${subject} an unknown name: the policy must be one of those in \`policies\` (large), got 'nobody'`,
+      `${subject} null; it must return a policy name or options`,
+      `${subject} invalid options: \`capacity\` must be a positive number, got 0`,
+      `${subject} 7; it must return a policy name or options`,
     ]);
   });
 
-  it('takes nothing when a resolver throws, and survives that another one rejects later', async () => {
+  it('take nothing if a resolver throws, and handle a later rejection of another one', async () => {
     const unhandled: unknown[] = [];
-    const note = (error: unknown) => unhandled.push(error);
-    process.on('unhandledRejection', note);
+    const record = (error: unknown) => unhandled.push(error);
+    process.on('unhandledRejection', record);
     expect(await get('/throwing')).toEqual([500, undefined]);
-    expect(String(seen[0])).toMatch(/no key today|too late/);
+    expect(String(errors[0])).toMatch(/no key today|too late/);
     await new Promise((resolve) => setTimeout(resolve, 5));
-    process.off('unhandledRejection', note);
+    process.off('unhandledRejection', record);
     expect(unhandled).toEqual([]);
     expect(await left({ ...FIVE, name: 'before' }, 'throwing')).toBe(5);
   });
 });
 
-describe('an injectable class', () => {
+describe('Resolver', () => {
   class Unknown {}
   class Key implements Resolver<string> {
     resolve() {
@@ -345,10 +344,10 @@ describe('an injectable class', () => {
   }
 
   it.each([
-    [PerRequest, 'PerRequest must not be request-scoped, nor need anything that is: it is made once'],
-    [NeedsRequest, 'NeedsRequest must not be request-scoped, nor need anything that is: it is made once'],
-    [NeedsUnknown, "NeedsUnknown must be a provider of a module, so that it can be asked: Nest can't resolve"],
-  ])('that cannot be asked stops the start: %p', async (key, message) => {
+    [PerRequest, 'PerRequest must not be request-scoped, nor depend on a request-scoped provider: one instance'],
+    [NeedsRequest, 'NeedsRequest must not be request-scoped, nor depend on a request-scoped provider: one instance'],
+    [NeedsUnknown, "NeedsUnknown must be a provider of a module: Nest can't resolve"],
+  ])('fails at startup if it cannot be instantiated once: %p', async (key, message) => {
     @Controller()
     class Asking {
       @RateLimit({ ...FIVE, key: key as Type<Resolver<string>> })
@@ -360,7 +359,7 @@ describe('an injectable class', () => {
     await expect(start).rejects.toThrow(message);
   });
 
-  it('that is transient is asked as one instance', async () => {
+  it('uses a single instance of a transient injectable', async () => {
     let made = 0;
     @Injectable({ scope: Scope.TRANSIENT })
     class Transient implements Resolver<string> {
@@ -384,17 +383,17 @@ describe('an injectable class', () => {
     await app.close();
   });
 
-  /** Can be awaited, but its `then` gives nothing back. */
-  const awaitable = <T>(value: T) =>
-    // biome-ignore lint/suspicious/noThenProperty: as some libraries' queries have it
+  /** Returns a thenable whose `then` returns nothing. */
+  const thenable = <T>(value: T) =>
+    // biome-ignore lint/suspicious/noThenProperty: the query builders of some libraries are such thenables
     ({ then: (done: (value: T) => void) => void setImmediate(done, value) }) as unknown as Promise<T>;
 
   it.each<[string, RateLimitInput]>([
-    ['key', { ...FIVE, key: () => awaitable('key') }],
-    ['cost', { ...FIVE, key: 'key', cost: () => awaitable(1) }],
-    ['skip', { ...FIVE, key: 'key', skip: () => awaitable(false) }],
-    ['policy', () => awaitable({ ...FIVE, key: 'key' })],
-  ])('that gives a %s which can be awaited, but is no promise, is waited for', async (_, limit) => {
+    ['key', { ...FIVE, key: () => thenable('key') }],
+    ['cost', { ...FIVE, key: 'key', cost: () => thenable(1) }],
+    ['skip', { ...FIVE, key: 'key', skip: () => thenable(false) }],
+    ['policy', () => thenable({ ...FIVE, key: 'key' })],
+  ])('awaits a %s that is a thenable but not a promise', async (_, limit) => {
     @Controller()
     class Asking {
       @RateLimit(limit)

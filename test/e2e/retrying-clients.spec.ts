@@ -5,17 +5,17 @@ import got, { type Got } from 'got';
 import ky, { type KyInstance } from 'ky';
 import * as undici from 'undici';
 import { ADAPTERS } from '../support/create-app.js';
-import { closeAll, finish, listen, type Run } from '../support/exhausted-app.js';
+import { closeAll, listen, type Run, waitForRun } from '../support/exhausted-app.js';
 import { modulesOf, run } from '../support/pages.js';
 
 /*
- * What docs/clients.md says, seen from the server. Clients wait for whole seconds of real time: so all of them run at
- * once, before the first test, and each test looks at what one of them did.
+ * Verifies docs/clients.md from the server's side. Clients wait for seconds of real time, so all of them run concurrently
+ * before the first test. Each test then checks the requests of one client.
  */
 
 type Send = (url: string) => PromiseLike<unknown>;
 
-/** How one sends a GET with what each section of the page makes. */
+/** How to send a GET request with the `api` that each section of the page exports. */
 const SEND: Record<string, (api: never) => Send> = {
   got: (api: Got) => api,
   ky: (api: KyInstance) => api,
@@ -38,25 +38,28 @@ const dispatching = (options: undici.RetryHandler.RetryOptions, method: 'GET' | 
   return (url) => undici.request(url, { dispatcher, method });
 };
 
-/** The clients with nothing set but what spares this test their waiting; `bounded` does not want to wait so long. */
-const DEFAULTS: Record<string, { hasty: Send; post: Send; bounded: Send }> = {
+/**
+ * The clients with their default options, except that `shortDelay` shortens the retry delays for this test, and `bounded`
+ * limits the delay that the client accepts.
+ */
+const DEFAULTS: Record<string, { shortDelay: Send; post: Send; bounded: Send }> = {
   got: {
-    hasty: (url) => got(url, { retry: { calculateDelay: ({ computedValue }) => Math.min(computedValue, 1) } }),
+    shortDelay: (url) => got(url, { retry: { calculateDelay: ({ computedValue }) => Math.min(computedValue, 1) } }),
     post: (url) => got.post(url),
     bounded: (url) => got(url, { retry: { maxRetryAfter: 100 } }),
   },
   ky: {
-    hasty: (url) => ky(url, { retry: { maxRetryAfter: 1 } }),
+    shortDelay: (url) => ky(url, { retry: { maxRetryAfter: 1 } }),
     post: (url) => ky.post(url),
     bounded: (url) => ky(url, { retry: { maxRetryAfter: 100 } }),
   },
   'axios-retry': {
-    hasty: (url) => retrying({ retryDelay: () => 1 }).get(url),
+    shortDelay: (url) => retrying({ retryDelay: () => 1 }).get(url),
     post: (url) => retrying({}).post(url),
     bounded: (url) => retrying({}, 10_000).get(url),
   },
   undici: {
-    hasty: dispatching({ maxTimeout: 1 }),
+    shortDelay: dispatching({ maxTimeout: 1 }),
     post: dispatching({}, 'POST'),
     bounded: dispatching({ maxTimeout: 100 }),
   },
@@ -66,8 +69,8 @@ const running: Promise<unknown>[] = [];
 const runs = new Map<string, Run>();
 const runOf = (name: string) => runs.get(name) as Run;
 const start = (name: string, call: PromiseLike<unknown>) =>
-  running.push(finish(name, call).then((run) => runs.set(name, run)));
-const nameOf = (sent: (typeof CASES)[number]) => JSON.stringify(sent);
+  running.push(waitForRun(name, call).then((run) => runs.set(name, run)));
+const nameOf = (testCase: (typeof CASES)[number]) => JSON.stringify(testCase);
 
 beforeAll(async () => {
   const senders = new Map<string, Send>();
@@ -94,28 +97,28 @@ beforeAll(async () => {
 });
 afterAll(closeAll);
 
-it.each(CASES)('$client is refused once by $adapter with headers $headers, waits, and passes', (sent) => {
-  const { decisions, error } = runOf(nameOf(sent));
+it.each(CASES)('$client waits for Retry-After and succeeds on $adapter with headers $headers', (testCase) => {
+  const { decisions, error } = runOf(nameOf(testCase));
   expect(error).toBeUndefined();
   expect(decisions.map(({ allowed }) => allowed)).toEqual([false, true]);
-  const [refused, passed] = decisions;
-  const retryAfter = Math.ceil(refused.retryAfter / 1000) * 1000;
-  expect(passed.at - refused.at).toBeGreaterThanOrEqual(retryAfter - 1); // a timer may be a fraction early
+  const [denied, admitted] = decisions;
+  const retryAfter = Math.ceil(denied.retryAfter / 1000) * 1000;
+  expect(admitted.at - denied.at).toBeGreaterThanOrEqual(retryAfter - 1); // a timer may be a fraction early
 });
 
-describe('by itself', () => {
+describe('Default retries', () => {
   it.each([
-    { client: 'got', hasty: 3, bounded: 1, error: 'HTTPError' },
-    { client: 'ky', hasty: 3, bounded: 3, error: 'HTTPError' },
-    { client: 'axios-retry', hasty: 4, bounded: 1, error: 'AxiosError' },
-    { client: 'undici', hasty: 6, bounded: 6, error: 'RequestRetryError' },
-  ])('$client does what the table says', ({ client, hasty, bounded, error }) => {
+    { client: 'got', shortDelay: 3, bounded: 1, error: 'HTTPError' },
+    { client: 'ky', shortDelay: 3, bounded: 3, error: 'HTTPError' },
+    { client: 'axios-retry', shortDelay: 4, bounded: 1, error: 'AxiosError' },
+    { client: 'undici', shortDelay: 6, bounded: 6, error: 'RequestRetryError' },
+  ])('match the table for $client', ({ client, shortDelay, bounded, error }) => {
     const requests = (how: string) => runOf(`${client} ${how}`).decisions.length;
-    expect([requests('hasty'), requests('bounded'), requests('post')]).toEqual([hasty, bounded, 1]);
-    expect(runOf(`${client} hasty`).error?.name).toBe(error);
+    expect([requests('shortDelay'), requests('bounded'), requests('post')]).toEqual([shortDelay, bounded, 1]);
+    expect(runOf(`${client} shortDelay`).error?.name).toBe(error);
   });
 
-  it('ky waits for RateLimit-Reset where there is no Retry-After', () => {
+  it('wait for RateLimit-Reset in ky if there is no Retry-After', () => {
     const [first, second] = runOf('reset').decisions;
     expect(first.retryAfter).toBe(Infinity);
     expect(second.at - first.at).toBeGreaterThanOrEqual(999);

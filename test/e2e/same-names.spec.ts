@@ -8,7 +8,7 @@ import { clockedStore, statuses } from '../support/requests.js';
 
 const ONE: RateLimitOptions = { maxRequest: 1, duration: 1, unit: 'hour' };
 
-/** A class of its own each time, always called Users. */
+/** Returns a new class each time, always named Users. */
 function usersAt(path: string, options?: RateLimitOptions): Type {
   @Controller(path)
   class Users {
@@ -27,16 +27,16 @@ class Admin {}
 @Module({ controllers: [usersAt('b', ONE)] })
 class Shop {}
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
-  it('keeps two classes of one name in two modules apart, and puts the module in front', async () => {
+describe.each(COMBINATIONS)('Policy naming on $adapter with the $store store', ({ adapter, store }) => {
+  it('separates classes of the same name in two modules, and prefixes the module name', async () => {
     const app = await createApp(adapter, {
       imports: [RateLimitModule.forRoot(clockedStore(store, new FakeClock())), Admin, Shop],
     });
-    const found = await statuses(app, '/a', '/b', '/a', '/b');
+    const codes = await statuses(app, '/a', '/b', '/a', '/b');
     const get = (path: string) => request(app.getHttpServer()).get(path);
     const headers = [(await get('/a')).headers, (await get('/b')).headers];
     await app.close();
-    expect(found).toEqual([200, 200, 429, 429]);
+    expect(codes).toEqual([200, 200, 429, 429]);
     expect(headers.map((each) => each['ratelimit-policy'])).toEqual([
       '"Admin.Users.list";q=1;w=3600',
       '"Shop.Users.list";q=1;w=3600',
@@ -44,8 +44,8 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   });
 });
 
-describe('two classes of one name in one module', () => {
-  const started = (...controllers: Type[]) =>
+describe('Policy naming for two classes of the same name in one module', () => {
+  const start = (...controllers: Type[]) =>
     createApp('express', { imports: [RateLimitModule.forRoot(), moduleOf(controllers)] });
 
   function moduleOf(controllers: Type[]): Type {
@@ -54,32 +54,30 @@ describe('two classes of one name in one module', () => {
     return Team;
   }
 
-  it('fail at start-up and are asked for a name', async () => {
-    await expect(started(usersAt('a', ONE), usersAt('b', ONE))).rejects.toThrow(
+  it('fails at startup and requires `name`', async () => {
+    await expect(start(usersAt('a', ONE), usersAt('b', ONE))).rejects.toThrow(
       'Invalid @RateLimit on Users: `name` must be given, since two classes in Team are called Users',
     );
   });
 
-  it('fail if only one of them has a name', async () => {
-    await expect(started(usersAt('a', { ...ONE, name: 'a' }), usersAt('b', ONE))).rejects.toThrow(
-      '`name` must be given',
-    );
+  it('fails at startup if only one class sets `name`', async () => {
+    await expect(start(usersAt('a', { ...ONE, name: 'a' }), usersAt('b', ONE))).rejects.toThrow('`name` must be given');
   });
 
-  it('start if both have one', async () => {
-    const app = await started(usersAt('a', { ...ONE, name: 'a' }), usersAt('b', { ...ONE, name: 'b' }));
+  it('accepts classes that both set `name`', async () => {
+    const app = await start(usersAt('a', { ...ONE, name: 'a' }), usersAt('b', { ...ONE, name: 'b' }));
     expect(await statuses(app, '/a', '/b', '/a', '/b')).toEqual([200, 200, 429, 429]);
     await app.close();
   });
 
-  it('start if one of them is not limited', async () => {
-    const app = await started(usersAt('a', ONE), usersAt('b'));
+  it('accepts two classes if one of them is not limited', async () => {
+    const app = await start(usersAt('a', ONE), usersAt('b'));
     expect(await statuses(app, '/a', '/b', '/a', '/b')).toEqual([200, 200, 429, 200]);
     await app.close();
   });
 });
 
-it('keeps classes of one name apart that only the default policy limits, with perHandler', async () => {
+it('separates classes of the same name under a default policy with perHandler', async () => {
   @Module({ controllers: [usersAt('a')] })
   class One {}
   @Module({ controllers: [usersAt('b')] })
@@ -91,9 +89,9 @@ it('keeps classes of one name apart that only the default policy limits, with pe
   await app.close();
 });
 
-describe('two policies of one name on one handler', () => {
+describe('Policies of the same name on one handler', () => {
   const SAME: RateLimitOptions = { ...ONE, name: 'same' };
-  const started = (...inputs: RateLimitInput[]) => {
+  const start = (...inputs: RateLimitInput[]) => {
     @Controller()
     class Users {
       @Get() list() {}
@@ -108,9 +106,9 @@ describe('two policies of one name on one handler', () => {
   const byIp = () => '203.0.113.7';
 
   it.each<[string, RateLimitInput[]]>([
-    ['numbers', [SAME, { ...SAME, maxRequest: 2 }]],
-    ['numbers, in a list', [[SAME, { ...SAME, maxRequest: 2 }]]],
-    ['numbers than the named one', ['same', { ...SAME, maxRequest: 2 }]],
+    ['limits', [SAME, { ...SAME, maxRequest: 2 }]],
+    ['limits, in a list', [[SAME, { ...SAME, maxRequest: 2 }]]],
+    ['limits, one from a named policy', ['same', { ...SAME, maxRequest: 2 }]],
     ['keys', [SAME, { ...SAME, key: byIp }]],
     [
       'constant keys',
@@ -119,24 +117,24 @@ describe('two policies of one name on one handler', () => {
         { ...SAME, key: 'b' },
       ],
     ],
-  ])('fail at start-up if they have other %s', async (_, inputs) => {
-    await expect(started(...inputs)).rejects.toThrow(
-      'Invalid @RateLimit on Users.list: `name` must be another one for other numbers or another key, got "same"',
+  ])('fail at startup if they have different %s', async (_, inputs) => {
+    await expect(start(...inputs)).rejects.toThrow(
+      "Invalid @RateLimit on Users.list: `name` must be different for different limits or keys, got 'same'",
     );
   });
 
   it.each<[string, RateLimitInput[]]>([
     [
-      'they are the same',
+      'they are equal',
       [
         { ...SAME, key: 'a' },
         { ...SAME, key: 'a', maxWait: 1 },
       ],
     ],
-    ['they are the same as the named one', ['same', SAME]],
-    ['one is on trial', [SAME, { ...SAME, maxRequest: 2, dryRun: true }]],
-    ['one is told per request', [SAME, () => ({ ...SAME, maxRequest: 2 })]],
-  ])('start if %s', async (_, inputs) => {
-    await (await started(...inputs)).close();
+    ['one equals the named policy', ['same', SAME]],
+    ['one is a dry run', [SAME, { ...SAME, maxRequest: 2, dryRun: true }]],
+    ['one is resolved per request', [SAME, () => ({ ...SAME, maxRequest: 2 })]],
+  ])('are accepted if %s', async (_, inputs) => {
+    await (await start(...inputs)).close();
   });
 });

@@ -104,7 +104,7 @@ class NamedToo {
   @Get() a() {}
 }
 
-/** As tracing and logging decorators do: another function, with a name of its own, stands for the handler. */
+/** Replaces the handler with a function of another name, as tracing and logging decorators do. */
 function wrap(): MethodDecorator {
   return (_target, _property, descriptor: PropertyDescriptor) => {
     const inner = descriptor.value;
@@ -180,7 +180,7 @@ const CONTROLLERS = [
   Dogs,
 ];
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+describe.each(COMBINATIONS)('Rate limit scope on $adapter with the $store store', ({ adapter, store }) => {
   const clock = new FakeClock();
   let app: INestApplication;
   beforeAll(async () => {
@@ -192,18 +192,18 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   afterAll(() => app.close());
   const get = (path: string) => request(app.getHttpServer()).get(path);
 
-  it('leaves what has no decorator alone', async () => {
+  it('does not include undecorated handlers', async () => {
     expect(await statuses(app, ...new Array<string>(5).fill('/free/a'))).toEqual([200, 200, 200, 200, 200]);
     expect(Object.keys((await get('/free/a')).headers).filter((name) => /ratelimit|retry/.test(name))).toEqual([]);
   });
 
-  it('gives the handlers of a decorated class one bucket, and a decorated or skipped handler is out of it', async () => {
+  it('shares one bucket among the handlers of a class, except decorated or skipped ones', async () => {
     expect(await statuses(app, '/shared/a', '/shared/b', '/shared/a', '/shared/b')).toEqual([200, 200, 429, 429]);
     expect(await statuses(app, '/shared/own', '/shared/own')).toEqual([200, 429]);
     expect(await statuses(app, '/shared/skipped', '/shared/skipped', '/shared/skipped')).toEqual([200, 200, 200]);
   });
 
-  it('gives each handler its own bucket with perHandler, named or not', async () => {
+  it('uses one bucket per handler with perHandler, with or without a name', async () => {
     for (const path of ['/split', '/named-split']) {
       expect(await statuses(app, `${path}/a`, `${path}/b`, `${path}/a`, `${path}/b`)).toEqual([200, 200, 429, 429]);
     }
@@ -211,23 +211,23 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect((await get('/named-split/a')).headers['ratelimit-policy']).toBe('"named-split.NamedSplit.a";q=1;w=3600');
   });
 
-  it('switches a skipped class off, but not a handler of it with a decorator of its own', async () => {
+  it('excludes a skipped class, except handlers with their own decorator', async () => {
     expect(await statuses(app, '/skip/a', '/skip/a', '/skip/own', '/skip/own')).toEqual([200, 200, 200, 429]);
   });
 
-  it('limits a class with a decorator of its own, though its base class is skipped', async () => {
+  it('includes a decorated class whose base class is skipped', async () => {
     expect(await statuses(app, '/skip-base', '/skip-base')).toEqual([200, 429]);
   });
 
-  it('adds several decorators up, and takes from all of them or none', async () => {
+  it('combines several decorators, and takes from all policies or none', async () => {
     expect(await statuses(app, '/stack/two', '/stack/two', '/stack/two')).toEqual([200, 429, 429]);
     await clock.advance(1000);
-    // The two refusals have taken nothing of the three.
+    // The two rejections took nothing from the limit of three.
     const second = await get('/stack/two');
     expect([second.status, second.headers.ratelimit]).toEqual([200, '"Stack.two";r=1;t=3599, "Stack.two-2";r=0;t=1']);
   });
 
-  it('takes nothing of one policy when another one refuses', async () => {
+  it('takes nothing from a policy when another one denies the request', async () => {
     expect(await statuses(app, '/stack/gate', '/stack/gated', '/stack/gated', '/stack/gated')).toEqual([
       200, 429, 429, 429,
     ]);
@@ -235,14 +235,14 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(refused.headers.ratelimit).toBe('"Stack.gated";r=2, "gate";r=0;t=3600');
   });
 
-  it('takes the limits of one policy together', async () => {
+  it('applies all limits of a policy together', async () => {
     expect(await statuses(app, '/stack/limits', '/stack/limits')).toEqual([200, 429]);
     expect((await get('/stack/limits')).headers.ratelimit).toBe(
       '"Stack.limits/window";r=1;t=7200, "Stack.limits/bucket";r=0;t=1',
     );
   });
 
-  it('shares a named policy among all who name it', async () => {
+  it('shares a named policy among all handlers that use it', async () => {
     const post = () => request(app.getHttpServer()).post('/named/b');
     expect((await get('/named/a')).status).toBe(200);
     expect((await post()).status).toBe(201);
@@ -250,12 +250,12 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect((await get('/named/a')).status).toBe(429);
   });
 
-  it('does not share among handlers whose functions have one name, because another decorator wrapped them', async () => {
+  it('separates handlers whose functions have the same name because a decorator wrapped them', async () => {
     expect(await statuses(app, '/wrapped/a', '/wrapped/b', '/wrapped/a', '/wrapped/b')).toEqual([200, 200, 429, 429]);
     expect((await get('/wrapped/a')).headers['ratelimit-policy']).toBe('"Wrapped.a";q=1;w=3600');
   });
 
-  it('keeps the limits of a handler that a decorator above them has wrapped', async () => {
+  it('keeps the limits of a handler that a decorator above them wraps', async () => {
     expect(await statuses(app, '/wrapped/below', '/wrapped/below', '/wrapped-skip', '/wrapped-skip')).toEqual([
       200, 429, 200, 200,
     ]);
@@ -264,12 +264,12 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(await statuses(app, '/overridden/below', '/overridden/below')).toEqual([200, 200]);
   });
 
-  it('does not share a handler that two controllers inherit', async () => {
+  it('separates a handler that two controllers inherit', async () => {
     expect(await statuses(app, '/cats', '/dogs', '/cats', '/dogs')).toEqual([200, 200, 429, 429]);
   });
 });
 
-describe('a default policy', () => {
+describe('Default policy', () => {
   let app: INestApplication;
   const start = async (options: object) => {
     app = await createApp('express', {
@@ -278,7 +278,7 @@ describe('a default policy', () => {
     });
   };
 
-  it('is one bucket for all handlers without a decorator, and for no other', async () => {
+  it('uses one bucket for all undecorated handlers, and only for them', async () => {
     await start({ default: TWO });
     expect(await statuses(app, '/free/a', '/free/b', '/free/a')).toEqual([200, 200, 429]);
     expect(await statuses(app, '/shared/own', '/shared/a', '/skip/a', '/skip/a')).toEqual([200, 200, 200, 200]);
@@ -288,7 +288,7 @@ describe('a default policy', () => {
     await app.close();
   });
 
-  it('may be several, one of `policies`, or what a function tells of the request', async () => {
+  it('accepts several policies, a name from `policies`, or a function of the request', async () => {
     const policies = { free: { ...ONE, key: 'all' }, paid: TWO };
     await start({ policies, default: ['free', { ...TWO, key: 'all' }] });
     const { headers } = await request(app.getHttpServer()).get('/free/a');
@@ -304,7 +304,7 @@ describe('a default policy', () => {
     await app.close();
   });
 
-  it('is a bucket for each handler with perHandler', async () => {
+  it('uses one bucket per handler with perHandler', async () => {
     await start({ default: { ...ONE, perHandler: true } });
     expect(await statuses(app, '/free/a', '/free/b', '/free/a')).toEqual([200, 200, 429]);
     await app.close();

@@ -31,7 +31,7 @@ const outcomes: Outcome[] = [];
 const runs: string[] = [];
 let release = () => {};
 
-/** Costs what the handler says. */
+/** Returns the `cost` from the handler's result. */
 async function costOf(_context: ExecutionContext, outcome: Outcome): Promise<number> {
   outcomes.push(outcome);
   const { cost } = (outcome.value ?? {}) as { cost?: number };
@@ -46,8 +46,8 @@ class Auth implements CanActivate {
   }
 }
 
-/** Passes when it is told to. */
-class Slow implements CanActivate {
+/** Admits the request once `release` is called. */
+class SlowGuard implements CanActivate {
   async canActivate(): Promise<boolean> {
     runs.push('guard');
     await new Promise<void>((resolve) => {
@@ -57,11 +57,11 @@ class Slow implements CanActivate {
   }
 }
 
-class Mendable extends Error {}
+class RecoverableError extends Error {}
 
-@Catch(Mendable)
-class Mending implements ExceptionFilter {
-  catch(_error: Mendable, host: ArgumentsHost) {
+@Catch(RecoverableError)
+class RecoveringFilter implements ExceptionFilter {
+  catch(_error: RecoverableError, host: ArgumentsHost) {
     const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: string): void } }>();
     response.status(202).send('mended');
   }
@@ -79,23 +79,23 @@ class Resource {
   @RateLimit({ ...FIVE, name: 'failures', settle: 'failures' })
   @Get('failures')
   failures(@Query('status') status?: string) {
-    if (status === 'mended') throw new Mendable();
+    if (status === 'mended') throw new RecoverableError();
     if (status) throw new HttpException('no', Number(status));
   }
 
   @UseGuards(Auth)
-  @UseFilters(Mending)
+  @UseFilters(RecoveringFilter)
   @RateLimit({ ...FIVE, name: 'successes', settle: 'successes' })
   @Get('successes')
   successes(@Query('status') status?: string) {
     this.failures(status);
   }
 
-  @UseFilters(Mending)
+  @UseFilters(RecoveringFilter)
   @RateLimit({ ...FIVE, name: 'cost', cost: 2, settle: costOf })
   @Get('cost')
   cost(@Query('is') is?: string) {
-    if (is === 'mended') throw new Mendable();
+    if (is === 'mended') throw new RecoverableError();
     if (is === undefined) throw new HttpException('no', 418);
     return { cost: Number(is) };
   }
@@ -160,7 +160,7 @@ class Resource {
     return { cost: 3 };
   }
 
-  @UseGuards(Slow)
+  @UseGuards(SlowGuard)
   @RateLimit({ ...FIVE, name: 'later-guard', settle: 'successes' })
   @Get('later-guard')
   laterGuard() {
@@ -175,7 +175,7 @@ class Resource {
   }
 }
 
-describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) => {
+describe.each(COMBINATIONS)('settle on $adapter with the $store store', ({ adapter, store }) => {
   const clock = new FakeClock();
   let app: INestApplication;
   let port: number;
@@ -203,21 +203,21 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
   });
   afterAll(() => app.close());
   const status = async (path: string) => (await request(app.getHttpServer()).get(path)).status;
-  const left = (name: string, numbers: object = FIVE) =>
+  const left = (name: string, policy: object = FIVE) =>
     app
       .get(BucketService)
-      .bucket({ ...numbers, name }, 'all')
+      .bucket({ ...policy, name }, 'all')
       .available();
   const settled = (name: string, tokens: number) => until(async () => (await left(name)) === tokens);
   const call = (path: string) => get({ port, path, agent: false }).on('error', () => {});
-  /** Goes away; the server knows it then. */
-  const leave = (client: ClientRequest) => {
+  /** Disconnects the client. Resolves when the server has noticed. */
+  const disconnect = (client: ClientRequest) => {
     const before = closed;
     client.destroy();
     return until(() => closed > before);
   };
 
-  it('counts only failures, of the handler, of a later guard that throws and of one that says no', async () => {
+  it("charges only failures of the handler or of later guards, with settle: 'failures'", async () => {
     expect(await status('/failures')).toBe(200);
     await settled('failures', 5);
     for (const [query, code] of [
@@ -235,14 +235,14 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(await left('failures')).toBe(0);
   });
 
-  it('counts only successes, and what a filter has made one of', async () => {
+  it("charges only successes, with settle: 'successes'", async () => {
     for (const query of ['status=404', 'status=500', 'auth=throw', 'auth=no']) await status(`/successes?${query}`);
     await settled('successes', 5);
     expect(await status('/successes')).toBe(200);
     await settled('successes', 4);
   });
 
-  it('takes the real cost: more is charged, less is given back', async () => {
+  it('charges or refunds the difference to the real cost', async () => {
     expect(await status('/cost?is=0.5')).toBe(200);
     await settled('cost', 4.5);
     expect(await status('/cost?is=2')).toBe(200);
@@ -253,24 +253,24 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(outcomes).toEqual([0.5, 2, 6].map((cost) => ({ value: { cost }, status: 200, durationMs: 0 })));
   });
 
-  it('tells errors, and the status that the client got for them', async () => {
+  it('passes the error and the status of the response to the settle function', async () => {
     expect(await status('/cost')).toBe(418);
     expect(await status('/cost?is=mended')).toBe(202);
     await settled('cost', 5);
     expect(outcomes).toEqual([
       { error: expect.any(HttpException), status: 418, durationMs: 0 },
-      { error: expect.any(Mendable), status: 202, durationMs: 0 },
+      { error: expect.any(RecoverableError), status: 202, durationMs: 0 },
     ]);
   });
 
-  it('keeps what was taken where the real cost is nonsense', async () => {
+  it('keeps the initial cost if the real cost is invalid', async () => {
     expect(await status('/cost?is=-1')).toBe(200);
     expect(await status('/cost?is=x')).toBe(200);
     await until(() => outcomes.length === 2);
     expect(await left('cost')).toBe(1);
   });
 
-  it('warns, and keeps what was taken, where the real cost is told by a rejection with nothing', async () => {
+  it('warns and keeps the initial cost if the settle function rejects with undefined', async () => {
     const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
     expect(await status('/rejecting')).toBe(200);
     await until(() => warn.mock.calls.length > 0);
@@ -283,13 +283,13 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     ['named', 4, 'of-the-module'],
     ['told', 3, 'of-the-module'],
     ['undecorated', 2, 'default'],
-  ])('is told the value where the policy is %s', async (path, cost, name) => {
+  ])('passes the value of the handler to the settle function: /%s', async (path, cost, name) => {
     expect(await status(`/${path}`)).toBe(200);
     await settled(name, 5 - cost);
     expect(outcomes).toEqual([{ value: { cost }, status: 200, durationMs: 0 }]);
   });
 
-  it('is told the end of streams and of what writes the response itself', async () => {
+  it('settles when a stream or a manually written response ends', async () => {
     expect((await request(app.getHttpServer()).get('/stream').buffer(true)).status).toBe(200);
     expect(await status('/raw')).toBe(418);
     await until(() => outcomes.length === 2);
@@ -299,7 +299,7 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     ]);
   });
 
-  it('is told of a client that leaves a stream', async () => {
+  it('settles a stream when its client disconnects', async () => {
     const client = call('/endless');
     await until(async () => (await left('endless')) === 4);
     client.destroy();
@@ -309,10 +309,10 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     ]);
   });
 
-  it('does not let a client off that leaves while the handler goes on to succeed', async () => {
+  it('charges clients that disconnect before the handler succeeds', async () => {
     const client = call('/slow');
     await until(() => runs.length === 1);
-    await leave(client);
+    await disconnect(client);
     expect(outcomes).toEqual([]);
     release();
     await until(() => outcomes.length === 1);
@@ -322,47 +322,47 @@ describe.each(COMBINATIONS)('$adapter, buckets in $store', ({ adapter, store }) 
     expect(await left('slow-failures')).toBe(4);
   });
 
-  it('counts as a failure what fails after the client has left', async () => {
+  it('counts an error after the client has disconnected as a failure', async () => {
     const client = call('/slow?status=500');
     await until(() => runs.length === 1);
-    await leave(client);
+    await disconnect(client);
     release();
     await settled('slow-successes', 5);
     expect(await left('slow-failures')).toBe(4);
     expect(outcomes).toEqual([{ error: expect.any(HttpException), status: 499, durationMs: 0 }]);
   });
 
-  it('does not let a client off that leaves before a later guard passes', async () => {
+  it('charges clients that disconnect before a later guard admits the request', async () => {
     const client = call('/later-guard');
     await until(() => runs.length === 1);
-    await leave(client);
+    await disconnect(client);
     release();
     await until(() => runs.length === 2);
     await new Promise(setImmediate);
     expect(await left('later-guard')).toBe(4);
   });
 
-  it('gives back once, and not twice, where a client leaves that waits in line', async () => {
-    const numbers = { capacity: 1, refill: 1 };
+  it('refunds a queued request only once when its client disconnects', async () => {
+    const policy = { capacity: 1, refill: 1 };
     expect(await status('/waiting')).toBe(200);
     const client = call('/waiting');
-    await until(async () => (await left('waiting', numbers)) === -1);
+    await until(async () => (await left('waiting', policy)) === -1);
     client.destroy();
-    await until(async () => (await left('waiting', numbers)) === 0);
+    await until(async () => (await left('waiting', policy)) === 0);
     await new Promise(setImmediate);
-    expect(await left('waiting', numbers)).toBe(0);
+    expect(await left('waiting', policy)).toBe(0);
     expect(runs).toEqual(['handler']);
     expect(outcomes).toHaveLength(1);
   });
 
-  it('settles a request that has waited in line when it is over', async () => {
-    const numbers = { capacity: 1, refill: 1 };
+  it('settles a queued request when it ends', async () => {
+    const policy = { capacity: 1, refill: 1 };
     expect(await status('/waiting')).toBe(200);
-    const answer = status('/waiting');
-    await until(async () => (await left('waiting', numbers)) === -1);
+    const response = status('/waiting');
+    await until(async () => (await left('waiting', policy)) === -1);
     await clock.advance(1000);
-    expect(await answer).toBe(200);
+    expect(await response).toBe(200);
     await until(() => outcomes.length === 2);
-    expect(await left('waiting', numbers)).toBe(0);
+    expect(await left('waiting', policy)).toBe(0);
   });
 });

@@ -29,18 +29,18 @@ class Resource {
   }
 }
 
-/** Resources of this process that keep it alive, sockets of clients and servers aside. */
+/** Returns the timers and immediates that keep this process alive. Sockets do not count. */
 function timers(): string[] {
   return process.getActiveResourcesInfo().filter((name) => name === 'Timeout' || name === 'Immediate');
 }
 
-describe('an application', () => {
-  // Each with each would take long.
+describe('Shutdown with 1,000 queued requests', () => {
+  // All combinations would take too long.
   it.each([
     { adapter: 'express', store: 'memory', kind: 'closes its connections' },
     { adapter: 'fastify', store: 'redis', kind: 'keeps its connections' },
   ] as const)(
-    'on $adapter, buckets in $store, closes within a second with 1,000 requests in line of a client that $kind',
+    'finishes within a second on $adapter with the $store store, if the client $kind',
     async ({ adapter, store, kind }) => {
       handled = 0;
       const clock = new FakeClock();
@@ -53,14 +53,14 @@ describe('an application', () => {
       const server = app.getHttpServer();
       const { port } = server.address() as AddressInfo;
       agent = new Agent({ keepAlive: kind === 'keeps its connections', maxSockets: COUNT });
-      const keeping = agent;
+      const clientAgent = agent;
       const responses: { listenerCount(event: string): number }[] = [];
       server.on('request', (_: unknown, response: { listenerCount(event: string): number }) =>
         responses.push(response),
       );
       const statuses: number[] = [];
       const call = () =>
-        get({ port, path: '/queue', agent: keeping }, (response) => {
+        get({ port, path: '/queue', agent: clientAgent }, (response) => {
           statuses.push(response.statusCode ?? 0);
           response.resume();
         });
@@ -71,7 +71,7 @@ describe('an application', () => {
       const start = Date.now();
       const used = process.cpuUsage();
       await app.close();
-      // The second is meant for a machine that has nothing else to do: so what counts is the time that was worked.
+      // The limit of one second is for an idle machine. On a busy one, the CPU time counts instead.
       const { user, system } = process.cpuUsage(used);
       expect(Math.min(user / 1000 + system / 1000, Date.now() - start)).toBeLessThan(1000);
       expect(Date.now() - start).toBeLessThan(4000);
@@ -80,7 +80,7 @@ describe('an application', () => {
       expect(statuses).toEqual([200, ...new Array<number>(COUNT).fill(503)]);
       expect(handled).toBe(1);
       expect(clock.sleeping).toBe(0);
-      // A response has listeners of its server and framework; those of one that never waited are the measure.
+      // The server and the framework add listeners, too, so compare with the response that was not queued.
       const usual = responses[0].listenerCount('close') + responses[0].listenerCount('disconnect');
       expect(Math.max(...responses.map((one) => one.listenerCount('close') + one.listenerCount('disconnect')))).toBe(
         usual,
@@ -90,8 +90,8 @@ describe('an application', () => {
   );
 });
 
-describe.each(ADAPTERS)('on %s, by the clock of the machine', (adapter) => {
-  it('leaves no timer behind', async () => {
+describe.each(ADAPTERS)('Shutdown on %s with the real clock', (adapter) => {
+  it('leaves no timers running', async () => {
     handled = 0;
     const before = timers().length;
     app = await createApp(adapter, {
@@ -120,9 +120,9 @@ describe.each(ADAPTERS)('on %s, by the clock of the machine', (adapter) => {
 });
 
 const LOGIN = { name: 'login', capacity: 5, refill: 0 } as const;
-const begun: string[] = [];
+const started: string[] = [];
 
-/** Its handlers succeed, but not before the application begins to close. */
+/** Its handlers succeed once the application begins to close. */
 @Controller()
 class LogIn implements OnModuleDestroy {
   private release = () => {};
@@ -137,33 +137,33 @@ class LogIn implements OnModuleDestroy {
   @RateLimit({ ...LOGIN, key: 'all', settle: 'failures' })
   @Get('failures')
   failures() {
-    begun.push('failures');
+    started.push('failures');
     return this.closing;
   }
 
   @RateLimit({ ...LOGIN, key: 'all', settle: async () => 0 })
   @Get('function')
   function() {
-    begun.push('function');
+    started.push('function');
     return this.closing;
   }
 
   @RateLimit({ ...LOGIN, key: 'all', settle: (_context, { error }) => (error ? 3 : 0) })
   @Get('left')
   left() {
-    begun.push('left');
+    started.push('left');
     return new StreamableFile(new Readable({ read() {} }));
   }
 
   @RateLimit({ ...LOGIN, key: 'all', settle: () => new Promise<number>(() => {}) })
   @Get('never')
   never() {
-    begun.push('never');
+    started.push('never');
     return this.closing;
   }
 }
 
-describe.each(ADAPTERS)('on %s, while the application closes', (adapter) => {
+describe.each(ADAPTERS)('Settlement on %s while the application closes', (adapter) => {
   let redis: RedisServer;
   let control: Redis;
   beforeAll(async () => {
@@ -174,16 +174,16 @@ describe.each(ADAPTERS)('on %s, while the application closes', (adapter) => {
     control.disconnect();
     await redis.stop();
   });
-  /** An application with a request of this path under way. */
+  /** Starts an application and sends a request to `path`. Resolves once its handler runs. */
   const withRequest = async (path: string) => {
-    begun.length = 0;
+    started.length = 0;
     await control.flushall();
     const options = { store: { redis: redis.url }, failure: { timeout: '10s' } } as const;
     const app = await createApp(adapter, { imports: [RateLimitModule.forRoot(options)], controllers: [LogIn] });
     await app.listen(0, '127.0.0.1');
     const { port } = app.getHttpServer().address() as AddressInfo;
     const client = get({ port, path, agent: false }).on('error', () => {});
-    await until(() => begun.length === 1);
+    await until(() => started.length === 1);
     expect(await left()).toBe(4);
     return { app, client };
   };
@@ -193,25 +193,25 @@ describe.each(ADAPTERS)('on %s, while the application closes', (adapter) => {
     return available.finally(() => store.close());
   };
 
-  it.each(['failures', 'function'])('gives back what a request under way has not cost: /%s', async (path) => {
+  it.each(['failures', 'function'])('refunds the unused cost of a running request: /%s', async (path) => {
     const { app } = await withRequest(`/${path}`);
-    // What is sent to it is answered later than an application without patience closes.
+    // Redis replies only after an application that does not wait for settlement has closed.
     await control.client('PAUSE', 300);
     await app.close();
     expect(await left()).toBe(5);
   });
 
-  it('settles what a client leaves that the application waits for', async () => {
+  it('settles a request whose client disconnects while the application waits for it', async () => {
     const { app, client } = await withRequest('/left');
-    app.getHttpServer().once('close', () => begun.push('closed'));
+    app.getHttpServer().once('close', () => started.push('closed'));
     const closed = app.close();
     client.destroy();
     await closed;
-    expect(begun).toEqual(['left', 'closed']);
+    expect(started).toEqual(['left', 'closed']);
     expect(await left()).toBe(2);
   });
 
-  it('does not wait without end for what a request has cost', async () => {
+  it('does not wait forever for a settle function', async () => {
     const { app } = await withRequest('/never');
     await app.close();
     expect(await left()).toBe(4);

@@ -37,7 +37,7 @@ class ModuleB {}
 let app: INestApplication;
 afterEach(() => app.close());
 
-it('counts all who wait in an application, though each module has a guard of its own', async () => {
+it('applies maxSuspended to the whole application, though each module has its own guard', async () => {
   const clock = new FakeClock();
   const options = { guard: false, maxSuspended: 1, store: new MemoryStore({ clock }) };
   app = await createApp('express', { imports: [RateLimitModule.forRoot(options), ModuleA, ModuleB] });
@@ -45,7 +45,7 @@ it('counts all who wait in an application, though each module has a guard of its
   expect((await get('/a')).status).toBe(200);
   expect((await get('/b')).status).toBe(200);
   const waiting = get('/a').then(({ status }) => status);
-  // Twice: the place in line, and the deadline of the suspension.
+  // The waiter has two sleepers: its turn, and the deadline of the suspension.
   await until(() => clock.sleeping === 2);
   expect((await get('/b')).status).toBe(429);
   await clock.advance(1000);

@@ -16,7 +16,7 @@ import { until } from '../support/requests.js';
 import { connect, SOCKETS, type SocketClient, useSockets } from '../support/websocket.js';
 
 const TWO = { maxRequest: 2, unit: 'minute' } as const;
-const LINE = { capacity: 1, refill: 1, name: 'line' } as const;
+const QUEUE = { capacity: 1, refill: 1, name: 'line' } as const;
 const SETTLED = { capacity: 5, refill: 1, unit: 'hour', name: 'settled' } as const;
 const runs: string[] = [];
 
@@ -49,7 +49,7 @@ class Gateway {
   @SubscribeMessage('told')
   told() {}
 
-  @RateLimit({ ...LINE, maxWait: '1m' })
+  @RateLimit({ ...QUEUE, maxWait: '1m' })
   @SubscribeMessage('line')
   line() {
     runs.push('line');
@@ -76,7 +76,7 @@ afterEach(async () => {
   await app.close();
 });
 
-describe.each(SOCKETS)('a gateway on %s', (name) => {
+describe.each(SOCKETS)('WebSocket gateway on %s', (name) => {
   const start = async (options: RateLimitModuleOptions = {}) => {
     app = await createApp(
       'express',
@@ -90,118 +90,118 @@ describe.each(SOCKETS)('a gateway on %s', (name) => {
     clients.push(connected);
     return connected;
   };
-  const left = (numbers: object) =>
+  const left = (policy: object) =>
     app
       .get(BucketService)
-      .bucket({ ...numbers } as typeof LINE, '127.0.0.1')
+      .bucket({ ...policy } as typeof QUEUE, '127.0.0.1')
       .available();
-  const heard = async ({ heard }: SocketClient, count: number) => {
-    await until(() => heard.length >= count);
-    return heard.splice(0);
+  const received = async ({ received }: SocketClient, count: number) => {
+    await until(() => received.length >= count);
+    return received.splice(0);
   };
-  const refused = { status: 'error', message: 'Too Many Requests', retryAfter: 60_000 };
+  const rejection = { status: 'error', message: 'Too Many Requests', retryAfter: 60_000 };
 
-  it('refuses the third message of a client, and nobody else', async () => {
+  it('rejects the third message of a client without limiting other clients', async () => {
     await start();
     const first = await client();
     const second = await client('127.0.0.2');
     for (const text of ['a', 'b', 'c', 'd']) first.send('limited', text);
-    expect(await heard(first, 4)).toEqual(
+    expect(await received(first, 4)).toEqual(
       expect.arrayContaining([
         ['limited', 'a'],
         ['limited', 'b'],
-        ['exception', refused],
-        ['exception', refused],
+        ['exception', rejection],
+        ['exception', rejection],
       ]),
     );
     expect(runs).toHaveLength(2);
     second.send('limited', 'x');
-    expect(await heard(second, 1)).toEqual([['limited', 'x']]);
+    expect(await received(second, 1)).toEqual([['limited', 'x']]);
     first.send('free');
-    expect(await heard(first, 1)).toEqual([['free', 'Hello Free World']]);
+    expect(await received(first, 1)).toEqual([['free', 'Hello Free World']]);
     await clock.advance(60_000);
     first.send('limited', 'e');
-    expect(await heard(first, 1)).toEqual([['limited', 'e']]);
+    expect(await received(first, 1)).toEqual([['limited', 'e']]);
   });
 
-  it('counts all sockets of a client together', async () => {
+  it('counts the messages of all sockets of a client together', async () => {
     await start();
     const [one, two] = [await client(), await client()];
     one.send('limited', 1);
-    await heard(one, 1);
+    await received(one, 1);
     two.send('limited', 2);
-    await heard(two, 1);
+    await received(two, 1);
     one.send('limited', 3);
-    expect(await heard(one, 1)).toEqual([['exception', refused]]);
+    expect(await received(one, 1)).toEqual([['exception', rejection]]);
   });
 
-  it('takes messages without a payload, and nonsense', async () => {
+  it('handles messages without a payload, and malformed messages', async () => {
     await start();
     const hostile = await client();
     hostile.send('limited');
-    expect(await heard(hostile, 1)).toEqual([['limited', 'nothing']]);
+    expect(await received(hostile, 1)).toEqual([['limited', 'nothing']]);
     hostile.send('limited', null);
-    expect(await heard(hostile, 1)).toEqual([['limited', 'nothing']]);
+    expect(await received(hostile, 1)).toEqual([['limited', 'nothing']]);
     hostile.send('limited');
-    expect(await heard(hostile, 1)).toEqual([['exception', refused]]);
+    expect(await received(hostile, 1)).toEqual([['exception', rejection]]);
     for (const text of ['', 'null', '7', '[]', '{"data":1}']) hostile.sendRaw?.(text);
     hostile.send('free');
-    expect(await heard(hostile, 1)).toEqual([['free', 'Hello Free World']]);
+    expect(await received(hostile, 1)).toEqual([['free', 'Hello Free World']]);
   });
 
-  it('counts once where the guard is bound twice', async () => {
+  it('counts a message once if the guard is bound twice', async () => {
     await start();
     const one = await client();
     one.send('bound');
-    await heard(one, 1);
+    await received(one, 1);
     expect(await left({ ...SETTLED, name: 'bound' })).toBe(4);
   });
 
-  it('names no time where there is none, and says what the policy says', async () => {
+  it('omits retryAfter if no retry can succeed, and sends the message of the policy', async () => {
     await start();
     const one = await client();
     one.send('never');
-    expect(await heard(one, 1)).toEqual([['exception', { status: 'error', message: 'Too Many Requests' }]]);
+    expect(await received(one, 1)).toEqual([['exception', { status: 'error', message: 'Too Many Requests' }]]);
     one.send('told');
-    expect(await heard(one, 1)).toEqual([['exception', { status: 'slow down' }]]);
+    expect(await received(one, 1)).toEqual([['exception', { status: 'slow down' }]]);
   });
 
-  it('answers that the store has failed', async () => {
+  it('reports that rate limiting is unavailable if the store fails', async () => {
     await start({ store: new BrokenStore(), failure: { mode: 'closed' } });
     const one = await client();
     one.send('limited');
     const message = 'Rate limiting is temporarily unavailable';
-    expect(await heard(one, 1)).toEqual([['exception', { status: 'error', message, retryAfter: 1000 }]]);
+    expect(await received(one, 1)).toEqual([['exception', { status: 'error', message, retryAfter: 1000 }]]);
     expect(runs).toEqual([]);
   });
 
-  it('lets messages wait in line, and gives their places back when the client goes', async () => {
+  it('queues messages, and cancels their reservations when the client disconnects', async () => {
     await start();
     const [one, two] = [await client(), await client()];
     const warnings: string[] = [];
-    const note = ({ message }: Error) => warnings.push(message);
-    process.on('warning', note);
+    const record = ({ message }: Error) => warnings.push(message);
+    process.on('warning', record);
     for (let i = 0; i < 20; i++) one.send('line');
-    expect(await heard(one, 1)).toEqual([['line', 1]]);
-    await until(async () => (await left(LINE)) === -19);
+    expect(await received(one, 1)).toEqual([['line', 1]]);
+    await until(async () => (await left(QUEUE)) === -19);
     one.close();
-    await until(async () => (await left(LINE)) === 0);
+    await until(async () => (await left(QUEUE)) === 0);
     two.send('line');
-    await until(async () => (await left(LINE)) === -1);
+    await until(async () => (await left(QUEUE)) === -1);
     expect(runs).toHaveLength(1);
     await clock.advance(1000);
-    expect(await heard(two, 1)).toEqual([['line', 2]]);
+    expect(await received(two, 1)).toEqual([['line', 2]]);
     await new Promise(setImmediate);
-    process.off('warning', note);
+    process.off('warning', record);
     expect(warnings).toEqual([]);
   });
 
-  it('settles what a message has come to', async () => {
+  it('settles the cost of a message by its outcome', async () => {
     await start();
     const one = await client();
     one.send('settled', true);
     one.send('settled', false);
-    await heard(one, 2);
+    await received(one, 2);
     await until(async () => (await left(SETTLED)) === 4);
   });
 });

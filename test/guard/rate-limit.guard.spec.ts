@@ -21,10 +21,10 @@ class Resource {
   @RateLimit([TWO, { capacity: 5, refill: 1, cost: 2.5, key: 'all' }])
   several() {}
 
-  @RateLimit({ ...TWO, key: () => 'told', cost: () => 1, skip: () => false })
-  told() {}
+  @RateLimit({ ...TWO, key: () => 'resolved', cost: () => 1, skip: () => false })
+  resolved() {}
 
-  @RateLimit({ ...TWO, key: async () => 'told later' })
+  @RateLimit({ ...TWO, key: async () => 'resolved later' })
   later() {}
 
   @RateLimit({ ...TWO, skip: true })
@@ -36,7 +36,7 @@ class Resource {
   free() {}
 }
 
-describe.each(ADAPTERS)('the guard with buckets in memory on %s', (adapter) => {
+describe.each(ADAPTERS)('RateLimitGuard with a MemoryStore on %s', (adapter) => {
   const clock = new FakeClock();
   let app: INestApplication;
   let guard: RateLimitGuard;
@@ -46,7 +46,7 @@ describe.each(ADAPTERS)('the guard with buckets in memory on %s', (adapter) => {
   });
   afterEach(() => app.close());
 
-  /** The context of one more request; what the guard may touch of it. */
+  /** Returns the context of a new request, with only the parts that the guard may use. */
   const contextOf = (handler: keyof Resource): ExecutionContext => {
     const headers = new Map<string, string>();
     const response = {
@@ -58,24 +58,24 @@ describe.each(ADAPTERS)('the guard with buckets in memory on %s', (adapter) => {
     return new ExecutionContextHost([{ ip: '203.0.113.7' }, response], Resource as Type, Resource.prototype[handler]);
   };
 
-  it.each(['constant', 'several', 'told'] as const)('returns true and throws synchronously: %s', (handler) => {
+  it.each(['constant', 'several', 'resolved'] as const)('returns true and throws synchronously: %s', (handler) => {
     expect(guard.canActivate(contextOf(handler))).toBe(true);
     expect(guard.canActivate(contextOf(handler))).toBe(true);
-    const refused = contextOf(handler);
-    expect(() => guard.canActivate(refused)).toThrow(RateLimitExceededException);
-    expect(refused.switchToHttp().getResponse<{ headers: Map<string, string> }>().headers.get('ratelimit')).toMatch(
+    const rejected = contextOf(handler);
+    expect(() => guard.canActivate(rejected)).toThrow(RateLimitExceededException);
+    expect(rejected.switchToHttp().getResponse<{ headers: Map<string, string> }>().headers.get('ratelimit')).toMatch(
       /r=0;t=\d+/,
     );
   });
 
-  it('returns true for what is free or skipped', () => {
+  it('returns true for undecorated and skipped handlers', () => {
     for (let i = 0; i < 5; i++) {
       expect(guard.canActivate(contextOf('free'))).toBe(true);
       expect(guard.canActivate(contextOf('skipped'))).toBe(true);
     }
   });
 
-  it('asked twice with one context, counts once', () => {
+  it('counts once if called repeatedly with one context', () => {
     const context = contextOf('constant');
     for (let i = 0; i < 5; i++) expect(guard.canActivate(context)).toBe(true);
     expect(guard.canActivate(contextOf('constant'))).toBe(true);
@@ -103,10 +103,10 @@ describe.each(ADAPTERS)('the guard with buckets in memory on %s', (adapter) => {
     });
   });
 
-  it('returns a promise where it has to ask or to wait', async () => {
-    const asked = guard.canActivate(contextOf('later'));
-    expect(asked).toBeInstanceOf(Promise);
-    await expect(asked).resolves.toBe(true);
+  it('returns a promise if it has to await a key or a turn', async () => {
+    const resolving = guard.canActivate(contextOf('later'));
+    expect(resolving).toBeInstanceOf(Promise);
+    await expect(resolving).resolves.toBe(true);
     expect(guard.canActivate(contextOf('waiting'))).toBe(true);
     expect(guard.canActivate(contextOf('waiting'))).toBe(true);
     await clock.advance(50_000);

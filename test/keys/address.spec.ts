@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import ipaddr from 'ipaddr.js';
 import { addressKey } from 'nest-rate-limit';
 
-/** All digits of all groups. */
-function inFull(address: ipaddr.IPv6): string {
+/** Returns the address with all 32 hexadecimal digits. */
+function expanded(address: ipaddr.IPv6): string {
   return address.parts.map((group) => group.toString(16).padStart(4, '0')).join(':');
 }
 
@@ -33,7 +33,7 @@ describe('addressKey', () => {
     ['::ffff:0:203.0.113.7', '::/56'],
     ['0:0:1::', '0:0:1::/56'],
     ['1:2:3:4:5:6:203.0.113.7', '1:2:3::/56'],
-  ])('of %s is %s', (address, key) => {
+  ])('maps %s to %s', (address, key) => {
     expect(addressKey(address)).toBe(key);
   });
 
@@ -55,11 +55,11 @@ describe('addressKey', () => {
     '/tmp/socket',
     '203.0.113.256',
     '010.0.0.1',
-  ])('of what is no address is what it was: %j', (address) => {
+  ])('returns a string that is not an address unchanged: %j', (address) => {
     expect(addressKey(address)).toBe(address);
   });
 
-  it('knows networks of every size', () => {
+  it('supports every IPv6 prefix length', () => {
     const all = 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff';
     expect(addressKey(all, 128)).toBe(`${all}/128`);
     expect(addressKey(all, 64)).toBe('ffff:ffff:ffff:ffff::/64');
@@ -70,7 +70,7 @@ describe('addressKey', () => {
 
   const octets = fc.tuple(fc.nat(255), fc.nat(255), fc.nat(255), fc.nat(255));
 
-  it('of an IPv4 address is that address, however it is written', () => {
+  it('normalizes every notation of an IPv4 address to dotted decimal', () => {
     fc.assert(
       fc.property(octets, fc.nat(65535), (parts, port) => {
         const text = parts.join('.');
@@ -83,7 +83,7 @@ describe('addressKey', () => {
           `::ffff:${text}`,
           hex.toString(),
           hex.toNormalizedString(),
-          inFull(hex).toUpperCase(),
+          expanded(hex).toUpperCase(),
           `[${hex.toString()}]:${port}`,
         ];
         for (const form of forms) expect(addressKey(form)).toBe(text);
@@ -91,7 +91,7 @@ describe('addressKey', () => {
     );
   });
 
-  it('of an IPv6 address is its network, however it is written', () => {
+  it('maps every notation of an IPv6 address to its network', () => {
     const bytes = fc.uint8Array({ minLength: 16, maxLength: 16 });
     const sparse = fc
       .tuple(bytes, fc.array(fc.nat(15)))
@@ -104,7 +104,7 @@ describe('addressKey', () => {
         const forms = [
           address.toString(),
           address.toNormalizedString(),
-          inFull(address).toUpperCase(),
+          expanded(address).toUpperCase(),
           `[${address}]`,
           `[${address}]:${port}`,
           `${address}%eth0`,
@@ -114,13 +114,13 @@ describe('addressKey', () => {
           expect(ipaddr.IPv6.parse(text).toNormalizedString()).toBe(network.toNormalizedString());
           expect(size).toBe(`${subnet}`);
         }
-        // One network has one key.
+        // All notations share one key.
         expect(new Set(forms.map((form) => addressKey(form, subnet))).size).toBe(1);
       }),
     );
   });
 
-  it('never throws, and is never longer than what it was given, but for the size of the network', () => {
+  it('never throws, and returns at most 5 characters more than its input', () => {
     const near = fc.string({ unit: fc.constantFrom(...'0123456789abcdef:.[]%/'), maxLength: 50 });
     fc.assert(
       fc.property(fc.oneof(near, fc.string()), (text) => {

@@ -3,7 +3,6 @@ import { BadRequestException, Logger } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { byAll, byHeader, byIp, byUser, fromAddresses, RateLimitResolverError } from 'nest-rate-limit';
 
-/** The context of an HTTP request. */
 function http(request: object): ExecutionContextHost {
   return of('http', request, {});
 }
@@ -29,11 +28,11 @@ describe('byIp', () => {
     [64, '2001:db8:1:234::/64'],
     [32, '2001:db8::/32'],
     [128, '2001:db8:1:234:0:0:0:1/128'],
-  ])('counts IPv6 by a network of %p bits', (ipv6Subnet, key) => {
+  ])('truncates IPv6 addresses to a prefix of %p bits', (ipv6Subnet, key) => {
     expect(byIp({ ipv6Subnet })(http(ADA))).toBe(key);
   });
 
-  it.each([31, 129, 56.5, '56'])('refuses a network of %p bits', (ipv6Subnet) => {
+  it.each([31, 129, 56.5, '56'])('rejects a prefix of %p bits', (ipv6Subnet) => {
     expect(() => byIp({ ipv6Subnet: ipv6Subnet as number })).toThrow(
       /^`ipv6Subnet` must be a whole number from 32 to 128/,
     );
@@ -44,7 +43,7 @@ describe('byHeader', () => {
   it.each([
     ['X-Api-Key', { 'x-api-key': 'k1' }, 'k1'],
     ['x-api-key', { 'x-api-key': ['k1', 'k2'] }, 'k1, k2'],
-  ])('%s of %j is %p', (name, headers, key) => {
+  ])('maps header %s of %j to %p', (name, headers, key) => {
     expect(byHeader(name)(http({ headers }))).toBe(key);
   });
 
@@ -52,24 +51,24 @@ describe('byHeader', () => {
     ['HTTP', http({ headers: {} })],
     ['HTTP, empty', http({ headers: { 'x-api-key': '' } })],
     ['GraphQL', of('graphql', {}, {}, { req: { headers: {} } }, {})],
-  ])('lets its absence be an error of the client: %s', (_case, context) => {
+  ])('throws a BadRequestException if the header is missing: %s', (_case, context) => {
     expect(() => byHeader('X-Api-Key')(context)).toThrow(new BadRequestException('The header x-api-key is missing'));
   });
 
-  it('tells nothing of messages, which are answered in other ways', () => {
+  it('returns undefined for messages without the header', () => {
     expect(byHeader('x-api-key')(of('ws', { handshake: { headers: {} } }))).toBeUndefined();
   });
 
-  it('counts otherwise who sends none', () => {
+  it('uses the fallback key for requests without the header', () => {
     expect(byHeader('x-api-key', byIp())(http({ ip: '203.0.113.7', headers: {} }))).toBe('@203.0.113.7');
   });
 
-  it('does not stumble over a request without headers', () => {
+  it('returns undefined for requests that have no headers object', () => {
     expect(byHeader('x-api-key')(http({}))).toBeUndefined();
     expect(byHeader('x-api-key')(of('rpc', null))).toBeUndefined();
   });
 
-  it.each(['', 'a b', 'a:b', 'ä'])('refuses the name %p', (name) => {
+  it.each(['', 'a b', 'a:b', 'ä'])('rejects the name %p', (name) => {
     expect(() => byHeader(name)).toThrow(/^`name` must be the name of a header, got /);
   });
 });
@@ -80,7 +79,7 @@ describe('byUser', () => {
     ['account.id', 'a'],
     ['account.name', undefined],
     ['account', undefined],
-  ])('takes %p of the user', (path, key) => {
+  ])('reads path %p of the user as %p', (path, key) => {
     expect(byUser(path)(http(ADA))).toBe(key);
   });
 
@@ -90,12 +89,12 @@ describe('byUser', () => {
     expect(byUser()(of('rpc', { user: { id: 9 } }, {}))).toBe('9');
   });
 
-  it('counts otherwise who is nobody', () => {
+  it('uses the fallback key for requests without a user', () => {
     expect(byUser('id', byIp())(http({ ip: '203.0.113.7' }))).toBe('@203.0.113.7');
   });
 });
 
-describe('a key with another for who has none', () => {
+describe('Keys with a fallback', () => {
   const headers = { 'x-api-key': 'k1' };
   const ip = '203.0.113.7';
   const nested = byUser('id', byHeader('x-api-key', byIp()));
@@ -104,12 +103,12 @@ describe('a key with another for who has none', () => {
     [{ user: { id: 'ada' }, headers, ip }, 'ada'],
     [{ headers, ip }, '@k1'],
     [{ headers: {}, ip }, '@@203.0.113.7'],
-  ])('tells by how many `@` are before it whose it is: %j', (request, key) => {
+  ])('prefixes one `@` per fallback: %j', (request, key) => {
     expect(nested(http(request))).toBe(key);
   });
 
-  it('is never that of another, whatever a client sends', () => {
-    const texts = [
+  it('never produces the same key from two sources, whatever a client sends', () => {
+    const values = [
       '203.0.113.7',
       '@203.0.113.7',
       '@@203.0.113.7',
@@ -119,8 +118,8 @@ describe('a key with another for who has none', () => {
       '@=203.0.113.7',
     ];
     const requests = [
-      ...texts.map((id) => ({ user: { id } })),
-      ...texts.map((value) => ({ headers: { 'x-api-key': value } })),
+      ...values.map((id) => ({ user: { id } })),
+      ...values.map((value) => ({ headers: { 'x-api-key': value } })),
       { headers: {}, ip },
     ];
     expect(new Set(requests.map((request) => nested(http(request)))).size).toBe(requests.length);
@@ -130,22 +129,22 @@ describe('a key with another for who has none', () => {
     ['=', '=='],
     ['@ada', '=@ada'],
     ['a@b', 'a@b'],
-  ])('of %s is %s, and without another as it was', (id, key) => {
+  ])('escapes %s as %s, and leaves it unchanged without a fallback', (id, key) => {
     expect(byUser('id', byIp())(http({ user: { id } }))).toBe(key);
     expect(byUser()(http({ user: { id } }))).toBe(id);
   });
 
-  it('waits for the other', async () => {
+  it('awaits an async fallback', async () => {
     expect(await byUser('id', async () => 'later')(http({}))).toBe('@later');
   });
 
-  it.each([undefined, null, '', 7])('is none where the other is %p', (other) => {
+  it.each([undefined, null, '', 7])('returns %p unchanged from the fallback', (other) => {
     expect(byUser('id', () => other as undefined)(http({}))).toBe(other);
   });
 });
 
 describe('byAll', () => {
-  it('keeps combinations apart', () => {
+  it('returns distinct keys for distinct combinations', () => {
     const key = byAll(byHeader('a'), byHeader('b'));
     const of = (a: string, b: string) => key(http({ headers: { a, b } }));
     expect(new Set([of('x', 'y:z'), of('x:y', 'z'), of('x","y', 'z'), of('x', 'y","z')]).size).toBe(4);
@@ -154,35 +153,35 @@ describe('byAll', () => {
   it.each([
     [undefined, 'undefined'],
     [null, 'null'],
-    ['', '""'],
+    ['', "''"],
     [7, '7'],
-  ])('names the part that is %p, and makes no bucket that others share', async (part, shown) => {
+  ])('throws an error that names the part if its key is %p', async (part, shown) => {
     const error = new RateLimitResolverError(
-      `Part 2 of byAll on Resource.get must be a text of at least one character, got ${shown}`,
+      `Part 2 of byAll on Resource.get must be a non-empty string, got ${shown}`,
     );
     expect(() => byAll(byIp(), () => part as undefined)(http(ADA))).toThrow(error);
     await expect(byAll(byIp(), async () => part as undefined)(http(ADA))).rejects.toThrow(error);
   });
 
-  it('waits for parts that come later', async () => {
+  it('awaits async parts', async () => {
     const account = async () => 'ada';
     expect(await byAll(account, byIp(), account)(http({ ip: '203.0.113.7' }))).toBe('["ada","203.0.113.7","ada"]');
   });
 
-  it('asks no further part where one fails, so that no other fails where nobody listens', async () => {
+  it('resolves no further part after one fails, so that no rejection is left unhandled', async () => {
     const further = jest.fn(() => 'ada');
     const failing = () => Promise.reject(new Error('no account'));
     await expect(byAll(failing, further)(http(ADA))).rejects.toThrow('no account');
     expect(further).not.toHaveBeenCalled();
   });
 
-  it('refuses to be of nothing', () => {
-    expect(() => byAll()).toThrow('`keys` must be at least one, got "none"');
+  it('rejects an empty list of keys', () => {
+    expect(() => byAll()).toThrow("`keys` must be at least one, got 'none'");
   });
 });
 
 describe('fromAddresses', () => {
-  const friends = fromAddresses('10.0.0.0/8', '203.0.113.7', '2001:db8::/32');
+  const inAllowlist = fromAddresses('10.0.0.0/8', '203.0.113.7', '2001:db8::/32');
 
   it.each([
     ['10.1.2.3', true],
@@ -194,11 +193,11 @@ describe('fromAddresses', () => {
     ['2001:db9::1', false],
     ['unknown', false],
     [undefined, false],
-  ])('%p: %p', (ip, friend) => {
-    expect(friends(http({ ip }))).toBe(friend);
+  ])('matches %p: %p', (ip, expected) => {
+    expect(inAllowlist(http({ ip }))).toBe(expected);
   });
 
-  it.each(['10.0.0.0/33', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0', 'localhost', '', 7])('refuses %p', (entry) => {
+  it.each(['10.0.0.0/33', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0', 'localhost', '', 7])('rejects %p', (entry) => {
     expect(() => fromAddresses(entry as string)).toThrow(/^`address` must be an address, or a network/);
   });
 });

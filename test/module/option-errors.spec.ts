@@ -3,12 +3,12 @@ import { Controller, Get } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { RateLimit, RateLimitModule, RateLimitOptionError } from 'nest-rate-limit';
 
-/** What JavaScript can pass, whatever the types say. */
+/** Casts an invalid value to the expected type, as an untyped caller could pass it. */
 const as = <T>(value: unknown): T => value as T;
 
-async function failureOf(start: () => Promise<unknown>): Promise<string> {
+async function errorOf(run: () => Promise<unknown>): Promise<string> {
   try {
-    await start();
+    await run();
   } catch (error) {
     expect(error).toBeInstanceOf(RateLimitOptionError);
     return (error as Error).message;
@@ -31,217 +31,262 @@ function startMethod(options: unknown): Promise<unknown> {
   return startWith({}, [SmsController as never]);
 }
 
-const NOT_GIVEN = '`maxRequest`, or `capacity` and `refill`, must be given';
+const NO_LIMIT = '`maxRequest`, or `capacity` and `refill`, must be given';
 const bucket = { capacity: 5, refill: 1 };
 const window = { maxRequest: 5 };
 class NoResolver {}
 
-const OF_THE_DECORATOR: [unknown, string][] = [
-  // What the numbers are.
-  [{}, NOT_GIVEN],
-  [{ duration: 10, unit: 'seconds' }, NOT_GIVEN],
+const DECORATOR_ERRORS: [unknown, string][] = [
+  // Combinations of limit options.
+  [{}, NO_LIMIT],
+  [{ duration: 10, unit: 'seconds' }, NO_LIMIT],
   [{ refill: 1 }, '`capacity` must be given with `refill`'],
   [{ capacity: 1 }, '`refill` or `maxRequest` must be given with `capacity`'],
-  [{ ...window, refillMode: 'greedy' }, '`refillMode` must be left out without `capacity`: a window is not refilled'],
-  [{ ...bucket, limits: [window] }, '`capacity` must be left out beside `limits`'],
-  [{ duration: 1, limits: [window] }, '`duration` must be left out beside `limits`'],
-  // Each number.
+  [{ ...window, refillMode: 'greedy' }, '`refillMode` must be omitted without `capacity`: a window has no refill'],
+  [{ ...bucket, limits: [window] }, '`capacity` must be omitted beside `limits`'],
+  [{ duration: 1, limits: [window] }, '`duration` must be omitted beside `limits`'],
+  // Each limit option.
   [{ ...bucket, capacity: 0 }, '`capacity` must be a positive number, got 0'],
   [{ ...bucket, capacity: -1 }, '`capacity` must be a positive number, got -1'],
   [{ ...bucket, capacity: Number.NaN }, '`capacity` must be a positive number, got NaN'],
-  [{ ...bucket, capacity: '20' }, '`capacity` must be a positive number, got "20"'],
+  [{ ...bucket, capacity: '20' }, "`capacity` must be a positive number, got '20'"],
   [{ ...bucket, capacity: null }, '`capacity` must be a positive number, got null'],
-  [{ ...bucket, capacity: 0.0001 }, '`capacity` must be a number of at most three decimals, got 0.0001'],
-  [{ ...bucket, capacity: Infinity }, '`capacity` must be a number of at most three decimals, got Infinity'],
-  [{ ...bucket, refill: -1 }, '`refill` must be a number from 0 up, got -1'],
-  [{ ...bucket, refill: Number.NaN }, '`refill` must be a number from 0 up, got NaN'],
-  [{ ...bucket, refill: '1' }, '`refill` must be a number from 0 up, got "1"'],
-  [{ ...bucket, refill: 0.0005 }, '`refill` must be a number of at most three decimals, got 0.0005'],
-  [{ ...bucket, refillMode: 'slowly' }, "`refillMode` must be 'greedy' or 'intervally', got \"slowly\""],
+  [{ ...bucket, capacity: 0.0001 }, '`capacity` must be a number with at most three decimals, got 0.0001'],
+  [{ ...bucket, capacity: Infinity }, '`capacity` must be a number with at most three decimals, got Infinity'],
+  [{ ...bucket, refill: -1 }, '`refill` must be a number of at least 0, got -1'],
+  [{ ...bucket, refill: Number.NaN }, '`refill` must be a number of at least 0, got NaN'],
+  [{ ...bucket, refill: '1' }, "`refill` must be a number of at least 0, got '1'"],
+  [{ ...bucket, refill: 0.0005 }, '`refill` must be a number with at most three decimals, got 0.0005'],
+  [{ ...bucket, refillMode: 'slowly' }, "`refillMode` must be 'greedy' or 'intervally', got 'slowly'"],
   [{ maxRequest: 0 }, '`maxRequest` must be a positive whole number, got 0'],
   [{ maxRequest: 1.5 }, '`maxRequest` must be a positive whole number, got 1.5'],
-  [{ maxRequest: '2' }, '`maxRequest` must be a positive whole number, got "2"'],
+  [{ maxRequest: '2' }, "`maxRequest` must be a positive whole number, got '2'"],
   [{ maxRequest: Infinity }, '`maxRequest` must be a positive whole number, got Infinity'],
   [{ maxRequest: null }, '`maxRequest` must be a positive whole number, got null'],
   [{ ...window, duration: 0 }, '`duration` must be a positive number of `unit`s, got 0'],
-  [{ ...window, duration: '10s' }, '`duration` must be a positive number of `unit`s, got "10s"'],
+  [{ ...window, duration: '10s' }, "`duration` must be a positive number of `unit`s, got '10s'"],
   [{ ...window, duration: Infinity }, '`duration` must be at most ten years, got Infinity'],
   [{ ...window, duration: 0.0005 }, '`duration` must be a whole number of milliseconds, got 0.0005'],
   [{ ...window, duration: 3651, unit: 'days' }, '`duration` must be at most ten years, got 3651'],
-  [{ ...window, unit: 'weeks' }, '`unit` must be one of milliseconds, seconds, minutes, hours, days, got "weeks"'],
+  [{ ...window, unit: 'weeks' }, "`unit` must be one of milliseconds, seconds, minutes, hours, days, got 'weeks'"],
   [{ ...window, unit: 1000 }, '`unit` must be one of milliseconds, seconds, minutes, hours, days, got 1000'],
   [
     { ...window, unit: 'constructor' },
-    '`unit` must be one of milliseconds, seconds, minutes, hours, days, got "constructor"',
+    "`unit` must be one of milliseconds, seconds, minutes, hours, days, got 'constructor'",
   ],
-  // Several limits.
-  [{ limits: [] }, '`limits` must be a list of at least one limit, got an array of 0'],
-  [{ limits: {} }, '`limits` must be a list of at least one limit, got an object of Object'],
+  // `limits`.
+  [{ limits: [] }, '`limits` must be a list of at least one limit, got []'],
+  [{ limits: {} }, '`limits` must be a list of at least one limit, got {}'],
   [{ limits: [window, null] }, '`limits[1]` must be an object, got null'],
   [{ limits: [window, { capacity: 0, refill: 1 }] }, 'limits[1]: `capacity` must be a positive number, got 0'],
   [
     { limits: [{ ...window, cost: 1 }] },
-    'limits[0]: unknown option `cost`, known are duration, unit, maxRequest, capacity, refill, refillMode, name',
+    'limits[0]: unknown option `cost`; known options are duration, unit, maxRequest, capacity, refill, refillMode, name',
   ],
-  [{ limits: [{ ...window, name: '' }] }, 'limits[0]: `name` must be printable ASCII of 1 to 128 characters, got ""'],
-  // All else.
-  [{ ...bucket, name: '' }, '`name` must be printable ASCII of 1 to 128 characters, got ""'],
-  [{ ...bucket, name: 'a\nb' }, '`name` must be printable ASCII of 1 to 128 characters, got "a\\nb"'],
-  [{ ...bucket, name: 'grün' }, '`name` must be printable ASCII of 1 to 128 characters, got "grün"'],
+  [{ limits: [{ ...window, name: '' }] }, "limits[0]: `name` must be printable ASCII of 1 to 128 characters, got ''"],
+  // All other options.
+  [{ ...bucket, name: '' }, "`name` must be printable ASCII of 1 to 128 characters, got ''"],
+  [{ ...bucket, name: 'a\nb' }, "`name` must be printable ASCII of 1 to 128 characters, got 'a\\nb'"],
+  [{ ...bucket, name: 'grün' }, "`name` must be printable ASCII of 1 to 128 characters, got 'grün'"],
   [{ ...bucket, name: 7 }, '`name` must be printable ASCII of 1 to 128 characters, got 7'],
   [
     { ...bucket, name: 'x'.repeat(129) },
-    `\`name\` must be printable ASCII of 1 to 128 characters, got "${'x'.repeat(60)}…"`,
+    `\`name\` must be printable ASCII of 1 to 128 characters, got '${'x'.repeat(60)}…'`,
   ],
-  [{ ...bucket, key: '' }, '`key` must be a text, a function or an injectable class, got ""'],
-  [{ ...bucket, key: 42 }, '`key` must be a text, a function or an injectable class, got 42'],
-  [{ ...bucket, key: null }, '`key` must be a text, a function or an injectable class, got null'],
-  [{ ...bucket, key: NoResolver }, '`key` must be a function or a class with `resolve`, got function NoResolver'],
-  [{ ...bucket, cost: -1 }, '`cost` must be a number from 0 up of at most three decimals, got -1'],
-  [{ ...bucket, cost: '1' }, '`cost` must be a number from 0 up of at most three decimals, got "1"'],
-  [{ ...bucket, cost: 0.1234 }, '`cost` must be a number from 0 up of at most three decimals, got 0.1234'],
-  [{ ...bucket, cost: null }, '`cost` must be a number from 0 up of at most three decimals, got null'],
-  [{ ...bucket, cost: 6 }, '`cost` must be at most 5, or no request could ever pass, got 6'],
-  [{ ...window, cost: 6 }, '`cost` must be at most 5, or no request could ever pass, got 6'],
+  [{ ...bucket, key: '' }, "`key` must be a non-empty string, a function or an injectable class, got ''"],
+  [{ ...bucket, key: 42 }, '`key` must be a non-empty string, a function or an injectable class, got 42'],
+  [{ ...bucket, key: null }, '`key` must be a non-empty string, a function or an injectable class, got null'],
+  [{ ...bucket, key: NoResolver }, '`key` must be a function or a class with a `resolve` method, got class NoResolver'],
+  [{ ...bucket, cost: -1 }, '`cost` must be a number of at least 0 with at most three decimals, got -1'],
+  [{ ...bucket, cost: '1' }, "`cost` must be a number of at least 0 with at most three decimals, got '1'"],
+  [{ ...bucket, cost: 0.1234 }, '`cost` must be a number of at least 0 with at most three decimals, got 0.1234'],
+  [{ ...bucket, cost: null }, '`cost` must be a number of at least 0 with at most three decimals, got null'],
+  [{ ...bucket, cost: 6 }, '`cost` must be at most 5, otherwise no request could be allowed, got 6'],
+  [{ ...window, cost: 6 }, '`cost` must be at most 5, otherwise no request could be allowed, got 6'],
   [{ ...window, cost: 1.5 }, '`cost` must be a whole number for a sliding window, which counts requests, got 1.5'],
-  [{ ...bucket, skip: 'no' }, '`skip` must be true, false, a function or an injectable class, got "no"'],
+  [{ ...bucket, skip: 'no' }, "`skip` must be true, false, a function or an injectable class, got 'no'"],
   [{ ...bucket, skip: null }, '`skip` must be true, false, a function or an injectable class, got null'],
   [{ ...bucket, maxWait: 0 }, '`maxWait` must be positive, got 0'],
   [{ ...bucket, maxWait: -5 }, '`maxWait` must be positive, got -5'],
   [{ ...bucket, maxWait: Infinity }, '`maxWait` must be at most ten years, got Infinity'],
-  [{ ...bucket, maxWait: '5 s' }, '`maxWait` must be milliseconds or text such as \'10s\', got "5 s"'],
-  [{ ...bucket, maxWait: '0.5ms' }, '`maxWait` must be a whole number of milliseconds, got "0.5ms"'],
-  [{ ...bucket, block: 'long' }, '`block` must be milliseconds or text such as \'10s\', got "long"'],
+  [{ ...bucket, maxWait: '5 s' }, "`maxWait` must be milliseconds or a string such as '10s', got '5 s'"],
+  [{ ...bucket, maxWait: '0.5ms' }, "`maxWait` must be a whole number of milliseconds, got '0.5ms'"],
+  [{ ...bucket, block: 'long' }, "`block` must be milliseconds or a string such as '10s', got 'long'"],
   [{ ...bucket, block: 0 }, '`block` must be positive, got 0'],
-  [{ ...bucket, settle: 'errors' }, "`settle` must be 'failures', 'successes' or a function, got \"errors\""],
+  [{ ...bucket, settle: 'errors' }, "`settle` must be 'failures', 'successes' or a function, got 'errors'"],
   [{ ...bucket, settle: null }, "`settle` must be 'failures', 'successes' or a function, got null"],
-  [{ ...bucket, dryRun: 'yes' }, '`dryRun` must be true or false, got "yes"'],
+  [{ ...bucket, dryRun: 'yes' }, "`dryRun` must be true or false, got 'yes'"],
   [{ ...bucket, perHandler: 1 }, '`perHandler` must be true or false, got 1'],
-  [{ ...bucket, message: 7 }, '`message` must be a text, an object or a function, got 7'],
-  [{ ...bucket, message: null }, '`message` must be a text, an object or a function, got null'],
-  [{ ...bucket, onLimited: 'cached' }, '`onLimited` must be a function or an injectable class, got "cached"'],
+  [{ ...bucket, message: 7 }, '`message` must be a string, an object or a function, got 7'],
+  [{ ...bucket, message: null }, '`message` must be a string, an object or a function, got null'],
+  [{ ...bucket, onLimited: 'cached' }, "`onLimited` must be a function or an injectable class, got 'cached'"],
   [
     { ...bucket, onLimited: NoResolver },
-    '`onLimited` must be a function or a class with `resolve`, got function NoResolver',
+    '`onLimited` must be a function or a class with a `resolve` method, got class NoResolver',
   ],
-  [{ ...bucket, onStoreError: 'shut' }, '`onStoreError` must be one of local, open, closed, got "shut"'],
-  [{ ...bucket, cost: NoResolver }, '`cost` must be a function or a class with `resolve`, got function NoResolver'],
-  [{ ...bucket, skip: NoResolver }, '`skip` must be a function or a class with `resolve`, got function NoResolver'],
-  // Not even options.
+  [{ ...bucket, onStoreError: 'shut' }, "`onStoreError` must be one of local, open, closed, got 'shut'"],
+  [
+    { ...bucket, cost: NoResolver },
+    '`cost` must be a function or a class with a `resolve` method, got class NoResolver',
+  ],
+  [
+    { ...bucket, skip: NoResolver },
+    '`skip` must be a function or a class with a `resolve` method, got class NoResolver',
+  ],
+  // Values that are not an options object.
   [undefined, '`options` must be an object, got undefined'],
   [null, '`options` must be an object, got null'],
   [5, '`options` must be an object, got 5'],
-  [[], 'a list must have at least one policy, got none'],
+  [[], 'a list must have at least one policy, got []'],
   [[null], '`options` must be an object, got null'],
-  [NoResolver, '`options` must be a function or a class with `resolve`, got function NoResolver'],
-  ['nobody', 'the policy must be one of those in `policies` (none), got "nobody"'],
+  [NoResolver, '`options` must be a function or a class with a `resolve` method, got class NoResolver'],
+  ['nobody', "the policy must be one of those in `policies` (none), got 'nobody'"],
 ];
 
-describe('a wrong option of a decorator stops the start', () => {
-  it.each(OF_THE_DECORATOR)('%j: %s', async (options, message) => {
-    expect(await failureOf(() => startMethod(options))).toBe(`Invalid @RateLimit on SmsController.send: ${message}`);
+describe('@RateLimit option errors', () => {
+  it.each(DECORATOR_ERRORS)('rejects %j: %s', async (options, message) => {
+    expect(await errorOf(() => startMethod(options))).toBe(`Invalid @RateLimit on SmsController.send: ${message}`);
   });
 
-  it('lists the options where one is unknown', async () => {
-    expect(await failureOf(() => startMethod({ ...bucket, limit: 5 }))).toMatch(
-      /^Invalid @RateLimit on SmsController\.send: unknown option `limit`, known are duration, unit, maxRequest, capacity, /,
+  it('lists the known options if one is unknown and resembles none', async () => {
+    expect(await errorOf(() => startMethod({ ...bucket, colour: 'red' }))).toMatch(
+      /^Invalid @RateLimit on SmsController\.send: unknown option `colour`; known options are duration, unit, maxRequest, capacity, /,
     );
   });
 
-  it('names the class where the class is decorated', async () => {
+  it.each([
+    ['maxRequests', '`maxRequest`'],
+    ['Capacity', '`capacity`'],
+    ['refil', '`refill`'],
+    ['perhandler', '`perHandler`'],
+    ['limit', '`maxRequest`'],
+    ['max', '`maxRequest`'],
+    ['points', '`maxRequest`'],
+    ['ttl', "`duration` with `unit: 'milliseconds'`"],
+    ['windowMs', "`duration` with `unit: 'milliseconds'`"],
+    ['keyGenerator', '`key`'],
+    ['blockDuration', '`block`'],
+    ['skipSuccessfulRequests', "`settle: 'failures'`"],
+  ])('suggests what is meant by the unknown option %s', async (name, meant) => {
+    expect(await errorOf(() => startMethod({ ...bucket, [name]: 5 }))).toBe(
+      `Invalid @RateLimit on SmsController.send: unknown option \`${name}\`. Did you mean ${meant}?`,
+    );
+  });
+
+  it('names the class if the class is decorated', async () => {
     @RateLimit({ maxRequest: -1 })
     @Controller()
     class SmsController {
       @Get() send() {}
     }
-    expect(await failureOf(() => startWith({}, [SmsController as never]))).toBe(
+    expect(await errorOf(() => startWith({}, [SmsController as never]))).toBe(
       'Invalid @RateLimit on SmsController: `maxRequest` must be a positive whole number, got -1',
     );
   });
 
-  it('asks for a name where the class has one that cannot stand in a header', async () => {
+  it('rejects a default name that is not valid in a header', async () => {
     @Controller()
     class Größe {
       @RateLimit(bucket)
       @Get()
       send() {}
     }
-    expect(await failureOf(() => startWith({}, [Größe as never]))).toBe(
-      'Invalid @RateLimit on Größe.send: `name` must be printable ASCII of 1 to 128 characters, got "Größe.send"',
+    expect(await errorOf(() => startWith({}, [Größe as never]))).toBe(
+      "Invalid @RateLimit on Größe.send: `name` must be printable ASCII of 1 to 128 characters, got 'Größe.send'",
     );
   });
 });
 
-const OF_THE_MODULE: [unknown, string][] = [
-  [null, '`options` must be an object, as `forRoot` takes it, got null'],
-  [[window], '`options` must be an object, as `forRoot` takes it, got an array of 1'],
+const MODULE_ERRORS: [unknown, string][] = [
+  [null, '`options` must be an object, the argument of `forRoot`, got null'],
+  [[window], '`options` must be an object, the argument of `forRoot`, got [{ maxRequest }]'],
   [{ onLimited: null }, '`onLimited` must be a function or an injectable class, got null'],
   [{ store: undefined }, '`store` must be a RateLimitStore or { redis: … }, got undefined'],
   [{ store: null }, '`store` must be a RateLimitStore or { redis: … }, got null'],
-  [{ store: 'redis://user:pw@db' }, '`store` must be a RateLimitStore or { redis: … }, got a text of 18 characters'],
-  [{ store: {} }, '`store` must be a RateLimitStore or { redis: … }, got an object of Object'],
+  [{ store: 'redis://user:pw@db' }, '`store` must be a RateLimitStore or { redis: … }, got a string of 18 characters'],
+  [{ store: {} }, '`store` must be a RateLimitStore or { redis: … }, got {}'],
   [
     { store: { redis: undefined } },
-    '`store.redis` must be a redis:// url, options of ioredis, a Redis or a Cluster, got undefined',
+    '`store.redis` must be a redis:// url, ioredis options, a Redis or a Cluster, got undefined',
   ],
   [
     { store: { redis: '' } },
-    '`store.redis` must be a redis:// url, options of ioredis, a Redis or a Cluster, got a text of 0 characters',
+    '`store.redis` must be a redis:// url, ioredis options, a Redis or a Cluster, got a string of 0 characters',
   ],
   [
     { store: { redis: 'redis//user:hunter2@db:6379' } },
-    '`store.redis` must be a redis:// url, options of ioredis, a Redis or a Cluster, got a text of 27 characters',
+    '`store.redis` must be a redis:// url, ioredis options, a Redis or a Cluster, got a string of 27 characters',
   ],
-  [
-    { store: { redis: null } },
-    '`store.redis` must be a redis:// url, options of ioredis, a Redis or a Cluster, got null',
-  ],
-  [{ policies: [] }, '`policies` must be an object of policies by name, got an array of 0'],
+  [{ store: { redis: null } }, '`store.redis` must be a redis:// url, ioredis options, a Redis or a Cluster, got null'],
+  [{ policies: [] }, '`policies` must be an object of policies by name, got []'],
   [{ policies: null }, '`policies` must be an object of policies by name, got null'],
   [{ policies: { a: null } }, 'policies.a: `options` must be an object, got null'],
   [{ policies: { a: { capacity: 0, refill: 1 } } }, 'policies.a: `capacity` must be a positive number, got 0'],
   [
     { policies: { a: { ...bucket, name: 'b' } } },
-    'policies.a: `name` must be left out or "a", the policy\'s name in `policies`, got "b"',
+    "policies.a: `name` must be omitted, or 'a' as in `policies`, got 'b'",
   ],
-  [{ policies: { é: bucket } }, 'policies.é: `name` must be printable ASCII of 1 to 128 characters, got "é"'],
+  [{ policies: { é: bucket } }, "policies.é: `name` must be printable ASCII of 1 to 128 characters, got 'é'"],
   [{ default: undefined }, 'default: `options` must be an object, got undefined'],
   [{ default: { maxRequest: 0 } }, 'default: `maxRequest` must be a positive whole number, got 0'],
-  [{ default: [] }, 'default: `options` must be an object, got an array of 0'],
+  [{ default: [] }, 'default: `options` must be an object, got []'],
   [{ default: [bucket, null] }, 'default: `options` must be an object, got null'],
-  [{ default: 'free', policies: { paid: bucket } }, '`default` must be one of those in `policies` (paid), got "free"'],
-  [{ key: '' }, '`key` must be a text, a function or an injectable class, got ""'],
-  [{ key: 1 }, '`key` must be a text, a function or an injectable class, got 1'],
-  [{ guard: 'no' }, '`guard` must be true or false, got "no"'],
-  [{ headers: 'draft-10' }, '`headers` must be false, or of draft-11, draft-6, legacy, got "draft-10"'],
-  [{ headers: true }, '`headers` must be false, or of draft-11, draft-6, legacy, got true'],
-  [{ headers: ['draft-6', 'x'] }, '`headers` must be false, or of draft-11, draft-6, legacy, got an array of 2'],
+  [{ default: 'free', policies: { paid: bucket } }, "`default` must be one of those in `policies` (paid), got 'free'"],
+  [{ key: '' }, "`key` must be a non-empty string, a function or an injectable class, got ''"],
+  [{ key: 1 }, '`key` must be a non-empty string, a function or an injectable class, got 1'],
+  [{ guard: 'no' }, "`guard` must be true or false, got 'no'"],
+  [{ headers: 'draft-10' }, "`headers` must be false, or one or more of draft-11, draft-6, legacy, got 'draft-10'"],
+  [{ headers: true }, '`headers` must be false, or one or more of draft-11, draft-6, legacy, got true'],
+  [
+    { headers: ['draft-6', 'x'] },
+    "`headers` must be false, or one or more of draft-11, draft-6, legacy, got ['draft-6', 'x']",
+  ],
   [{ problemDetails: 1 }, '`problemDetails` must be true or false, got 1'],
   [{ failure: null }, '`failure` must be an object, got null'],
-  [{ failure: { mode: 'shut' } }, '`failure.mode` must be one of local, open, closed, got "shut"'],
+  [{ failure: { mode: 'shut' } }, "`failure.mode` must be one of local, open, closed, got 'shut'"],
   [{ failure: { timeout: 0 } }, '`failure.timeout` must be positive, got 0'],
   [{ failure: { instances: 0 } }, '`failure.instances` must be a positive whole number, got 0'],
   [{ failure: { instances: 1.5 } }, '`failure.instances` must be a positive whole number, got 1.5'],
-  [{ failure: { tries: 3 } }, 'failure: unknown option `tries`, known are mode, timeout, instances'],
-  [{ message: null }, '`message` must be a text, an object or a function, got null'],
-  [{ maxSuspended: -1 }, '`maxSuspended` must be a whole number from 0 up, got -1'],
-  [{ maxSuspended: Infinity }, '`maxSuspended` must be a whole number from 0 up, got Infinity'],
+  [{ failure: { tries: 3 } }, 'failure: unknown option `tries`; known options are mode, timeout, instances'],
+  [{ message: null }, '`message` must be a string, an object or a function, got null'],
+  [{ maxSuspended: -1 }, '`maxSuspended` must be a whole number of at least 0, got -1'],
+  [{ maxSuspended: Infinity }, '`maxSuspended` must be a whole number of at least 0, got Infinity'],
 ];
 
-it('lists the options of the module where one is unknown', async () => {
-  const message = await failureOf(() => startWith({ ttl: 60 }));
+it('lists the known module options if one is unknown and resembles none', async () => {
+  const message = await errorOf(() => startWith({ colour: 'red' }));
   expect(message).toMatch(
-    /^Invalid RateLimitModule options: unknown option `ttl`, known are store, policies, default, /,
+    /^Invalid RateLimitModule options: unknown option `colour`; known options are store, policies, default, /,
   );
 });
 
-it('lists the options of a store in Redis', async () => {
-  const message = await failureOf(() => startWith({ store: { redis: 'redis://a', prefx: 'x' } }));
-  expect(message).toMatch(/^Invalid RateLimitModule options: store: unknown option `prefx`, known are redis, prefix, /);
+it.each([
+  ['heders', '`headers`'],
+  ['throttlers', '`policies` or `default`'],
+  ['storage', '`store`'],
+  ['maxRequest', '`maxRequest` in `default` or in one of `policies`'],
+  ['limit', '`maxRequest` in `default` or in one of `policies`'],
+  ['ttl', "`duration` with `unit: 'milliseconds'` in `default` or in one of `policies`"],
+])('suggests what is meant by the unknown module option %s', async (name, meant) => {
+  expect(await errorOf(() => startWith({ [name]: 60 }))).toBe(
+    `Invalid RateLimitModule options: unknown option \`${name}\`. Did you mean ${meant}?`,
+  );
 });
 
-describe('a wrong option of the module stops the start', () => {
-  it.each(OF_THE_MODULE)('%j: %s', async (options, message) => {
-    expect(await failureOf(() => startWith(options))).toBe(`Invalid RateLimitModule options: ${message}`);
+it('suggests the store option that an unknown one resembles', async () => {
+  const message = await errorOf(() => startWith({ store: { redis: 'redis://a', prefx: 'x' } }));
+  expect(message).toBe('Invalid RateLimitModule options: store: unknown option `prefx`. Did you mean `prefix`?');
+});
+
+it('lists the known store options if one is unknown and resembles none', async () => {
+  const message = await errorOf(() => startWith({ store: { redis: 'redis://a', colour: 'red' } }));
+  expect(message).toMatch(
+    /^Invalid RateLimitModule options: store: unknown option `colour`; known options are redis, prefix, /,
+  );
+});
+
+describe('RateLimitModule option errors', () => {
+  it.each(MODULE_ERRORS)('rejects %j: %s', async (options, message) => {
+    expect(await errorOf(() => startWith(options))).toBe(`Invalid RateLimitModule options: ${message}`);
   });
 });

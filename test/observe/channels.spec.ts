@@ -18,7 +18,7 @@ import {
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
 import * as channels from '../../src/observe/channels.js';
-import { tellDecision, tellWait } from '../../src/observe/messages.js';
+import { publishDecision, publishWait } from '../../src/observe/messages.js';
 import { createApp } from '../support/create-app.js';
 import { FarStore } from '../support/far-store.js';
 import { statuses, until } from '../support/requests.js';
@@ -27,15 +27,15 @@ const ONE = { capacity: 1, refill: 1 } as const;
 
 @Controller()
 class Resource {
-  @RateLimit({ ...ONE, name: 'one', key: 'everybody' })
+  @RateLimit({ ...ONE, name: 'one', key: 'shared' })
   @Get('one')
   one() {}
 
-  @RateLimit({ ...ONE, name: 'line', key: 'everybody', maxWait: '1m' })
-  @Get('line')
-  line() {}
+  @RateLimit({ ...ONE, name: 'queue', key: 'shared', maxWait: '1m' })
+  @Get('queue')
+  queue() {}
 
-  @RateLimit({ ...ONE, name: 'trial', key: 'trier', dryRun: true })
+  @RateLimit({ ...ONE, name: 'dry', key: 'dry-key', dryRun: true })
   @RateLimit({ capacity: 5, refill: 1, name: 'real', key: 'user' })
   @RateLimit({
     limits: [
@@ -52,39 +52,39 @@ class Resource {
   free() {}
 }
 
-/** What the channels say from now on. */
+/** Subscribes to all channels and records their messages. */
 function listen() {
-  const heard: Record<string, unknown[]> = {};
+  const messages: Record<string, unknown[]> = {};
   const listeners: [string, (message: unknown) => void][] = [];
   for (const name of [channels.DECISION, channels.WAIT, channels.STORE, channels.FAILURE, channels.HEALTH]) {
     const all: unknown[] = [];
-    heard[name] = all;
+    messages[name] = all;
     const listener = (message: unknown) => void all.push(message);
     listeners.push([name, listener]);
     subscribe(name, listener);
   }
   return {
-    decisions: heard[channels.DECISION] as DecisionMessage[],
-    waits: heard[channels.WAIT] as WaitMessage[],
-    calls: heard[channels.STORE] as StoreMessage[],
-    failures: heard[channels.FAILURE],
-    health: heard[channels.HEALTH],
+    decisions: messages[channels.DECISION] as DecisionMessage[],
+    waits: messages[channels.WAIT] as WaitMessage[],
+    calls: messages[channels.STORE] as StoreMessage[],
+    failures: messages[channels.FAILURE],
+    health: messages[channels.HEALTH],
     stop: () => {
       for (const [name, listener] of listeners) unsubscribe(name, listener);
     },
   };
 }
 
-describe('the channels', () => {
-  let heard: ReturnType<typeof listen>;
+describe('Diagnostics channels', () => {
+  let messages: ReturnType<typeof listen>;
   let app: INestApplication;
   let clock: FakeClock;
   beforeEach(() => {
-    heard = listen();
+    messages = listen();
     clock = new FakeClock();
   });
   afterEach(async () => {
-    heard.stop();
+    messages.stop();
     await app.close();
   });
   const start = async (options: RateLimitModuleOptions = {}) => {
@@ -94,79 +94,79 @@ describe('the channels', () => {
     });
   };
 
-  it('tell each decided request once, and nothing of those without a limit', async () => {
+  it('publishes each decision once, and nothing for requests without a limit', async () => {
     await start();
     expect(await statuses(app, '/one', '/one', '/free')).toEqual([200, 429, 200]);
     const common = { policy: 'one', limit: 1, delay: 0, source: 'store', dryRun: false, transport: 'http' };
-    expect(heard.decisions).toEqual([
-      { ...common, allowed: true, remaining: 0, retryAfter: 0, resetAfter: 1000, key: 'everybody' },
-      { ...common, allowed: false, remaining: 0, retryAfter: 1000, resetAfter: 1000, key: 'everybody' },
+    expect(messages.decisions).toEqual([
+      { ...common, allowed: true, remaining: 0, retryAfter: 0, resetAfter: 1000, key: 'shared' },
+      { ...common, allowed: false, remaining: 0, retryAfter: 1000, resetAfter: 1000, key: 'shared' },
     ]);
-    expect([...heard.waits, ...heard.calls, ...heard.failures]).toEqual([]);
+    expect([...messages.waits, ...messages.calls, ...messages.failures]).toEqual([]);
   });
 
-  it('tell of several policies the one that decided, and each one on trial by itself', async () => {
+  it('publishes the deciding one of several policies, and each dry-run policy individually', async () => {
     await start();
     expect(await statuses(app, '/several', '/several')).toEqual([200, 429]);
-    await until(() => heard.decisions.length === 4);
-    const told = (trial: boolean) =>
-      heard.decisions
-        .filter(({ dryRun }) => dryRun === trial)
+    await until(() => messages.decisions.length === 4);
+    const published = (isDryRun: boolean) =>
+      messages.decisions
+        .filter(({ dryRun }) => dryRun === isDryRun)
         .map(({ policy, key, allowed }) => [policy, key, allowed]);
-    expect(told(false)).toEqual([
+    expect(published(false)).toEqual([
       ['both/short', 'pair', true],
       ['both/short', 'pair', false],
     ]);
-    expect(told(true)).toEqual([
-      ['trial', 'trier', true],
-      ['trial', 'trier', false],
+    expect(published(true)).toEqual([
+      ['dry', 'dry-key', true],
+      ['dry', 'dry-key', false],
     ]);
   });
 
-  it('tell how a wait began and ended', async () => {
+  it('publishes the start and the end of each wait', async () => {
     await start();
-    await statuses(app, '/line');
-    const second = statuses(app, '/line');
-    await until(() => heard.waits.length === 1);
-    const third = request(app.getHttpServer()).get('/line');
-    const gone = third.then(
+    await statuses(app, '/queue');
+    const second = statuses(app, '/queue');
+    await until(() => messages.waits.length === 1);
+    const third = request(app.getHttpServer()).get('/queue');
+    const aborted = third.then(
       () => undefined,
       () => undefined,
     );
-    await until(() => heard.waits.length === 2);
+    await until(() => messages.waits.length === 2);
     third.abort();
-    await gone;
-    await until(() => heard.waits.length === 3);
+    await aborted;
+    await until(() => messages.waits.length === 3);
     await clock.advance(1000);
     expect(await second).toEqual([200]);
-    expect(heard.waits.map(({ decision: { policy, delay }, end, waited }) => [policy, delay, end, waited])).toEqual([
-      ['line', 1000, undefined, 0],
-      ['line', 2000, undefined, 0],
-      ['line', 2000, 'left', 0],
-      ['line', 1000, 'passed', 1000],
+    expect(messages.waits.map(({ decision: { policy, delay }, end, waited }) => [policy, delay, end, waited])).toEqual([
+      ['queue', 1000, undefined, 0],
+      ['queue', 2000, undefined, 0],
+      ['queue', 2000, 'left', 0],
+      ['queue', 1000, 'passed', 1000],
     ]);
-    expect(heard.decisions).toHaveLength(3);
+    expect(messages.decisions).toHaveLength(3);
 
-    const last = statuses(app, '/line', '/line');
-    await until(() => heard.waits.length === 5);
+    const last = statuses(app, '/queue', '/queue');
+    await until(() => messages.waits.length === 5);
     await app.close();
     await last.catch(() => {});
-    expect(heard.waits.at(-1)).toMatchObject({ end: 'closed' });
+    expect(messages.waits.at(-1)).toMatchObject({ end: 'closed' });
   });
 
-  it('tell of no end whose beginning nobody heard', async () => {
+  it('publishes no end of a wait that began without subscribers', async () => {
     await start();
-    heard.stop();
-    await statuses(app, '/line');
-    const waiting = statuses(app, '/line');
+    messages.stop();
+    await statuses(app, '/queue');
+    const waiting = statuses(app, '/queue');
     await until(() => clock.sleeping > 0);
-    heard = listen();
+    messages = listen();
     await clock.advance(1000);
     expect(await waiting).toEqual([200]);
-    expect(heard.waits).toEqual([]);
+    expect(messages.waits).toEqual([]);
   });
 
-  it('tell of manual checks: decide, tryConsume, consume and decideAll', async () => {
+  it('publishes the decisions of decide, tryConsume, consume and decideAll', async () => {
     await start();
     const buckets = app.get(BucketService);
     const bucket = buckets.bucket({ ...ONE, name: 'mail' }, 'ada');
@@ -176,19 +176,19 @@ describe('the channels', () => {
     await buckets.decideAll([{ policy: { ...ONE, name: 'mail' }, key: 'ada' }]);
     await bucket.estimate();
     await bucket.put();
-    expect(heard.decisions.map(({ allowed }) => allowed)).toEqual([true, false, false, false]);
-    expect(heard.decisions[0]).toMatchObject({ policy: 'mail', key: 'ada', transport: 'bucket', dryRun: false });
+    expect(messages.decisions.map(({ allowed }) => allowed)).toEqual([true, false, false, false]);
+    expect(messages.decisions[0]).toMatchObject({ policy: 'mail', key: 'ada', transport: 'bucket', dryRun: false });
 
     await bucket.consume();
     const waiting = bucket.consume();
     const controller = new AbortController();
-    const leaving = bucket.consume(1, { signal: controller.signal });
-    await until(() => heard.waits.length === 2);
+    const aborting = bucket.consume(1, { signal: controller.signal });
+    await until(() => messages.waits.length === 2);
     controller.abort();
-    await expect(leaving).rejects.toThrow();
+    await expect(aborting).rejects.toThrow();
     await clock.advance(1000);
     await waiting;
-    expect(heard.waits.map(({ end, waited }) => [end, waited])).toEqual([
+    expect(messages.waits.map(({ end, waited }) => [end, waited])).toEqual([
       [undefined, 0],
       [undefined, 0],
       ['left', 0],
@@ -196,33 +196,35 @@ describe('the channels', () => {
     ]);
   });
 
-  it('tell of calls of a store that may fail, of its health, and of requests that nothing decided', async () => {
+  it('publishes calls to a remote store, its health, and undecided requests', async () => {
     const store = new FarStore();
     await start({ store, failure: { mode: 'closed', timeout: '5s' } });
     expect(await statuses(app, '/one')).toEqual([200]);
-    expect(heard.calls).toEqual([{ verb: 'take', store: 'FarStore', duration: expect.any(Number), error: undefined }]);
-    expect(heard.calls[0].duration).toBeGreaterThan(0);
-    store.away = true;
-    const asked = new Array<string>(8).fill('/one');
-    expect(await statuses(app, ...asked)).toEqual(asked.map(() => 503));
-    expect(heard.calls[1]).toMatchObject({ verb: 'take', error: new RateLimitStoreError('away') });
-    expect(heard.failures).toHaveLength(8);
-    expect(heard.failures[0]).toMatchObject({ policy: 'one', transport: 'http' });
-    expect(heard.health).toEqual([
+    expect(messages.calls).toEqual([
+      { verb: 'take', store: 'FarStore', duration: expect.any(Number), error: undefined },
+    ]);
+    expect(messages.calls[0].duration).toBeGreaterThan(0);
+    store.unavailable = true;
+    const paths = new Array<string>(8).fill('/one');
+    expect(await statuses(app, ...paths)).toEqual(paths.map(() => 503));
+    expect(messages.calls[1]).toMatchObject({ verb: 'take', error: new RateLimitStoreError('simulated failure') });
+    expect(messages.failures).toHaveLength(8);
+    expect(messages.failures[0]).toMatchObject({ policy: 'one', transport: 'http' });
+    expect(messages.health).toEqual([
       { status: 'down', error: expect.any(RateLimitStoreError), since: expect.any(Number) },
     ]);
-    expect(heard.calls.length).toBeLessThan(9);
-    store.away = false;
-    await until(() => heard.health.length === 2);
-    expect(heard.health[1]).toEqual({ status: 'up' });
+    expect(messages.calls.length).toBeLessThan(9);
+    store.unavailable = false;
+    await until(() => messages.health.length === 2);
+    expect(messages.health[1]).toEqual({ status: 'up' });
   });
 });
 
-it('nothing is made while nobody listens', () => {
+it('builds no message without subscribers', () => {
   const untouchable = new Proxy({}, { get: () => expect(true).toBe(false) });
   const args = [untouchable as Decision, untouchable as readonly Take[], 'http'] as const;
-  tellDecision(...args);
-  const end = tellWait(...args, untouchable as Clock);
-  expect(tellWait(...args, untouchable as Clock)).toBe(end);
+  publishDecision(...args);
+  const end = publishWait(...args, untouchable as Clock);
+  expect(publishWait(...args, untouchable as Clock)).toBe(end);
   end('passed');
 });

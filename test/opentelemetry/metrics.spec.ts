@@ -12,7 +12,7 @@ import { createApp } from '../support/create-app.js';
 import { FarStore } from '../support/far-store.js';
 import { statuses, until } from '../support/requests.js';
 
-const ONE = { capacity: 1, refill: 1, unit: 'hour', key: 'somebody@example.com' } as const;
+const ONE = { capacity: 1, refill: 1, unit: 'hour', key: 'ada@example.com' } as const;
 
 @Controller()
 class Resource {
@@ -20,13 +20,13 @@ class Resource {
   @Get('one')
   one() {}
 
-  @RateLimit({ ...ONE, name: 'line', maxWait: '3h' })
-  @Get('line')
-  line() {}
+  @RateLimit({ ...ONE, name: 'queue', maxWait: '3h' })
+  @Get('queue')
+  queue() {}
 
-  @RateLimit({ ...ONE, name: 'trial', dryRun: true })
-  @Get('trial')
-  trial() {}
+  @RateLimit({ ...ONE, name: 'dry', dryRun: true })
+  @Get('dry')
+  dry() {}
 }
 
 class TestReader extends MetricReader {
@@ -34,7 +34,7 @@ class TestReader extends MetricReader {
   protected async onForceFlush() {}
 }
 
-describe('metrics, read back through the SDK', () => {
+describe('RateLimitMetricsModule', () => {
   let clock: FakeClock;
   let reader: TestReader;
   let provider: MeterProvider;
@@ -57,7 +57,7 @@ describe('metrics, read back through the SDK', () => {
       RateLimitMetricsModule,
     ];
     const app = await createApp('express', { imports, controllers: [Resource] }, () => {
-      // As late as can be: after all imports, before the start.
+      // The latest possible time: after all imports, before the application starts.
       metrics.setGlobalMeterProvider(provider);
     });
     apps.push(app);
@@ -77,7 +77,7 @@ describe('metrics, read back through the SDK', () => {
   };
   const http = { source: 'store', transport: 'http' };
 
-  it('counts an admitted and a refused request once each', async () => {
+  it('counts one admitted and one rejected request', async () => {
     expect(await statuses(await start(), '/one', '/one')).toEqual([200, 429]);
     expect(await read('rate_limiting.requests')).toEqual([
       [1, { ...http, policy: 'one', result: 'acquired' }],
@@ -85,47 +85,47 @@ describe('metrics, read back through the SDK', () => {
     ]);
   });
 
-  it('counts one on trial as such', async () => {
+  it('marks dry-run requests', async () => {
     const app = await start();
-    expect(await statuses(app, '/trial', '/trial')).toEqual([200, 200]);
-    const trial = { ...http, policy: 'trial', dry_run: true };
+    expect(await statuses(app, '/dry', '/dry')).toEqual([200, 200]);
+    const dryRun = { ...http, policy: 'dry', dry_run: true };
     expect(await read('rate_limiting.requests')).toEqual([
-      [1, { ...trial, result: 'acquired' }],
-      [1, { ...trial, result: 'limited' }],
+      [1, { ...dryRun, result: 'acquired' }],
+      [1, { ...dryRun, result: 'limited' }],
     ]);
   });
 
-  it('counts one that waited once, when its wait is over, and one that left the line', async () => {
+  it('counts a queued request once, when its wait ends, and a canceled one', async () => {
     const app = await start();
-    const line = { ...http, policy: 'line' };
-    await statuses(app, '/line');
-    const waiting = statuses(app, '/line');
+    const queue = { ...http, policy: 'queue' };
+    await statuses(app, '/queue');
+    const waiting = statuses(app, '/queue');
     await until(async () => (await read('rate_limiting.queued_requests'))[0]?.[0] === 1);
-    const leaving = request(app.getHttpServer()).get('/line');
-    const gone = leaving.then(undefined, () => {});
+    const canceled = request(app.getHttpServer()).get('/queue');
+    const aborted = canceled.then(undefined, () => {});
     await until(async () => (await read('rate_limiting.queued_requests'))[0]?.[0] === 2);
-    expect(await read('rate_limiting.requests')).toEqual([[1, { ...line, result: 'acquired' }]]);
-    leaving.abort();
-    await gone;
+    expect(await read('rate_limiting.requests')).toEqual([[1, { ...queue, result: 'acquired' }]]);
+    canceled.abort();
+    await aborted;
     await until(async () => (await read('rate_limiting.queued_requests'))[0]?.[0] === 1);
     await clock.advance(3_600_000);
     expect(await waiting).toEqual([200]);
-    expect(await read('rate_limiting.queued_requests')).toEqual([[0, { policy: 'line' }]]);
+    expect(await read('rate_limiting.queued_requests')).toEqual([[0, { policy: 'queue' }]]);
     expect(await read('rate_limiting.requests')).toEqual([
-      [2, { ...line, result: 'acquired' }],
-      [1, { ...line, result: 'request_canceled' }],
+      [2, { ...queue, result: 'acquired' }],
+      [1, { ...queue, result: 'request_canceled' }],
     ]);
     expect(await read('rate_limiting.request.time_in_queue')).toEqual([
-      [[1, 0], { policy: 'line', result: 'request_canceled' }],
-      [[1, 3600], { policy: 'line', result: 'acquired' }],
+      [[1, 0], { policy: 'queue', result: 'request_canceled' }],
+      [[1, 3600], { policy: 'queue', result: 'acquired' }],
     ]);
   });
 
-  it('counts one that was decided without the store once, by who decided', async () => {
+  it('counts a request that the fallback decided once, with its source', async () => {
     const store = new FarStore();
     const app = await start({ store });
     await statuses(app, '/one');
-    store.away = true;
+    store.unavailable = true;
     expect(await statuses(app, '/one')).toEqual([200]);
     expect(await read('rate_limiting.requests')).toEqual([
       [1, { ...http, policy: 'one', result: 'acquired' }],
@@ -138,16 +138,16 @@ describe('metrics, read back through the SDK', () => {
     ]);
   });
 
-  it('counts one that nobody could decide as an error', async () => {
+  it('counts an undecided request as an error', async () => {
     const store = new FarStore();
-    store.away = true;
+    store.unavailable = true;
     expect(await statuses(await start({ store, failure: { mode: 'closed' } }), '/one')).toEqual([503]);
     expect(await read('rate_limiting.requests')).toEqual([
       [1, { policy: 'one', result: 'error', transport: 'http', 'error.type': 'RateLimitStoreError' }],
     ]);
   });
 
-  it('counts once though two applications record, until the last has closed', async () => {
+  it('counts once while two applications record, until the last one has closed', async () => {
     const [one, two] = [await start(), await start()];
     await statuses(one, '/one');
     expect(await read('rate_limiting.requests')).toEqual([[1, { ...http, policy: 'one', result: 'acquired' }]]);
@@ -157,8 +157,8 @@ describe('metrics, read back through the SDK', () => {
     expect(channel(channels.DECISION).hasSubscribers).toBe(false);
   });
 
-  it('has no key and no address in it', async () => {
-    await statuses(await start(), '/one', '/one', '/line', '/trial');
+  it('exports no keys or addresses', async () => {
+    await statuses(await start(), '/one', '/one', '/queue', '/dry');
     const { resourceMetrics } = await reader.collect();
     expect(JSON.stringify(resourceMetrics.scopeMetrics)).not.toMatch(/example\.com|127\.0\.0\.1|::1/);
   });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 
-/** The lines that `npm run check:imports` prints about a folder. None: it has to end well. */
+/** The lines that `npm run check:imports` prints for a folder. */
 function check(folder: string): string[] {
   const script = 'scripts/check-imports.mjs';
   const { status, stderr } = spawnSync(process.execPath, [script, folder], { encoding: 'utf8' });
@@ -13,13 +13,13 @@ function check(folder: string): string[] {
   return lines;
 }
 
-describe('the imports of src', () => {
-  it('point down and make no circle, and time comes from the clock', () => {
+describe('imports of src', () => {
+  it('go down from room to room without circles, and only the clock reads the time', () => {
     expect(check('src')).toEqual([]);
   });
 });
 
-describe('the check of the imports', () => {
+describe('check-imports', () => {
   let folder: string;
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'nest-rate-limit-imports-'));
@@ -35,14 +35,14 @@ describe('the check of the imports', () => {
     return check(folder).map((line) => line.replace(`${folder}/`, ''));
   };
 
-  it('lets pass what is allowed', () => {
+  it('accepts what the rooms allow', () => {
     const lines = checkFiles({
-      'core/clock.ts': ['export const now = () => Date.now();'],
-      'core/limit.ts': [`import './clock.js';`],
-      'index.ts': [`export { guard } from './guard.js';`],
-      'guard.ts': [`import '@nestjs/common';`, `import './stores/redis/store.js';`],
+      'util/clock.ts': ['export const now = () => Date.now();'],
+      'core/limit.ts': [`import '../util/clock.js';`],
+      'index.ts': [`export { guard } from './guard/guard.js';`, `import './opentelemetry/index.js';`],
+      'guard/guard.ts': [`import '@nestjs/common';`, `import '../stores/redis/store.js';`],
       'stores/redis/store.ts': [
-        `// Date.now() and import 'rxjs' in a comment are no matter.`,
+        `// Date.now() and import 'rxjs' in a comment do not count.`,
         `import { createHash } from 'node:crypto';`,
         `import '../../observe/channels.js';`,
         `import type { Redis } from 'ioredis';`,
@@ -53,64 +53,84 @@ describe('the check of the imports', () => {
         'const call = (own: Own) => own.setTimeout();',
       ],
       'observe/channels.ts': [`import { channel } from 'node:diagnostics_channel';`, `import '../core/limit.js';`],
-      'suspend/guard.ts': [`import 'rxjs';`, `import '../core/clock.js';`],
+      'opentelemetry/index.ts': [`import '@opentelemetry/api';`, `import '../observe/channels.js';`],
+      'suspend/guard.ts': [`import 'rxjs';`, `import '../util/clock.js';`],
+      'transport/ws.ts': [`const load = () => import('@nestjs/websockets');`],
     });
     expect(lines).toEqual([]);
   });
 
-  it('finds each breach of a rule, and says where', () => {
+  it('reports each violation with its place', () => {
     const lines = checkFiles({
-      'circle/a.ts': [`import './b.js';`],
-      'circle/b.ts': ['', 'export type {', `  C } from './c.js';`],
-      'circle/c.ts': [`type A = import('./a.js').A;`],
-      'core/a.ts': [`import '../plan.js';`, `import type { X } from '@nestjs/common';`, `import 'node:util';`],
-      'core/limit.ts': [],
+      'context/a.ts': [`import './b.js';`],
+      'context/b.ts': ['', 'export type {', `  C } from './c.js';`],
+      'context/c.ts': [`type A = import('./a.js').A;`],
+      'core/a.ts': [`import '../policy/plan.js';`, `import type { X } from '@nestjs/common';`, `import 'node:util';`],
       'index.ts': [],
-      'observe/messages.ts': [`import '../plan.js';`, `import '@nestjs/common';`],
-      'opentelemetry/index.ts': [`import '../plan.js';`, `import '@opentelemetry/sdk-metrics';`],
-      'other.ts': [`import './opentelemetry/index.js';`, `import '@opentelemetry/api';`, `import '@nestjs/swagger';`],
-      'plan.ts': [`import './index.js';`, `import 'nest-rate-limit';`, `import '../test/x.js';`, `import './time';`],
-      'redis.ts': [`import type { Redis } from 'ioredis';`],
-      'transport/ws.ts': [`import { WsException } from '@nestjs/websockets';`],
-      'stores/memory/a.ts': [`import '../../plan.js';`, `import 'rxjs';`, `const redis = import('ioredis');`],
+      'keys/a.ts': [`import { X } from '@nestjs/common/internal';`],
+      'loose.ts': [],
+      'observe/messages.ts': [`import '../policy/plan.js';`, `import '@nestjs/swagger';`],
+      'opentelemetry/index.ts': [`import '../policy/plan.js';`, `import '@opentelemetry/sdk-metrics';`],
+      'policy/plan.ts': [
+        `import '../index.js';`,
+        `import 'nest-rate-limit';`,
+        `import '../../test/x.js';`,
+        `import '../util/time';`,
+        `import '../guard/guard.js';`,
+        `import '@opentelemetry/api';`,
+      ],
+      'guard/guard.ts': [`import type { Redis } from 'ioredis';`, `import '../opentelemetry/index.js';`],
+      'stores/memory/a.ts': [`import '../../policy/plan.js';`, `import 'rxjs';`],
       'stores/redis/a.ts': [`import { type Cluster, Redis } from 'ioredis';`],
-      'suspend/a.ts': [`import '../core/limit.js';`, `import '../plan.js';`],
-      'time.ts': [
+      'swagger/a.ts': [`import '@nestjs/swagger';`],
+      'transport/ws.ts': [`import { WsException } from '@nestjs/websockets';`],
+      'unknown/a.ts': [],
+      'util/time.ts': [
         `import { setTimeout as sleep } from 'node:timers/promises';`,
         'const t = Date.now() + performance.now();',
         'const timer = setInterval(() => {}, 1);',
         'globalThis.setTimeout(() => {}, 1);',
       ],
     });
+    const stores = 'stores/ imports only core/, exceptions/, observe/, util/, node:, types of ioredis, ioredis lazily';
+    const policy =
+      'policy/ imports only core/, exceptions/, keys/, observe/, stores/, transport/, util/, @nestjs/common, @nestjs/core';
+    const guard =
+      'guard/ imports only context/, core/, exceptions/, observe/, policy/, stores/, suspend/, transport/, util/, ' +
+      '@nestjs/common, @nestjs/core, rxjs';
+    const otel = 'opentelemetry/ imports only observe/, node:, @nestjs/common, @opentelemetry/api';
     expect(lines).toEqual([
-      'circle/c.ts:1: no circular imports (circle/a.ts -> circle/b.ts -> circle/c.ts -> circle/a.ts)',
-      'core/a.ts:1: core/ imports only core/ (../plan.js)',
-      'core/a.ts:2: core/ imports only core/ (@nestjs/common)',
-      'core/a.ts:3: core/ imports only core/ (node:util)',
-      'observe/messages.ts:1: observe/ imports only core/, observe/ and node: modules (../plan.js)',
-      'observe/messages.ts:2: observe/ imports only core/, observe/ and node: modules (@nestjs/common)',
-      'opentelemetry/index.ts:1: opentelemetry/ imports only observe/channels, @nestjs/common and @opentelemetry/api (../plan.js)',
-      'opentelemetry/index.ts:2: opentelemetry/ imports only observe/channels, @nestjs/common and @opentelemetry/api (@opentelemetry/sdk-metrics)',
-      'other.ts:1: nothing else imports opentelemetry/ (./opentelemetry/index.js)',
-      'other.ts:2: OpenTelemetry is imported in opentelemetry/ only, which who lacks it does not load (@opentelemetry/api)',
-      'other.ts:3: nobody needs @nestjs/swagger or @nestjs/terminus who does not use them (@nestjs/swagger)',
-      'plan.ts:1: nothing inside src imports src/index.ts (./index.js)',
-      'plan.ts:2: nothing inside src imports src/index.ts (nest-rate-limit)',
-      'plan.ts:3: imports name a file of src, with .js (../test/x.js)',
-      'plan.ts:4: imports name a file of src, with .js (./time)',
-      'redis.ts:1: ioredis is imported in stores/redis/ only, as a type or when it is needed (ioredis)',
-      'stores/memory/a.ts:1: stores/ imports only core/, stores/, observe/channels and node: modules (../../plan.js)',
-      'stores/memory/a.ts:2: stores/ imports only core/, stores/, observe/channels and node: modules (rxjs)',
-      'stores/memory/a.ts:3: ioredis is imported in stores/redis/ only, as a type or when it is needed (ioredis)',
-      'stores/redis/a.ts:1: ioredis is imported in stores/redis/ only, as a type or when it is needed (ioredis)',
-      'suspend/a.ts:1: suspend/ imports nothing of the limiter but core/clock, core/duration and core/maybe-promise (../core/limit.js)',
-      'suspend/a.ts:2: suspend/ imports nothing of the limiter but core/clock, core/duration and core/maybe-promise (../plan.js)',
-      'time.ts:1: time comes from core/clock.ts only (setTimeout)',
-      'time.ts:2: time comes from core/clock.ts only (Date.now)',
-      'time.ts:2: time comes from core/clock.ts only (performance.now)',
-      'time.ts:3: time comes from core/clock.ts only (setInterval)',
-      'time.ts:4: time comes from core/clock.ts only (setTimeout)',
-      'transport/ws.ts:1: packages of a transport are imported in transport/ only, when they are needed (@nestjs/websockets)',
+      'context/c.ts:1: no circular imports (context/a.ts -> context/b.ts -> context/c.ts -> context/a.ts)',
+      'core/a.ts:1: core/ imports only util/ (../policy/plan.js)',
+      'core/a.ts:2: core/ imports only util/ (@nestjs/common)',
+      'core/a.ts:3: core/ imports only util/ (node:util)',
+      `guard/guard.ts:1: ${guard} (ioredis)`,
+      `guard/guard.ts:2: ${guard} (../opentelemetry/index.js)`,
+      'keys/a.ts:1: keys/ imports only context/, exceptions/, observe/, util/, node:, @nestjs/common (@nestjs/common/internal)',
+      'loose.ts:1: src has index.ts and the rooms of scripts/rooms.mjs only (loose.ts)',
+      'observe/messages.ts:1: observe/ imports only core/, util/, node:, @nestjs/common (../policy/plan.js)',
+      'observe/messages.ts:2: observe/ imports only core/, util/, node:, @nestjs/common (@nestjs/swagger)',
+      `opentelemetry/index.ts:1: ${otel} (../policy/plan.js)`,
+      'opentelemetry/index.ts:1: no circular imports (policy/plan.ts -> guard/guard.ts -> opentelemetry/index.ts -> policy/plan.ts)',
+      `opentelemetry/index.ts:2: ${otel} (@opentelemetry/sdk-metrics)`,
+      'policy/plan.ts:1: no room imports src/index.ts (../index.js)',
+      'policy/plan.ts:2: no room imports src/index.ts (nest-rate-limit)',
+      'policy/plan.ts:3: imports name a file of src, with .js (../../test/x.js)',
+      'policy/plan.ts:4: imports name a file of src, with .js (../util/time)',
+      `policy/plan.ts:5: ${policy} (../guard/guard.js)`,
+      `policy/plan.ts:6: ${policy} (@opentelemetry/api)`,
+      `stores/memory/a.ts:1: ${stores} (../../policy/plan.js)`,
+      `stores/memory/a.ts:2: ${stores} (rxjs)`,
+      `stores/redis/a.ts:1: ${stores} (ioredis)`,
+      'swagger/a.ts:1: swagger/ imports only exceptions/, policy/, transport/, util/, @nestjs/common (@nestjs/swagger)',
+      'transport/ws.ts:1: transport/ imports only context/, core/, exceptions/, util/, @nestjs/common, @nestjs/core, rxjs, ' +
+        '@nestjs/websockets lazily, @nestjs/microservices lazily (@nestjs/websockets)',
+      'unknown/a.ts:1: src has index.ts and the rooms of scripts/rooms.mjs only (unknown/a.ts)',
+      'util/time.ts:1: only util/clock.ts reads the time (setTimeout)',
+      'util/time.ts:2: only util/clock.ts reads the time (Date.now)',
+      'util/time.ts:2: only util/clock.ts reads the time (performance.now)',
+      'util/time.ts:3: only util/clock.ts reads the time (setInterval)',
+      'util/time.ts:4: only util/clock.ts reads the time (setTimeout)',
     ]);
   });
 });

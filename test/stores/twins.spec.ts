@@ -3,21 +3,21 @@ import fc from 'fast-check';
 import { BucketService } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import type { Bucket } from '../../src/bucket/bucket.js';
+import type { ReplaceStrategy } from '../../src/core/algorithms/algorithm.js';
 import type { LimitOptions } from '../../src/core/policy.js';
-import type { ReplaceStrategy } from '../../src/core/replace.js';
 import type { RateLimitStore } from '../../src/stores/rate-limit.store.js';
 import {
   bucketLimits,
+  checkProperty,
   fractions,
   largeWindowLimits,
-  law,
   pauses,
   storeKinds,
   windowLimits,
 } from '../support/store-subject.js';
 
 const { memory, redis } = storeKinds();
-const settings = fc.array(fc.oneof(bucketLimits, bucketLimits, windowLimits, windowLimits, largeWindowLimits), {
+const limitSets = fc.array(fc.oneof(bucketLimits, bucketLimits, windowLimits, windowLimits, largeWindowLimits), {
   minLength: 1,
   maxLength: 3,
 });
@@ -32,8 +32,8 @@ const forward = {
   pause: fc.oneof(fc.constant(0), fc.constant(0), fc.integer({ min: 0, max: 9 }), pauses),
   key: fc.constantFrom('a', 'b'),
 };
-/** With one key only: what is full is forgotten when others come, and a step back would bring it back. */
-const alsoBack = {
+/** Uses one key only: requests for another key would remove full buckets, which a step back makes less than full. */
+const withStepsBack = {
   pause: fc.oneof(
     { arbitrary: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 12 })), weight: 12 },
     { arbitrary: fc.integer({ min: -300, max: -1 }), weight: 1 },
@@ -41,7 +41,7 @@ const alsoBack = {
   key: fc.constant('a'),
 };
 
-/** All that can be asked, in random order. */
+/** Random sequences of every operation. */
 const scripts = ({ pause, key }: typeof forward): fc.Arbitrary<Step[]> =>
   fc.array(
     fc
@@ -67,7 +67,7 @@ const scripts = ({ pause, key }: typeof forward): fc.Arbitrary<Step[]> =>
           {
             arbitrary: fc.record({
               op: fc.constant('replace'),
-              limits: settings,
+              limits: limitSets,
               strategy: fc.constantFrom(...STRATEGIES),
             }),
             weight: 1,
@@ -78,15 +78,15 @@ const scripts = ({ pause, key }: typeof forward): fc.Arbitrary<Step[]> =>
     { minLength: 25, maxLength: 45, size: 'max' },
   );
 
-/** Runs a script on one store and writes down every answer and the instant at which it came. */
+/** Runs a script against one store, and records every answer with the time at which it arrived. */
 class Run {
   readonly answers: unknown[] = [];
-  readonly counts = { delayed: 0, refused: 0, aborted: 0, replaced: 0 };
+  readonly counts = { delayed: 0, denied: 0, aborted: 0, replaced: 0 };
   private readonly clock = new FakeClock();
   private readonly store: RateLimitStore;
   private readonly buckets: BucketService;
   private readonly handles = new Map<string, Bucket>();
-  private readonly waiting: { abort: AbortController; end: Promise<unknown>; over: boolean }[] = [];
+  private readonly waiters: { abort: AbortController; end: Promise<unknown>; settled: boolean }[] = [];
 
   constructor(
     make: (clock: FakeClock) => RateLimitStore,
@@ -100,10 +100,10 @@ class Run {
     for (const [index, step] of script.entries()) {
       if (step.pause < 0) this.clock.set(this.clock.now() + step.pause);
       else await this.clock.advance(step.pause);
-      this.answers.push([index, step.op, this.clock.now(), await this.call(step).catch((error) => this.told(error))]);
+      this.answers.push([index, step.op, this.clock.now(), await this.call(step).catch((error) => this.record(error))]);
     }
-    for (const one of this.waiting.filter(({ over }) => !over)) one.abort.abort(new Error('end'));
-    await Promise.all(this.waiting.map(({ end }) => end));
+    for (const waiter of this.waiters.filter(({ settled }) => !settled)) waiter.abort.abort(new Error('end'));
+    await Promise.all(this.waiters.map(({ end }) => end));
     return this;
   }
 
@@ -114,7 +114,7 @@ class Run {
       case 'decide':
       case 'estimate':
       case 'charge':
-        return this.told(await bucket[step.op](n));
+        return this.record(await bucket[step.op](n));
       case 'consumeUpTo':
       case 'put':
         return bucket[step.op](n);
@@ -140,64 +140,64 @@ class Run {
       default: {
         const policies = ['p', 'q'].map((name) => ({ policy: { ...this.options, name }, key, n }));
         if (key === 'b') policies.push({ policy: { ...this.options, name: 'p' }, key: 'a', n });
-        return this.told(await this.buckets.decideAll(policies));
+        return this.record(await this.buckets.decideAll(policies));
       }
     }
   }
 
-  /** Answers as soon as the call sleeps or is over; its end is written down when it comes. */
+  /** Resolves once the call is queued or has settled; its outcome is recorded when it settles. */
   private async consume(bucket: Bucket, n: number, maxWait: number): Promise<string> {
     const abort = new AbortController();
-    const asleep = this.clock.sleeping;
-    const one = { abort, over: false, end: Promise.resolve() as Promise<unknown> };
-    one.end = bucket
+    const sleeping = this.clock.sleeping;
+    const waiter = { abort, settled: false, end: Promise.resolve() as Promise<unknown> };
+    waiter.end = bucket
       .consume(n, { maxWait, signal: abort.signal })
       .catch((error) => error)
       .then((answer) => {
-        one.over = true;
-        this.answers.push(['consumed', n, this.clock.now(), this.told(answer)]);
+        waiter.settled = true;
+        this.answers.push(['consumed', n, this.clock.now(), this.record(answer)]);
       });
-    this.waiting.push(one);
-    while (!one.over && this.clock.sleeping === asleep) await new Promise(setImmediate);
-    if (!one.over) this.counts.delayed++;
-    return one.over ? 'over' : 'waits';
+    this.waiters.push(waiter);
+    while (!waiter.settled && this.clock.sleeping === sleeping) await new Promise(setImmediate);
+    if (!waiter.settled) this.counts.delayed++;
+    return waiter.settled ? 'settled' : 'queued';
   }
 
   private async abort(which: number): Promise<string> {
-    const asleep = this.waiting.filter(({ over }) => !over);
-    if (asleep.length === 0) return 'nobody';
+    const queued = this.waiters.filter(({ settled }) => !settled);
+    if (queued.length === 0) return 'none';
     this.counts.aborted++;
-    const one = asleep[which % asleep.length];
-    one.abort.abort(new Error('aborted'));
-    await one.end;
+    const waiter = queued[which % queued.length];
+    waiter.abort.abort(new Error('aborted'));
+    await waiter.end;
     return 'aborted';
   }
 
-  private told(answer: unknown): unknown {
+  private record(answer: unknown): unknown {
     if (!(answer instanceof Object)) return answer;
-    if ('decision' in answer) return ['refused', this.told(answer.decision)];
+    if ('decision' in answer) return ['denied', this.record(answer.decision)];
     if (answer instanceof Error) return `${answer.name}: ${answer.message}`;
-    if ('allowed' in answer && !answer.allowed) this.counts.refused++;
+    if ('allowed' in answer && !answer.allowed) this.counts.denied++;
     return answer;
   }
 }
 
-describe('5. the twins', () => {
+describe('MemoryStore and RedisStore', () => {
   it.each([
-    ['to the same script', forward],
-    ['also when the clock steps back', alsoBack],
-  ])('give the same answers %s', (_, time) =>
-    law(
+    ['for the same operations', forward],
+    ['even if the clock steps back', withStepsBack],
+  ])('return the same answers %s', (_, time) =>
+    checkProperty(
       180,
       0.2,
-      fc.tuple(settings, fc.option(fc.integer({ min: 1, max: 50 }), { nil: undefined }), scripts(time)),
-      async ([limits, block, script], held) => {
-        const options: LimitOptions = { name: 'twin', limits, block };
-        const [one, other] = await Promise.all(
+      fc.tuple(limitSets, fc.option(fc.integer({ min: 1, max: 50 }), { nil: undefined }), scripts(time)),
+      async ([limits, block, script], cover) => {
+        const options: LimitOptions = { name: 'property', limits, block };
+        const [inMemory, inRedis] = await Promise.all(
           [memory, redis].map((kind) => new Run((clock) => kind.make(clock), options).script(script)),
         );
-        expect(other.answers).toEqual(one.answers);
-        if (one.counts.delayed > 0 && one.counts.refused > 0) held();
+        expect(inRedis.answers).toEqual(inMemory.answers);
+        if (inMemory.counts.delayed > 0 && inMemory.counts.denied > 0) cover();
       },
     ),
   );

@@ -1,11 +1,11 @@
 import { type Clock, RateLimitStore, RateLimitStoreError, systemClock } from 'nest-rate-limit';
 
-/** A store that never answers but with its failure. */
+/** A store that rejects every request. */
 export class BrokenStore extends RateLimitStore {
   readonly clock: Clock = systemClock;
 
   async run(): Promise<never> {
-    throw new RateLimitStoreError('away');
+    throw new RateLimitStoreError('simulated failure');
   }
 
   subscribe(): () => void {

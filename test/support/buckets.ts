@@ -5,7 +5,7 @@ import { BucketService, RateLimitModule, type RateLimitModuleOptions, RateLimitS
 
 const opened: TestingModule[] = [];
 
-/** The module without an application around it. Closed after each test. */
+/** Opens the module without an application. `closeBuckets` closes it after each test. */
 export async function openBuckets(
   options: RateLimitModuleOptions,
 ): Promise<{ buckets: BucketService; store: RateLimitStore; module: TestingModule }> {
@@ -17,7 +17,7 @@ export async function openBuckets(
   return { buckets: module.get(BucketService), store: module.get(RateLimitStore), module };
 }
 
-/** To be called once in a test file that uses `openBuckets`. */
+/** Closes the opened modules and clears the log after each test. Call once per test file that uses `openBuckets`. */
 export function closeBuckets(): void {
   afterEach(async () => {
     for (const module of opened.splice(0)) await module.close();
@@ -25,14 +25,14 @@ export function closeBuckets(): void {
   });
 }
 
-/** Nest's log of this module: each line as `level: text`, newest last. */
+/** Collects the log lines of the module as `level: message`, newest last. */
 class LogLines {
   readonly lines: string[] = [];
-  readonly log = this.keep('log');
-  readonly warn = this.keep('warn');
-  readonly error = this.keep('error');
+  readonly log = this.collect('log');
+  readonly warn = this.collect('warn');
+  readonly error = this.collect('error');
 
-  private keep(level: string) {
+  private collect(level: string) {
     return (message: unknown, ...rest: unknown[]): void => {
       if (rest.at(-1) === 'RateLimit') this.lines.push(`${level}: ${message}`);
     };

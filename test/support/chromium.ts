@@ -4,7 +4,7 @@ import { install, onPath } from './redis.js';
 const HOW_TO_INSTALL =
   'The browser tests need Chromium: set CHROMIUM_PATH, or install it (for example `apt-get install chromium`).';
 
-/** For a browser that asks nobody for anything but the page. */
+/** Flags that keep the browser from sending requests of its own. */
 const FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
@@ -15,7 +15,7 @@ const FLAGS = [
   '--disable-sync',
 ];
 
-/** The system's Chromium without a window and with a new, empty profile; installs Debian's package where it may. */
+/** Launches the system's Chromium, headless and with an empty profile. Installs the Debian package if none is found. */
 export async function openChromium(): Promise<Browser> {
   if (!findChromium()) install('chromium', HOW_TO_INSTALL);
   return chromium.launch({ executablePath: findChromium(), headless: true, args: FLAGS });

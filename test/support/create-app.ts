@@ -11,18 +11,21 @@ export const STORES = ['memory', 'redis'] as const;
 export type AdapterName = (typeof ADAPTERS)[number];
 export type StoreName = (typeof STORES)[number];
 
-/** Each adapter with each store. */
+/** Every adapter combined with every store. */
 export const COMBINATIONS = ADAPTERS.flatMap((adapter) => STORES.map((store) => ({ adapter, store })));
 
-/** Module options that put the buckets into the store of that name, apart from those of all other tests. */
+/** Returns module options for the named store. No two calls share buckets. */
 export function storeOptions(store: StoreName): RateLimitModuleOptions {
   if (store === 'memory') return {};
-  // A busy machine must not make these tests see the failure mode.
+  // A long timeout, so that a busy machine does not trigger the failure mode.
   const failure = { mode: 'closed', timeout: '10s' } as const;
   return { store: { redis: redisUrl(), prefix: `e2e-${randomUUID()}:` }, failure };
 }
 
-/** An application that has started, after `prepare`, and trusts these proxies; the caller closes it. */
+/**
+ * Creates and initializes an application, which the caller closes. `prepare` runs before `init()`; `trust` is the proxy
+ * setting of the framework.
+ */
 export async function createApp(
   adapter: AdapterName,
   metadata: ModuleMetadata,

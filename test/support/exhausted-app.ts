@@ -13,7 +13,7 @@ import {
 import { type AdapterName, createApp } from './create-app.js';
 
 /*
- * Servers that refuse whoever comes first, and what they saw of each client: for clients that try again.
+ * Servers that reject the first request of each client and record its decisions, for testing clients that retry.
  */
 
 const requestOf = (context: ExecutionContext) =>
@@ -25,16 +25,16 @@ const policies = {
   costly: { capacity: 1, refill: 1, cost: (context) => Number(requestOf(context).query.cost ?? 1) },
 } satisfies Record<string, RateLimitOptions>;
 
-/** Empties the bucket of a client when its first request is here: however late that is, it is refused. */
+/** Resolves the key. Empties a client's bucket when its first request arrives, so that this request is always rejected. */
 @Injectable()
-class Exhausted implements Resolver<string> {
-  private readonly known = new Set<string>();
+class ExhaustingKey implements Resolver<string> {
+  private readonly exhausted = new Set<string>();
   constructor(private readonly buckets: BucketService) {}
 
   async resolve(context: ExecutionContext): Promise<string> {
     const { policy, client } = requestOf(context).params;
-    if (!this.known.has(client)) await this.buckets.bucket(policy, client).tryConsume();
-    this.known.add(client);
+    if (!this.exhausted.has(client)) await this.buckets.bucket(policy, client).tryConsume();
+    this.exhausted.add(client);
     return client;
   }
 }
@@ -49,23 +49,26 @@ class Resource {
   post() {}
 }
 
-/** A decision about a request, and when it was made. */
-type Seen = DecisionMessage & { readonly at: number };
+/** A decision, and the time when it was published. */
+type TimedDecision = DecisionMessage & { readonly at: number };
 
-const seen = new Map<string, Seen[]>();
-function see(message: unknown): void {
+const decisionsByClient = new Map<string, TimedDecision[]>();
+function record(message: unknown): void {
   const decision = message as DecisionMessage;
   if (decision.transport !== 'http') return;
-  seen.set(decision.key, [...(seen.get(decision.key) ?? []), { ...decision, at: performance.now() }]);
+  decisionsByClient.set(decision.key, [
+    ...(decisionsByClient.get(decision.key) ?? []),
+    { ...decision, at: performance.now() },
+  ]);
 }
 
 const apps: INestApplication[] = [];
 
-/** Starts a server. Returns the addresses for a client under a name of its own. */
+/** Starts a server. Returns a function that builds the URL for a policy and a client name. */
 export async function listen(adapter: AdapterName, options: RateLimitModuleOptions) {
-  if (apps.length === 0) subscribe('nest-rate-limit:decision', see);
+  if (apps.length === 0) subscribe('nest-rate-limit:decision', record);
   const app = await createApp(adapter, {
-    imports: [RateLimitModule.forRoot({ key: Exhausted, policies, ...options })],
+    imports: [RateLimitModule.forRoot({ key: ExhaustingKey, policies, ...options })],
     controllers: [Resource],
   });
   apps.push(app);
@@ -76,20 +79,21 @@ export async function listen(adapter: AdapterName, options: RateLimitModuleOptio
 }
 
 export async function closeAll(): Promise<void> {
-  unsubscribe('nest-rate-limit:decision', see);
+  unsubscribe('nest-rate-limit:decision', record);
   for (const app of apps.splice(0)) await app.close();
 }
 
-/** What the server saw of a client, and what the client's call ended with, if with an error. */
+/** The decisions about a client's requests, and the error of the client's call, if it failed. */
 export interface Run {
-  readonly decisions: readonly Seen[];
+  readonly decisions: readonly TimedDecision[];
   readonly error?: Error;
 }
 
-export async function finish(client: string, call: PromiseLike<unknown>): Promise<Run> {
+/** Waits for the client's call to settle. */
+export async function waitForRun(client: string, call: PromiseLike<unknown>): Promise<Run> {
   const error = await call.then(
     () => undefined,
     (reason: Error) => reason,
   );
-  return { decisions: seen.get(client) ?? [], error };
+  return { decisions: decisionsByClient.get(client) ?? [], error };
 }

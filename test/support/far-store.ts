@@ -1,16 +1,16 @@
 import { MemoryStore, RateLimitStoreError, type StoreRequest } from 'nest-rate-limit';
 import { StoreWrapper } from '../../src/stores/remote/store-wrapper.js';
 
-/** A store somewhere else, that can be away. */
+/** A remote store, which a test can make unavailable. */
 export class FarStore extends StoreWrapper {
-  away = false;
+  unavailable = false;
 
   constructor() {
     super(new MemoryStore());
   }
 
-  override async run(asked: StoreRequest) {
-    if (this.away) throw new RateLimitStoreError('away');
-    return this.store.run(asked);
+  override async run(request: StoreRequest) {
+    if (this.unavailable) throw new RateLimitStoreError('simulated failure');
+    return this.store.run(request);
   }
 }

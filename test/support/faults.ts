@@ -6,41 +6,41 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { freePort, type RedisServer, startRedis } from './redis.js';
 
-/** Something that goes wrong with a Redis, on a server or a port of its own. */
+/** A failure of Redis, on its own server or port. */
 export interface Fault {
   readonly name: string;
-  /** What a test can tell by looking: the whole store fails, or only the bucket that was touched. */
+  /** Whether the whole store fails, or only the buckets that are affected. */
   readonly scope: 'store' | 'bucket';
-  /** How the first answers come: at once, or when the deadline has passed. */
-  readonly answers: 'at once' | 'by the deadline';
-  /** What becomes of the data that was there. */
+  /** Whether the first calls fail immediately, or only at their deadline. */
+  readonly fails: 'immediately' | 'at the deadline';
+  /** What happens to the data; `none` if there was none. */
   readonly data: 'kept' | 'lost' | 'none';
   start(): Promise<Rig>;
 }
 
-/** A fault that is set up. */
+/** A Redis that is ready to fail. */
 export interface Rig {
   readonly url: string;
-  /** Lets it happen; `keys` are those of the buckets in use. */
+  /** Triggers the fault; `keys` are the Redis keys of the buckets in use. */
   break(keys: readonly string[]): Promise<void>;
-  mend(): Promise<void>;
+  repair(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** A connection for the test itself, which waits for the server. */
+/** Opens a connection for the test itself, which retries until the server is reachable. */
 export function connection(url: string): Redis {
   const client = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 20 });
   client.on('error', () => {});
   return client;
 }
 
-const nothing = async () => {};
+const noop = async () => {};
 
-/** A fault of a server that runs, done and undone by commands or signals. */
+/** A fault of a running server, triggered and repaired by commands or signals. */
 function onServer(
   fault: Omit<Fault, 'start'>,
-  bring: (server: RedisServer, client: Redis, keys: readonly string[]) => Promise<unknown> | unknown,
-  mend: (server: RedisServer, client: Redis, keys: readonly string[]) => Promise<unknown> | unknown,
+  trigger: (server: RedisServer, client: Redis, keys: readonly string[]) => Promise<unknown> | unknown,
+  repair: (server: RedisServer, client: Redis, keys: readonly string[]) => Promise<unknown> | unknown,
   args: readonly string[] = [],
 ): Fault {
   const start = async (): Promise<Rig> => {
@@ -49,12 +49,12 @@ function onServer(
     let keys: readonly string[] = [];
     return {
       url: server.url,
-      break: async (found) => {
-        keys = found;
-        await bring(server, client, keys);
+      break: async (bucketKeys) => {
+        keys = bucketKeys;
+        await trigger(server, client, keys);
       },
-      mend: async () => {
-        await mend(server, client, keys);
+      repair: async () => {
+        await repair(server, client, keys);
       },
       close: async () => {
         client.disconnect();
@@ -65,21 +65,21 @@ function onServer(
   return { ...fault, start };
 }
 
-/** A fault of a port on which something else than a Redis stands, until one does. */
-function onPort(fault: Omit<Fault, 'start' | 'data'>, stand: (port: number) => Promise<() => Promise<void>>): Fault {
+/** A fault of a port on which something other than Redis listens, until it is repaired by starting Redis there. */
+function onPort(fault: Omit<Fault, 'start' | 'data'>, occupy: (port: number) => Promise<() => Promise<void>>): Fault {
   const start = async (): Promise<Rig> => {
     const port = await freePort();
-    const leave = await stand(port);
+    const vacate = await occupy(port);
     let server: RedisServer | undefined;
     return {
       url: `redis://127.0.0.1:${port}`,
-      break: nothing,
-      mend: async () => {
-        await leave();
+      break: noop,
+      repair: async () => {
+        await vacate();
         server = await startRedis({ port });
       },
       close: async () => {
-        await leave();
+        await vacate();
         await server?.kill();
       },
     };
@@ -87,16 +87,16 @@ function onPort(fault: Omit<Fault, 'start' | 'data'>, stand: (port: number) => P
   return { ...fault, data: 'none', start };
 }
 
-/** A TCP server; `answer` is called for whatever comes. Returns the way to end it. */
+/** Starts a TCP server that calls `onData` for each chunk it receives. Returns a function that stops it. */
 export async function listen(
   port: number,
-  answer: (socket: Socket, data: Buffer) => void,
+  onData: (socket: Socket, data: Buffer) => void,
 ): Promise<() => Promise<void>> {
   const sockets = new Set<Socket>();
   const server: Server = createServer((socket) => {
     sockets.add(socket);
     socket.on('error', () => {});
-    socket.on('data', (data) => answer(socket, data));
+    socket.on('data', (data) => onData(socket, data));
   });
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   return async () => {
@@ -105,12 +105,12 @@ export async function listen(
   };
 }
 
-/** One reply per command: a command is an array of bulk strings and starts a line with `*`. */
+/** Counts the commands in a chunk: each is an array of bulk strings, which starts with `*` at the start of a line. */
 function commandsIn(data: Buffer): number {
   return data.toString('latin1').split(/(?:^|\r\n)\*\d+\r\n/).length - 1;
 }
 
-/** A server that is restarted on a big dump, and loads it slowly. */
+/** A server that is restarted with a large dump, and loads it slowly. */
 function loading(): Fault {
   const start = async (): Promise<Rig> => {
     const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-dump-'));
@@ -124,10 +124,10 @@ function loading(): Fault {
         await client.eval(fill, 0);
         await client.save();
         await server.kill();
-        const slowly = ['--key-load-delay', '1000', '--loading-process-events-interval-bytes', '1024'];
-        server = await startRedis({ port: server.port, args: [...args, ...slowly] });
+        const slowLoading = ['--key-load-delay', '1000', '--loading-process-events-interval-bytes', '1024'];
+        server = await startRedis({ port: server.port, args: [...args, ...slowLoading] });
       },
-      mend: async () => {
+      repair: async () => {
         while (!(await client.info('persistence')).includes('\nloading:0')) await sleep(10);
       },
       close: async () => {
@@ -137,7 +137,7 @@ function loading(): Fault {
       },
     };
   };
-  return { name: 'restarted, loading its data', scope: 'store', answers: 'at once', data: 'kept', start };
+  return { name: 'restarted, loading its data', scope: 'store', fails: 'immediately', data: 'kept', start };
 }
 
 function killed(): Fault {
@@ -146,55 +146,60 @@ function killed(): Fault {
     return {
       url: server.url,
       break: () => server.kill(),
-      mend: async () => {
+      repair: async () => {
         server = await startRedis({ port: server.port });
       },
       close: () => server.kill(),
     };
   };
-  return { name: 'killed, restarted empty', scope: 'store', answers: 'at once', data: 'lost', start };
+  return { name: 'killed, restarted empty', scope: 'store', fails: 'immediately', data: 'lost', start };
 }
 
 export const FAULTS: readonly Fault[] = [
-  onPort({ name: 'never started', scope: 'store', answers: 'at once' }, async () => nothing),
-  onPort({ name: 'accepts connections and never answers', scope: 'store', answers: 'at once' }, (port) =>
+  onPort({ name: 'never started', scope: 'store', fails: 'immediately' }, async () => noop),
+  onPort({ name: 'accepts connections but never replies', scope: 'store', fails: 'immediately' }, (port) =>
     listen(port, () => {}),
   ),
-  onPort({ name: 'answers what is no Redis protocol', scope: 'store', answers: 'at once' }, (port) =>
+  onPort({ name: 'does not speak the Redis protocol', scope: 'store', fails: 'immediately' }, (port) =>
     listen(port, (socket) => socket.write('HTTP/1.1 400 Bad Request\r\n\r\n')),
   ),
-  onPort({ name: 'answers every command with a number', scope: 'store', answers: 'at once' }, (port) =>
+  onPort({ name: 'replies to every command with a number', scope: 'store', fails: 'immediately' }, (port) =>
     listen(port, (socket, data) => socket.write(':42\r\n'.repeat(commandsIn(data)))),
   ),
   onServer(
-    { name: 'paused (or its host gone without a word)', scope: 'store', answers: 'by the deadline', data: 'kept' },
+    {
+      name: 'suspended (or host lost without closing connections)',
+      scope: 'store',
+      fails: 'at the deadline',
+      data: 'kept',
+    },
     (server) => server.pause(),
     (server) => server.resume(),
   ),
   onServer(
-    { name: 'holds its clients back (`CLIENT PAUSE`)', scope: 'store', answers: 'by the deadline', data: 'kept' },
+    { name: 'clients paused (`CLIENT PAUSE`)', scope: 'store', fails: 'at the deadline', data: 'kept' },
     (_, client) => client.client('PAUSE', 900),
-    (_, client) => client.ping(), // answered when that is over
+    (_, client) => client.ping(), // replies once the pause has ended
   ),
   killed(),
   loading(),
   onServer(
-    { name: 'a read-only replica', scope: 'store', answers: 'at once', data: 'kept' },
+    { name: 'demoted to a read-only replica', scope: 'store', fails: 'immediately', data: 'kept' },
     (_, client) => client.replicaof('127.0.0.1', '1'),
     (_, client) => client.replicaof('NO', 'ONE'),
   ),
   onServer(
-    { name: 'out of memory (noeviction)', scope: 'store', answers: 'at once', data: 'kept' },
+    { name: 'out of memory (`noeviction`)', scope: 'store', fails: 'immediately', data: 'kept' },
     (_, client) => client.config('SET', 'maxmemory', '1mb'),
     (_, client) => client.config('SET', 'maxmemory', '0'),
   ),
   onServer(
-    { name: 'has too few replicas to write', scope: 'store', answers: 'at once', data: 'kept' },
+    { name: 'too few replicas to accept writes', scope: 'store', fails: 'immediately', data: 'kept' },
     (_, client) => client.config('SET', 'min-replicas-to-write', '1'),
     (_, client) => client.config('SET', 'min-replicas-to-write', '0'),
   ),
   onServer(
-    { name: 'asks for another password', scope: 'store', answers: 'at once', data: 'kept' },
+    { name: 'password changed', scope: 'store', fails: 'immediately', data: 'kept' },
     async (_, client) => {
       await client.config('SET', 'requirepass', 'another');
       await client.call('CLIENT', 'KILL', 'TYPE', 'normal');
@@ -202,28 +207,28 @@ export const FAULTS: readonly Fault[] = [
     (_, client) => client.config('SET', 'requirepass', ''),
   ),
   onServer(
-    { name: 'busy with an endless script', scope: 'store', answers: 'at once', data: 'kept' },
+    { name: 'busy with an endless script', scope: 'store', fails: 'immediately', data: 'kept' },
     async (server, client) => {
-      const other = connection(server.url);
-      other
+      const blocker = connection(server.url);
+      blocker
         .eval('while true do end', 0)
         .catch(() => {})
-        .finally(() => other.disconnect());
-      // It says BUSY when the script has run for so long.
+        .finally(() => blocker.disconnect());
+      // Redis replies BUSY once the script has run for `busy-reply-threshold` ms.
       while (!(await client.get('x').catch((error: Error) => error.message))?.startsWith('BUSY')) await sleep(5);
     },
     (_, client) => client.script('KILL'),
     ['--busy-reply-threshold', '20'],
   ),
   onServer(
-    { name: 'a key of another type', scope: 'bucket', answers: 'at once', data: 'kept' },
+    { name: 'key holds another type', scope: 'bucket', fails: 'immediately', data: 'kept' },
     async (_, client, keys) => {
       for (const key of keys) await client.multi().del(key).lpush(key, 'x').exec();
     },
     (_, client, keys) => client.del(...keys),
   ),
   onServer(
-    { name: 'foreign bytes in a key', scope: 'bucket', answers: 'at once', data: 'kept' },
+    { name: 'key holds foreign bytes', scope: 'bucket', fails: 'immediately', data: 'kept' },
     async (_, client, keys) => {
       for (const key of keys) await client.set(key, 'foreign');
     },

@@ -10,7 +10,7 @@ import { type Client, createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 import type { AdapterName } from './create-app.js';
 
-/** Each server for GraphQL that Nest drives. */
+/** The GraphQL servers that Nest has drivers for. */
 export const SERVERS = ['Apollo on Express', 'Apollo on Fastify', 'Mercurius'] as const;
 type ServerName = (typeof SERVERS)[number];
 
@@ -18,7 +18,7 @@ export function adapterOf(server: ServerName): AdapterName {
   return server === 'Apollo on Express' ? 'express' : 'fastify';
 }
 
-/** A server whose schema is made of the resolvers in the application. */
+/** Returns a GraphQL module whose schema is generated from the application's resolvers. */
 export function graphqlModule(server: ServerName, options: Partial<ApolloDriverConfig> = {}): DynamicModule {
   const common = { autoSchemaFile: true, ...options };
   if (server === 'Mercurius') {
@@ -36,7 +36,7 @@ export function graphqlModule(server: ServerName, options: Partial<ApolloDriverC
   });
 }
 
-export interface Answer {
+export interface ExecutionResult {
   readonly data?: Record<string, unknown> | null;
   readonly errors?: readonly {
     readonly message: string;
@@ -48,26 +48,30 @@ export interface Answer {
 export interface Response {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  readonly body: Answer;
+  readonly body: ExecutionResult;
 }
 
-/** Sends a request over HTTP, from that address of this machine. */
+/** Sends a GraphQL request over HTTP from the given local address. */
 export function send(app: INestApplication, text: string, localAddress = '127.0.0.1'): ClientRequest {
   const { port } = app.getHttpServer().address() as AddressInfo;
   const headers = { 'content-type': 'application/json' };
-  const to = { port, host: '127.0.0.1', path: '/graphql', method: 'POST', headers };
-  const sent = request({ ...to, localAddress, agent: false });
-  sent.end(JSON.stringify({ query: text }));
-  return sent;
+  const options = { port, host: '127.0.0.1', path: '/graphql', method: 'POST', headers };
+  const outgoing = request({ ...options, localAddress, agent: false });
+  outgoing.end(JSON.stringify({ query: text }));
+  return outgoing;
 }
 
-/** The answer to such a request. */
+/** Sends a GraphQL request and returns the response. */
 export async function query(app: INestApplication, text: string, localAddress?: string): Promise<Response> {
   const [response] = (await once(send(app, text, localAddress), 'response')) as [IncomingMessage];
-  return { status: response.statusCode ?? 0, headers: response.headers, body: (await json(response)) as Answer };
+  return {
+    status: response.statusCode ?? 0,
+    headers: response.headers,
+    body: (await json(response)) as ExecutionResult,
+  };
 }
 
-/** A client for subscriptions, which connects from that address of this machine. */
+/** Creates a client for subscriptions that connects from the given local address. */
 export function subscriber(app: INestApplication, localAddress = '127.0.0.1'): Client {
   const { port } = app.getHttpServer().address() as AddressInfo;
   class Socket extends WebSocket {
@@ -78,13 +82,13 @@ export function subscriber(app: INestApplication, localAddress = '127.0.0.1'): C
   return createClient({ url: `ws://127.0.0.1:${port}/graphql`, webSocketImpl: Socket, retryAttempts: 0 });
 }
 
-/** All that a subscription gives until it ends. */
-export async function subscribe(client: Client, text: string): Promise<Answer[]> {
-  const answers: Answer[] = [];
+/** Subscribes and returns all results until the subscription ends. */
+export async function subscribe(client: Client, text: string): Promise<ExecutionResult[]> {
+  const results: ExecutionResult[] = [];
   try {
-    for await (const answer of client.iterate({ query: text })) answers.push(answer as Answer);
+    for await (const result of client.iterate({ query: text })) results.push(result as ExecutionResult);
   } catch (errors) {
-    answers.push({ errors: errors as Answer['errors'] });
+    results.push({ errors: errors as ExecutionResult['errors'] });
   }
-  return answers;
+  return results;
 }

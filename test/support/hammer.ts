@@ -2,8 +2,8 @@ import { Redis } from 'ioredis';
 import { BucketService, RedisStore } from '../../src/index.js';
 
 /*
- * A process of its own that takes from one bucket as fast as it can: `node hammer.js <redis url> <prefix> <ms>`. It
- * prints how many it got, and between which times of the Redis server.
+ * A standalone process that takes from one bucket as fast as it can: `node hammer.js <redis url> <prefix> <ms>`. Prints
+ * how many tokens it requested and took, and the start and end in Redis server time.
  */
 const [, , url = '', prefix, ms] = process.argv;
 const client = new Redis(url);
@@ -15,11 +15,11 @@ const serverNow = async () => {
 };
 const started = await serverNow();
 let taken = 0;
-let asked = 0;
+let requested = 0;
 while ((await serverNow()) - started < Number(ms)) {
   const answers = await Promise.all(Array.from({ length: 20 }, () => bucket.tryConsume()));
-  asked += answers.length;
+  requested += answers.length;
   taken += answers.filter((allowed) => allowed).length;
 }
-console.log(JSON.stringify({ started, ended: await serverNow(), asked, taken }));
+console.log(JSON.stringify({ started, ended: await serverNow(), requested, taken }));
 client.disconnect();

@@ -4,67 +4,67 @@ import * as core from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { MemoryStore, RateLimitModule, RateLimitStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import * as readersOwn from './readme-names.js';
+import * as readmeNames from './readme-names.js';
 import { redisUrl } from './redis.js';
 import { type Exports, exportsOf, importOf, runModule, type SnippetModule, snippetsOf, toModules } from './snippets.js';
 
 /*
- * Runs the TypeScript of a page as its reader would.
+ * Runs the TypeScript snippets of a documentation page.
  */
 
-const ofNest = `Body CanActivate Controller ExecutionContext ForbiddenException Get HttpException Injectable Module Param
-  Post UseGuards`;
+const NEST_NAMES = `Body CanActivate Controller ExecutionContext ForbiddenException Get HttpException Injectable Module
+  Param Post UseGuards`;
 
-/** Where each name comes from that a snippet does not import. */
+/** Maps each name that snippets may use without an import to the module that exports it. */
 const names = new Map([
-  ...ofNest.split(/\s+/).map((name): [string, string] => [name, '@nestjs/common']),
+  ...NEST_NAMES.split(/\s+/).map((name): [string, string] => [name, '@nestjs/common']),
   ...exportsOf('src/index.ts').map((name): [string, string] => [name, 'nest-rate-limit']),
-  ...[...Object.keys(readersOwn), 'Document'].map((name): [string, string] => [
+  ...[...Object.keys(readmeNames), 'Document'].map((name): [string, string] => [
     name,
     importOf('test/support/readme-names.ts'),
   ]),
 ]);
 
-/** What is to be run of a page. */
+/** Returns the TypeScript snippets of a page as modules. */
 export function modulesOf(page: string): SnippetModule[] {
   const snippets = snippetsOf(page).filter(({ language }) => language === 'ts');
   return toModules(snippets, names);
 }
 
 /**
- * Runs a snippet, and once each of those before it that it needs. Its app listens on a free port, and Redis is that of
- * the tests.
+ * Runs a snippet after the snippets it needs, each of them once. Its application listens on a free port and uses the
+ * Redis of the tests.
  */
 export async function run(module: SnippetModule, done = new Map<string, Exports>()): Promise<Exports> {
   for (const other of module.needs) if (!done.has(importOf(other.file))) await run(other, done);
   const load = async (name: string): Promise<object> => {
-    if (name.startsWith('./')) return done.get(name) ?? readersOwn;
+    if (name.startsWith('./')) return done.get(name) ?? readmeNames;
     return stubs.get(name) ?? (await import(name));
   };
   const source = module.source
     .replaceAll('redis://localhost:6379', redisUrl())
     .replaceAll('.listen(3000)', ".listen(0, '127.0.0.1')");
   const exports: Exports = {};
-  done.set(importOf(module.file), exports); // before it runs: what it opens must be closed if it fails, too
+  done.set(importOf(module.file), exports); // before it runs: if it fails, what it opened must still be closed
   await runModule(module, load, exports, source);
   return exports;
 }
 
-/** `NestFactory` as it is, but quiet. */
+/** `NestFactory` without log output. */
 export const NestFactory = {
   create: (type: Type): Promise<INestApplication> => core.NestFactory.create(type, { logger: false }),
 };
 
-const stops: (() => void)[] = [];
+const unsubscribers: (() => void)[] = [];
 
-/** Channels belong to the process, not to a test: whoever listens stops when the test is over. */
-function subscribe(...listening: Parameters<typeof diagnosticsChannel.subscribe>): void {
-  diagnosticsChannel.subscribe(...listening);
-  stops.push(() => diagnosticsChannel.unsubscribe(...listening));
+/** Subscribes until `unsubscribeAll()`: channels are global to the process and would outlive the test. */
+function subscribe(...args: Parameters<typeof diagnosticsChannel.subscribe>): void {
+  diagnosticsChannel.subscribe(...args);
+  unsubscribers.push(() => diagnosticsChannel.unsubscribe(...args));
 }
 
 export function unsubscribeAll(): void {
-  for (const stop of stops.splice(0)) stop();
+  for (const unsubscribe of unsubscribers.splice(0)) unsubscribe();
 }
 
 const stubs = new Map<string, object>([
@@ -77,12 +77,12 @@ const isController = (type: Type) => Reflect.hasMetadata('path', type);
 const isProvider = (type: Type) => Reflect.hasMetadata('__injectable__', type);
 const classesOf = (exports: Exports) => Object.values(exports).filter((value) => typeof value === 'function') as Type[];
 
-/** Whether a snippet declares what an app is made of. */
+/** Whether a snippet declares a module, a controller or a provider. */
 export function isOfApp(exports: Exports): boolean {
   return classesOf(exports).some((type) => isModule(type) || isController(type) || isProvider(type));
 }
 
-/** Starts an app of what a snippet declares, in memory and by a fake clock. */
+/** Starts an application of the classes that a snippet declares, with a MemoryStore and a fake clock. */
 export async function startApp(
   exports: Exports,
   providers: Type[] = [],
@@ -104,7 +104,7 @@ export async function startApp(
   return { app, clock };
 }
 
-/** A handler with the decorators of another, that always fails. */
+/** Returns a handler that has the decorators of `handler`, but always throws a 401. */
 export function failing(handler: () => void): () => void {
   const failed = () => {
     throw new UnauthorizedException();

@@ -2,7 +2,7 @@ import { BadRequestException, type CanActivate, type ExecutionContext, Injectabl
 import { redisUrl } from './redis.js';
 
 /*
- * What the README's snippets speak of as the reader's own: "`AuthGuard` is yours".
+ * The classes and functions that the snippets expect the reader's application to have, such as `AuthGuard`.
  */
 
 interface Request {
@@ -27,7 +27,7 @@ export const apiKeyOf = (context: ExecutionContext): string | undefined => reque
 export function phoneOf(context: ExecutionContext): string {
   const phone = requestOf(context).body?.phone;
   if (typeof phone === 'string') return phone;
-  throw new BadRequestException('phone must be a text');
+  throw new BadRequestException('phone must be a string');
 }
 
 export interface Document {
@@ -45,15 +45,15 @@ export class Tiers {
   }
 }
 
-/** Grants all tickets, the first one at once and the others a moment later; `closed` refuses them. */
+/** Grants every ticket unless `closed`: the first one synchronously, all others asynchronously. */
 @Injectable()
 export class TicketOffice {
   closed = false;
-  private asked = 0;
+  private calls = 0;
 
-  ask(tell: (granted: boolean) => void): void {
-    if (this.asked++ === 0) tell(!this.closed);
-    else setImmediate(() => tell(!this.closed));
+  ask(callback: (granted: boolean) => void): void {
+    if (this.calls++ === 0) callback(!this.closed);
+    else setImmediate(() => callback(!this.closed));
   }
 }
 

@@ -10,7 +10,7 @@ import { until } from './requests.js';
 const run = promisify(execFile);
 const FAST = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
 
-/** What several servers are together; `stop` ends them all. */
+/** A group of servers; `stop` kills them all. */
 interface Group {
   readonly servers: readonly RedisServer[];
   stop(): Promise<void>;
@@ -25,21 +25,21 @@ async function startAll(count: number, args: (port: number) => readonly string[]
   return servers;
 }
 
-/** Asks one server something. */
-export async function ask<T>(url: string, what: (client: Redis) => Promise<T>): Promise<T> {
+/** Runs `use` with a temporary connection to one server. */
+export async function withClient<T>(url: string, use: (client: Redis) => Promise<T>): Promise<T> {
   const client = new Redis(url, { retryStrategy: () => null });
   client.on('error', () => {});
   try {
-    return await what(client);
+    return await use(client);
   } finally {
     client.disconnect();
   }
 }
 
-/** Waits until it holds of servers that may not answer yet. */
-const settled = (holds: () => Promise<boolean>) => until(() => holds().catch(() => false), 10_000, 25);
+/** Waits until `condition` holds. Errors count as false, because the servers may still be starting. */
+const settled = (condition: () => Promise<boolean>) => until(() => condition().catch(() => false), 10_000, 25);
 
-/** A Cluster of three masters with a replica each, on the loopback interface. */
+/** Starts a Cluster of three masters with one replica each, on the loopback interface. */
 export async function startCluster(): Promise<Group> {
   const servers = await startAll(6, () => ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', ...FAST]);
   const stop = async () => {
@@ -50,8 +50,8 @@ export async function startCluster(): Promise<Group> {
     await run('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes']);
     for (const { url } of servers) {
       await settled(async () => {
-        const [info, replication] = await ask(url, (one) =>
-          Promise.all([one.cluster('INFO'), one.info('replication')]),
+        const [info, replication] = await withClient(url, (node) =>
+          Promise.all([node.cluster('INFO'), node.info('replication')]),
         );
         return (
           info.includes('cluster_state:ok') &&
@@ -66,7 +66,7 @@ export async function startCluster(): Promise<Group> {
   }
 }
 
-/** A master, two replicas, and three Sentinels that watch it under the name `main`. */
+/** Starts a master, two replicas, and three Sentinels that monitor the master as `main`. */
 export async function startSentinels(): Promise<Group & { readonly sentinels: { host: string; port: number }[] }> {
   const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-sentinel-'));
   const servers: RedisServer[] = [];
@@ -79,7 +79,7 @@ export async function startSentinels(): Promise<Group & { readonly sentinels: { 
     servers.push(master);
     servers.push(...(await startAll(2, () => ['--replicaof', `127.0.0.1 ${master.port}`, ...FAST])));
     const online = (count: number) => async () =>
-      (await ask(master.url, (one) => one.info('replication'))).split('state=online').length - 1 === count;
+      (await withClient(master.url, (client) => client.info('replication'))).split('state=online').length - 1 === count;
     await settled(online(2));
     const sentinels = [];
     for (let i = 0; i < 3; i++) {
@@ -95,11 +95,11 @@ export async function startSentinels(): Promise<Group & { readonly sentinels: { 
       servers.push(await startRedis({ port, sentinel: config }));
       sentinels.push({ host: '127.0.0.1', port });
     }
-    // Each must know the replicas and the other Sentinels, or it cannot vote.
+    // A Sentinel can vote only once it knows the replicas and the other Sentinels.
     for (const { port } of sentinels) {
       await settled(async () => {
         const url = `redis://127.0.0.1:${port}`;
-        const known = (await ask(url, (one) => one.call('SENTINEL', 'MASTER', 'main'))) as string[];
+        const known = (await withClient(url, (sentinel) => sentinel.call('SENTINEL', 'MASTER', 'main'))) as string[];
         const fields = Array.isArray(known) ? known : Object.entries(known as object).flat();
         const field = (name: string) => Number(fields[fields.indexOf(name) + 1]);
         return field('num-slaves') === 2 && field('num-other-sentinels') === 2;

@@ -7,75 +7,75 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /*
- * How the tests get a real Redis. This file is Jest's global setup (its default export) and what a test
- * imports. Jest loads the setup without the module mapper: so this file imports nothing of the project.
+ * Provides the tests with a real Redis. The default export is Jest's global setup; tests import the rest. Jest loads the
+ * setup without the module mapper, so this file must not import anything from the project.
  */
 
 export interface RedisServer {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
-  /** Orderly end (SIGTERM). Resolves when the process is gone. */
+  /** Shuts down the server (SIGTERM). Resolves when the process has exited. */
   stop(): Promise<void>;
-  /** Sudden end (SIGKILL). Resolves when the process is gone; nothing of its data is left. */
+  /** Kills the server (SIGKILL). Resolves when the process has exited and its data is deleted. */
   kill(): Promise<void>;
-  /** Freezes the server (SIGSTOP): connections stay open, nothing is answered. */
+  /** Suspends the server (SIGSTOP): connections stay open, but it does not reply. */
   pause(): void;
-  /** Goes on after `pause` (SIGCONT). */
+  /** Resumes the server after `pause` (SIGCONT). */
   resume(): void;
 }
 
 export interface RedisOptions {
-  /** A port to take again, say, after `kill`. Default: a free one. */
+  /** The port, for example that of a killed server. Default: a free one. */
   readonly port?: number;
-  /** Further arguments of the server, such as `['--maxmemory', '2mb']`. */
+  /** Additional server arguments, such as `['--maxmemory', '2mb']`. */
   readonly args?: readonly string[];
-  /** A configuration file: starts a Sentinel with it instead of a server. It says the port, too. */
+  /** A Sentinel configuration file, which must set `port`. Starts a Sentinel instead of a server. */
   readonly sentinel?: string;
 }
 
-/** Address of the Redis that all test files share. Each file keeps to its own key prefix. */
+/** Returns the URL of the Redis that all test files share. Each file uses its own key prefix. */
 export function redisUrl(): string {
   const url = process.env.TEST_REDIS_URL;
   if (!url) throw new Error('TEST_REDIS_URL is not set: run the tests with `npm test`');
   return url;
 }
 
-/** Starts a private server on 127.0.0.1. It ends with the process that started it, whatever happens. */
+/** Starts a private server on 127.0.0.1. It exits with the process that started it, even if that one crashes. */
 export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
   const binary = findBinary();
   if (!binary) throw new Error(HOW_TO_INSTALL);
   const port = options.port ?? (await freePort());
   const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-redis-'));
-  const ofServer = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no'];
-  const args = options.sentinel ? [options.sentinel, '--sentinel'] : ofServer;
-  const keeper = spawn('sh', ['-c', KEEPER, 'keeper', dir, binary, ...args, ...(options.args ?? [])], {
-    detached: true, // an interrupt from the terminal must reach us, not the keeper
+  const serverArgs = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no'];
+  const args = options.sentinel ? [options.sentinel, '--sentinel'] : serverArgs;
+  const supervisor = spawn('sh', ['-c', SUPERVISOR, 'supervisor', dir, binary, ...args, ...(options.args ?? [])], {
+    detached: true, // Ctrl+C must reach this process, not the supervisor
     stdio: ['pipe', 'pipe', 'pipe'],
   });
-  const gone = once(keeper, 'close');
+  const exited = once(supervisor, 'close');
   let output = '';
-  for (const stream of [keeper.stdout, keeper.stderr]) stream.on('data', (chunk) => (output += chunk));
-  // The server must not keep Jest from ending.
-  keeper.unref();
-  for (const stream of [keeper.stdin, keeper.stdout, keeper.stderr]) (stream as unknown as Socket).unref();
+  for (const stream of [supervisor.stdout, supervisor.stderr]) stream.on('data', (chunk) => (output += chunk));
+  // The server must not prevent Jest from exiting.
+  supervisor.unref();
+  for (const stream of [supervisor.stdin, supervisor.stdout, supervisor.stderr]) (stream as unknown as Socket).unref();
 
-  while (!output || !(await answers(port))) {
-    if (keeper.exitCode !== null) throw new Error(`Redis did not start on port ${port}:\n${output}`);
+  while (!output || !(await replies(port))) {
+    if (supervisor.exitCode !== null) throw new Error(`Redis did not start on port ${port}:\n${output}`);
     await sleep(10);
   }
   const pid = Number.parseInt(output, 10);
   const send = (signal: NodeJS.Signals) => {
     try {
-      if (keeper.exitCode === null) process.kill(pid, signal);
+      if (supervisor.exitCode === null) process.kill(pid, signal);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // gone in between
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // exited in the meantime
     }
   };
   const end = async (signal: NodeJS.Signals) => {
     send(signal);
-    send('SIGCONT'); // a paused server does not hear SIGTERM
-    await gone;
+    send('SIGCONT'); // a suspended server does not handle SIGTERM
+    await exited;
   };
   return {
     url: `redis://127.0.0.1:${port}`,
@@ -88,10 +88,10 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   };
 }
 
-/** Jest's global setup: `REDIS_URL`, or a server of our own, which ends with this process. */
+/** Jest's global setup: uses `REDIS_URL`, or starts a server, which exits with this process. */
 export default async function setup(): Promise<void> {
   try {
-    // Where REDIS_URL is set, only tests that start a server of their own will fail.
+    // With REDIS_URL set and no binary, only the tests that start their own server fail.
     if (!findBinary() && !(process.env.REDIS_URL && !mayInstall())) install('redis-server', HOW_TO_INSTALL);
     process.env.TEST_REDIS_URL ??= process.env.REDIS_URL || (await startRedis()).url;
   } catch (error) {
@@ -101,10 +101,10 @@ export default async function setup(): Promise<void> {
 }
 
 /**
- * Prints the server's pid, waits for its end, and removes its directory. Its standard input is a pipe from
- * us: the pipe closes when our process ends in any way, SIGKILL included, and then the server is killed.
+ * Prints the server's pid, waits for it to exit, and removes its directory. Standard input is a pipe from this process.
+ * The pipe closes when this process ends for any reason, even SIGKILL, and then the supervisor kills the server.
  */
-const KEEPER = `
+const SUPERVISOR = `
 trap '' PIPE
 dir=$1; shift
 exec 3<&0
@@ -142,22 +142,22 @@ function mayInstall(): boolean {
   return process.getuid?.() === 0 && existsSync('/etc/debian_version') && onPath('apt-get') !== undefined;
 }
 
-/** Installs a package of Debian, without letting it start its own service; where it may not, says what to do. */
+/** Installs a Debian package without starting its service. Throws an error with `howTo` if it must not or cannot. */
 export function install(name: string, howTo: string): void {
   if (!mayInstall()) throw new Error(howTo);
   console.log(`No ${name} found: installing it with apt-get.`);
   const policy = '/usr/sbin/policy-rc.d';
-  const ours = !existsSync(policy);
-  if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  const created = !existsSync(policy);
+  if (created) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
   try {
-    // The package lists may be missing or old: then the first try fails.
+    // The first attempt fails if the package lists are missing or outdated.
     if (!aptGet('install', '-y', '--no-install-recommends', name).ok) {
       aptGet('update');
       const { ok, output } = aptGet('install', '-y', '--no-install-recommends', name);
       if (!ok) throw new Error(`${howTo}\n${output}`);
     }
   } finally {
-    if (ours) rmSync(policy);
+    if (created) rmSync(policy);
   }
 }
 
@@ -170,14 +170,14 @@ function aptGet(...args: string[]): { ok: boolean; output: string } {
   return { ok: status === 0, output: `${stdout}${stderr}` };
 }
 
-/** A cluster's nodes talk on a port that is so much higher. */
-const BUS = 10_000;
+/** Offset of the cluster bus port from the port of a node. */
+const BUS_OFFSET = 10_000;
 
-/** A free port whose bus port is free, too; both below those that the system takes for outgoing connections. */
+/** Returns a port that is free together with its bus port, both below the ephemeral range of the system. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = 12_000 + Math.floor(Math.random() * 10_000);
-    if ((await isFree(port)) && (await isFree(port + BUS))) return port;
+    if ((await isFree(port)) && (await isFree(port + BUS_OFFSET))) return port;
   }
 }
 
@@ -190,8 +190,8 @@ async function isFree(port: number): Promise<boolean> {
   return free;
 }
 
-/** Whether something on the port answers a PING (an error such as NOAUTH is an answer, too). */
-function answers(port: number): Promise<boolean> {
+/** Returns whether a server on the port replies to PING; an error such as NOAUTH counts as a reply. */
+function replies(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
     const settle = (answer: boolean) => {

@@ -2,11 +2,11 @@ import { EventEmitter } from 'node:events';
 import type { ExecutionContext } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 
-/** A response as far as guards and interceptors look at it. */
+/** The part of an HTTP response that guards and interceptors use. */
 export class Response extends EventEmitter {
   destroyed = false;
   writableFinished = false;
-  leave(): void {
+  disconnect(): void {
     this.destroyed = true;
     this.emit('close');
   }

@@ -13,20 +13,20 @@ import { setUp } from '../../sample-app/setup.js';
 import type { Step } from '../../sample-app/trial.js';
 import { redisUrl } from './redis.js';
 
-/** A store in Redis, apart from those of all other tests. */
+/** Connects a Redis store with a key prefix of its own. */
 export function redisStore(clock: FakeClock): Promise<RateLimitStore> {
   return RedisStore.connect(redisUrl(), { prefix: `sample-${randomUUID()}:`, clock });
 }
 
-/** The sample app as it is, with buckets in `store`. */
+/** The unmodified sample app with the given store. */
 export class SampleApp {
-  private sent = 0;
-  /** Requests that are over for the server, too: only then it is told what they cost in the end. */
-  private readonly over = new Set<string>();
+  private nextNumber = 0;
+  /** The numbers of the requests whose responses are closed on the server. Settlement starts only then. */
+  private readonly closed = new Set<string>();
 
   private constructor(readonly app: NestExpressApplication) {
     app.use(({ headers }: IncomingMessage, response: ServerResponse, next: () => void) => {
-      response.once('close', () => this.over.add(String(headers['x-number'])));
+      response.once('close', () => this.closed.add(String(headers['x-number'])));
       next();
     });
   }
@@ -46,25 +46,25 @@ export class SampleApp {
     { method, path, form, json, apiKey }: Omit<Step, 'answers'>,
     headers: Record<string, string> = {},
   ): Promise<Response> {
-    const number = String(this.sent++);
+    const number = String(this.nextNumber++);
     const body = json ?? form;
     const verb = method ?? (body === undefined ? 'GET' : 'POST');
-    const sending = request(this.app.getHttpServer())[verb.toLowerCase() as 'get'](path);
-    if (body !== undefined) sending.type(json === undefined ? 'form' : 'json').send(body);
-    if (apiKey) sending.set('X-Api-Key', apiKey);
-    const response = await sending.set({ ...headers, 'x-number': number });
-    while (!this.over.has(number)) await nextTurn();
+    const pending = request(this.app.getHttpServer())[verb.toLowerCase() as 'get'](path);
+    if (body !== undefined) pending.type(json === undefined ? 'form' : 'json').send(body);
+    if (apiKey) pending.set('X-Api-Key', apiKey);
+    const response = await pending.set({ ...headers, 'x-number': number });
+    while (!this.closed.has(number)) await nextTurn();
     return response;
   }
 
-  /** Says each line in the chat with the client that the app comes with; what it shows. */
+  /** Sends the lines to the chat with the app's own client. Returns the lines that the client prints. */
   async chat(lines: readonly string[]): Promise<string[]> {
     const url = (await this.app.getUrl()).replace('http:', 'ws:');
     const client = spawn(process.execPath, ['sample-app/chat/client.mjs', `${url}/chat`]);
     client.stdin.end(lines.map((line) => `${line}\n`).join(''));
-    const [shown, errors] = await Promise.all([text(client.stdout), text(client.stderr)]);
+    const [output, errors] = await Promise.all([text(client.stdout), text(client.stderr)]);
     if (errors) throw new Error(errors);
-    return shown.trimEnd().split('\n');
+    return output.trimEnd().split('\n');
   }
 
   async close(): Promise<void> {

@@ -3,32 +3,32 @@ import { join } from 'node:path';
 import { expect } from '@jest/globals';
 import ts from 'typescript';
 
-/** A block of code in a page. */
+/** A code block of a page. */
 export interface Snippet {
   readonly page: string;
-  /** The heading that it stands under. */
+  /** The heading above it. */
   readonly section: string;
-  /** Whether it stands before the first heading below the title. */
+  /** Whether it precedes the first heading below the title. */
   readonly underTitle: boolean;
-  /** The page's line that it begins in. */
+  /** The line number of its opening fence. */
   readonly line: number;
-  /** What stands behind the fence: `ts`, `sh`; `ts before` is code of somebody else. */
+  /** The info string after the fence, such as `ts` or `sh`; `ts before` marks code for another library. */
   readonly language: string;
   readonly code: string;
 }
 
-/** A snippet made whole: what it does not import itself is imported, and what it declares is exported. */
+/** A snippet as a module, with the imports it leaves out and an export of each declaration. */
 export interface SnippetModule extends Snippet {
   readonly file: string;
   readonly source: string;
   readonly declared: readonly string[];
-  /** The snippets before it that it imports from. */
+  /** The preceding snippets that it imports from. */
   readonly needs: readonly SnippetModule[];
 }
 
 const root = process.cwd();
 
-/** All blocks of a page. */
+/** Returns all code blocks of a page. */
 export function snippetsOf(page: string): Snippet[] {
   const snippets: Snippet[] = [];
   let headings: string[] = [];
@@ -48,19 +48,19 @@ export function snippetsOf(page: string): Snippet[] {
 }
 
 /**
- * Makes modules of a page's snippets. `names` tells which names may be imported from which module. A snippet may also
- * use what one before it declares in its section, or under the page's title. Members of a class get a controller around
- * them.
+ * Turns the snippets of a page into modules. `names` maps each importable name to its module. A snippet may also use
+ * the declarations of preceding snippets of its section or under the page title. Bare class members are wrapped in a
+ * controller.
  */
 export function toModules(snippets: readonly Snippet[], names: ReadonlyMap<string, string>): SnippetModule[] {
   const modules: SnippetModule[] = [];
   for (const snippet of snippets) {
     const file = `test/${snippet.page.replace(/\W/g, '-')}-${snippet.line}.ts`;
-    const isWhole =
+    const isTopLevel =
       /^(@Controller|(export )?(abstract )?class |(async )?function |interface |type |import |const |new |await )/m.test(
         snippet.code,
       );
-    const code = isWhole ? snippet.code : `@Controller()\nclass Snippet {\n${snippet.code}\n}`;
+    const code = isTopLevel ? snippet.code : `@Controller()\nclass Snippet {\n${snippet.code}\n}`;
     const declared = declaredIn(code);
     const before = modules.filter(({ section, underTitle }) => underTitle || section === snippet.section);
     const known = new Map(names);
@@ -78,7 +78,7 @@ export function toModules(snippets: readonly Snippet[], names: ReadonlyMap<strin
   return modules;
 }
 
-/** How a module of `test` imports another one. */
+/** Returns the specifier by which a module in `test` imports another one. */
 export function importOf(file: string): string {
   return file.replace(/^test\/(.*)\.ts$/, './$1.js');
 }
@@ -109,10 +109,10 @@ const { options: projectOptions } = ts.parseJsonConfigFileContent(
   root,
 );
 
-/** The project's own settings; but an import that was added may be needless, where a comment names what it brings. */
+/** The settings of the project, except that an added import may be unused: its name may occur only in a comment. */
 const options = { ...projectOptions, noUnusedLocals: false };
 
-/** What the compiler has to say about modules. */
+/** Returns the type errors of modules. */
 export function typeErrors(modules: readonly SnippetModule[]): string[] {
   const sources = new Map(modules.map(({ file, source }) => [join(root, file), source]));
   const host = ts.createCompilerHost(options, true);
@@ -135,7 +135,7 @@ export function typeErrors(modules: readonly SnippetModule[]): string[] {
   });
 }
 
-/** What the compiler has to say of a snippet without looking at what it uses. */
+/** Returns the syntax errors of a snippet, without resolving its imports. */
 export function syntaxErrors({ page, line, code }: Snippet): string[] {
   const { diagnostics = [] } = ts.transpileModule(code, { compilerOptions: options, reportDiagnostics: true });
   return diagnostics.map(({ messageText }) => `${page}:${line}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`);
@@ -143,7 +143,7 @@ export function syntaxErrors({ page, line, code }: Snippet): string[] {
 
 export type Exports = Record<string, unknown>;
 
-/** Runs a module; `load` gives what it imports, and `exports` gets what it declares. Its comments are checked. */
+/** Runs a module, and checks its claims. `load` returns what it imports; `exports` receives what it declares. */
 export async function runModule(
   module: SnippetModule,
   load: (name: string) => Promise<object>,
@@ -177,21 +177,22 @@ export async function runModule(
 }
 
 /**
- * A comment behind a statement that begins with a value, and says no more or goes on after a comma, is a claim:
- * `bucket.available; // 19, of 20`. So it is with `const left = await bucket.available(); // 19`.
+ * Adds a check for each claim: a comment after a statement that starts with its value, as in
+ * `bucket.available; // 19, of 20` or `const left = await bucket.available(); // 19`. Text may follow the value after
+ * punctuation.
  */
 function withClaims(source: string): string {
   let claimed = source;
   for (const statement of parse(source).statements.toReversed()) {
     const [comment] = ts.getTrailingCommentRanges(source, statement.end) ?? [];
-    const said = comment && CLAIM.exec(source.slice(comment.pos, comment.end))?.[1];
-    if (said === undefined) continue;
+    const expected = comment && CLAIM.exec(source.slice(comment.pos, comment.end))?.[1];
+    if (expected === undefined) continue;
     const quoted = JSON.stringify(statement.getText());
     const name = ts.isVariableStatement(statement) && statement.declarationList.declarations[0].name.getText();
     if (name)
-      claimed = `${claimed.slice(0, statement.end)} claim(${quoted}, ${name}, ${said});${claimed.slice(statement.end)}`;
+      claimed = `${claimed.slice(0, statement.end)} claim(${quoted}, ${name}, ${expected});${claimed.slice(statement.end)}`;
     if (!ts.isExpressionStatement(statement)) continue;
-    const call = `claim(${quoted}, ${statement.expression.getText()}, ${said});`;
+    const call = `claim(${quoted}, ${statement.expression.getText()}, ${expected});`;
     claimed = claimed.slice(0, statement.getStart()) + call + claimed.slice(statement.end);
   }
   return claimed;
@@ -199,7 +200,7 @@ function withClaims(source: string): string {
 
 const CLAIM = /^\/\/ (-?\d[\d_]*(?:\.\d+)?|Infinity|true|false|'.*?'|\[.*\]|\{.*\})(?=$|[,;:.](?: |$))/;
 
-/** The public names of the library, types too. */
+/** Returns the names that the library exports, including types. */
 export function exportsOf(index: string): string[] {
   return parse(readFileSync(join(root, index), 'utf8')).statements.flatMap((statement) => {
     const clause = ts.isExportDeclaration(statement) && statement.exportClause;

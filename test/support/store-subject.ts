@@ -13,7 +13,7 @@ import type { RateLimitStore } from '../../src/stores/rate-limit.store.js';
 import { redisKey } from '../../src/stores/redis/redis-key.js';
 import { redisUrl } from './redis.js';
 
-/** One bucket under test: its store, the clock that it decides by, and short words for what is asked of it. */
+/** A bucket under test: its store, the clock of the store, and shorthands for the store's operations. */
 export class Subject {
   constructor(
     readonly store: RateLimitStore,
@@ -22,36 +22,36 @@ export class Subject {
     readonly key = 'key',
   ) {}
 
-  async ask(verb: StoreRequest['verb'], n = 0, more: Partial<StoreRequest> & { maxWait?: number } = {}) {
+  async run(verb: StoreRequest['verb'], n = 0, more: Partial<StoreRequest> & { maxWait?: number } = {}) {
     const { maxWait = 0, ...rest } = more;
     const take = { policy: this.policy, key: this.key, amount: n === 0 ? 0 : (toAmount(n) as number), maxWait };
     return plainAnswer(await this.store.run({ ...rest, verb, takes: [take] }));
   }
 
-  /** Lets time pass. Nobody sleeps here, so nobody needs to be woken. */
-  pass(ms: number): void {
+  /** Advances the clock. Synchronous, because nothing is sleeping on it. */
+  advance(ms: number): void {
     this.clock.set(this.clock.now() + ms);
   }
 
   take(n: number, maxWait = 0): Promise<StoreAnswer> {
-    return this.ask('take', n, { maxWait });
+    return this.run('take', n, { maxWait });
   }
 
   estimate(n: number): Promise<StoreAnswer> {
-    return this.ask('estimate', n);
+    return this.run('estimate', n);
   }
 }
 
-/** A kind of store, and how many random scripts it can be asked in a few seconds. */
+/** A store implementation, and how many random runs a property can afford on it within a few seconds. */
 interface StoreKind {
   readonly name: string;
   readonly runs: number;
   make(clock: FakeClock): RateLimitStore;
-  /** What the store that was made last has stored of a bucket, as it is; only where it can be seen. */
+  /** The raw value that the most recently created store keeps for a bucket; absent if it cannot be inspected. */
   stored?(bucket: Subject): Promise<string | undefined>;
 }
 
-/** Both stores. To be called once in a test file. */
+/** Both stores. Call once per test file. */
 export function storeKinds(): { memory: StoreKind; redis: StoreKind; client: Redis } {
   const client = new Redis(redisUrl());
   const opened: RateLimitStore[] = [];
@@ -60,8 +60,8 @@ export function storeKinds(): { memory: StoreKind; redis: StoreKind; client: Red
     await client.quit();
   });
   let count = 0;
-  const prefix = () => `laws-${process.pid}-`;
-  const kept = (store: RateLimitStore) => {
+  const prefix = () => `properties-${process.pid}-`;
+  const closeLater = (store: RateLimitStore) => {
     opened.push(store);
     return store;
   };
@@ -72,14 +72,14 @@ export function storeKinds(): { memory: StoreKind; redis: StoreKind; client: Red
       runs: 600,
       make: (clock) => {
         const store = new MemoryStore({ clock });
-        store.close(); // its sweep would keep thousands of them
+        store.close(); // otherwise its sweep timer keeps thousands of stores alive
         return store;
       },
     },
     redis: {
       name: 'RedisStore',
       runs: 60,
-      make: (clock) => kept(new RedisStore({ client, clock, prefix: `${prefix()}${++count}:`, batch: false })),
+      make: (clock) => closeLater(new RedisStore({ client, clock, prefix: `${prefix()}${++count}:`, batch: false })),
       stored: async ({ policy, key }) => {
         const value = await client.getBuffer(redisKey(`${prefix()}${count}:`, key, policy));
         return value?.toString('latin1');
@@ -89,29 +89,33 @@ export function storeKinds(): { memory: StoreKind; redis: StoreKind; client: Red
 }
 
 /**
- * Checks `body` on random values. Fails also if its premise (a call of `held`) came up in a lesser part than `least` of
- * them. A slow machine checks fewer.
+ * Checks `body` against random values. Also fails if `body` called `cover` in less than the fraction `minCoverage` of
+ * the runs: otherwise the property could hold vacuously. A slow machine completes fewer runs.
  */
-export async function law<Value>(
+export async function checkProperty<Value>(
   runs: number,
-  least: number,
+  minCoverage: number,
   values: fc.Arbitrary<Value>,
-  body: (value: Value, held: () => void) => Promise<void>,
+  body: (value: Value, cover: () => void) => Promise<void>,
 ): Promise<void> {
-  let run = 0;
-  let premises = 0;
+  let completed = 0;
+  let covered = 0;
   await fc.assert(
     fc.asyncProperty(values, async (value) => {
-      let premise = 0;
+      let reached = 0;
       await body(value, () => {
-        premise = 1;
+        reached = 1;
       });
-      run++;
-      premises += premise;
+      completed++;
+      covered += reached;
     }),
     { numRuns: runs, interruptAfterTimeLimit: 4000 },
   );
-  if (premises < run * least) throw new Error(`The premise held in ${premises} of ${run} runs only`);
+  if (covered < completed * minCoverage) {
+    throw new Error(
+      `Only ${covered} of ${completed} runs reached the case under test, expected ${minCoverage * 100} %`,
+    );
+  }
 }
 
 const milliseconds = { unit: 'milliseconds' } as const;
@@ -133,13 +137,13 @@ export const largeWindowLimits: fc.Arbitrary<LimitNumbers> = fc
   .record({ maxRequest: fc.integer({ min: 129, max: 200 }), duration: fc.integer({ min: 128, max: 2000 }) })
   .map((limit) => ({ ...limit, ...milliseconds }));
 
-/** One to three limits, small enough to be reached by a few calls. */
+/** One to three limits, small enough for a few calls to exhaust them. */
 export const policies: fc.Arbitrary<LimitOptions> = fc
   .array(fc.oneof({ arbitrary: bucketLimits, weight: 3 }, { arbitrary: windowLimits, weight: 2 }), {
     minLength: 1,
     maxLength: 3,
   })
-  .map((limits) => ({ name: 'law', limits }));
+  .map((limits) => ({ name: 'property', limits }));
 
 export const pauses = fc.oneof(
   fc.constant(0),
@@ -153,24 +157,30 @@ export const costs = fc.oneof(
 );
 export const fractions = fc.oneof(costs, fc.constantFrom(0.001, 0.5, 1.25, 2.999));
 
-/** A subject on a new store. */
+/** Creates a subject on a new store. */
 export function subject(kind: StoreKind, options: LimitOptions): Subject {
   const clock = new FakeClock();
-  return new Subject(kind.make(clock), clock, parsePolicy(options, 'law'));
+  return new Subject(kind.make(clock), clock, parsePolicy(options, 'property'));
 }
 
-/** Something that was admitted, and the instant at which it acts. */
-export interface Act {
+/** An admitted request: `at` is when it may act, which is after its delay. */
+export interface Admission {
   readonly at: number;
   readonly n: number;
 }
 
 /**
- * Fails if in some stretch of time more acted than any of the limits promises. Told in its own words: sums over all
- * pairs of acts, and none of the library's arithmetic. `slack` is how many ms of refill are allowed on top.
+ * Fails if any interval contains more admissions than one of the limits allows. Deliberately independent of the
+ * library's arithmetic: sums over all pairs of admissions. `slack` allows that many ms of additional refill, `extra`
+ * that many additional capacities.
  */
-export function expectNeverMore(limits: readonly LimitNumbers[], acts: readonly Act[], slack = 0, extra = 0): void {
-  const sorted = [...acts].sort((a, b) => a.at - b.at);
+export function expectWithinLimits(
+  limits: readonly LimitNumbers[],
+  admissions: readonly Admission[],
+  slack = 0,
+  extra = 0,
+): void {
+  const sorted = [...admissions].sort((a, b) => a.at - b.at);
   for (const limit of limits) {
     for (let first = 0; first < sorted.length; first++) {
       let sum = 0;
@@ -178,10 +188,10 @@ export function expectNeverMore(limits: readonly LimitNumbers[], acts: readonly 
         const from = sorted[first].at;
         const to = sorted[last].at;
         sum += sorted[last].n * 1000;
-        const most = promised(limit, from, to, slack) + extra * (limit.capacity ?? limit.maxRequest ?? 0) * 1000;
-        if (Math.round(sum) > most + 1e-6) {
+        const max = allowance(limit, from, to, slack) + extra * (limit.capacity ?? limit.maxRequest ?? 0) * 1000;
+        if (Math.round(sum) > max + 1e-6) {
           throw new Error(
-            `${JSON.stringify(limit)} let ${sum / 1000} pass from ${from} to ${to} ms, promised were ${most / 1000}`,
+            `${JSON.stringify(limit)} admitted ${sum / 1000} from ${from} to ${to} ms, expected at most ${max / 1000}`,
           );
         }
       }
@@ -189,8 +199,8 @@ export function expectNeverMore(limits: readonly LimitNumbers[], acts: readonly 
   }
 }
 
-/** Thousandths of tokens that a limit may let pass from `from` to `to`, both included. */
-function promised(limit: LimitNumbers, from: number, to: number, slack: number): number {
+/** Thousandths of a token that a limit may admit from `from` to `to`, both inclusive. */
+function allowance(limit: LimitNumbers, from: number, to: number, slack: number): number {
   const { capacity = 0, refill = 0, duration: period = 1, maxRequest = 0, refillMode } = limit;
   if (limit.capacity === undefined) return to - from < period ? maxRequest * 1000 : Infinity;
   if (refillMode === 'intervally') {

@@ -7,7 +7,7 @@ import { WsAdapter } from '@nestjs/platform-ws';
 import { io } from 'socket.io-client';
 import WebSocket from 'ws';
 
-/** Each library that Nest's gateways run on. */
+/** The WebSocket libraries that Nest's gateways support. */
 export const SOCKETS = ['ws', 'socket.io'] as const;
 type SocketName = (typeof SOCKETS)[number];
 
@@ -15,19 +15,19 @@ export function useSockets(app: INestApplication, name: SocketName): void {
   app.useWebSocketAdapter(name === 'ws' ? new WsAdapter(app) : new IoAdapter(app));
 }
 
-/** What a client is sent: the name of an event, and its data. */
-type Heard = readonly [event: string, data: unknown];
+/** An event that the server sent to a client. */
+type ReceivedEvent = readonly [event: string, data: unknown];
 
 /** A client of a gateway. */
 export interface SocketClient {
   send(event: string, ...data: unknown[]): void;
-  /** Sends as it is; socket.io has no such thing. */
+  /** Sends the text as one frame, without encoding it. Not available with socket.io. */
   sendRaw?(text: string): void;
-  readonly heard: Heard[];
+  readonly received: ReceivedEvent[];
   close(): void;
 }
 
-/** Connects from that address of this machine. */
+/** Connects to the gateway from the given local address. */
 export async function connect(
   app: INestApplication,
   name: SocketName,
@@ -35,16 +35,16 @@ export async function connect(
   path = '',
 ): Promise<SocketClient> {
   const { port } = app.getHttpServer().address() as AddressInfo;
-  const heard: Heard[] = [];
+  const received: ReceivedEvent[] = [];
   if (name === 'ws') {
     const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { localAddress });
     socket.on('message', (message) => {
       const { event, data } = JSON.parse(String(message));
-      heard.push([event, data]);
+      received.push([event, data]);
     });
     await once(socket, 'open');
     const send = (event: string, ...[data]: unknown[]) => socket.send(JSON.stringify({ event, data }));
-    return { send, sendRaw: (text) => socket.send(text), heard, close: () => socket.terminate() };
+    return { send, sendRaw: (text) => socket.send(text), received, close: () => socket.terminate() };
   }
   const agent = new Agent({ localAddress });
   const socket = io(`http://127.0.0.1:${port}`, {
@@ -53,7 +53,11 @@ export async function connect(
     reconnection: false,
     agent: agent as never,
   });
-  socket.onAny((event, data) => heard.push([event, data]));
+  socket.onAny((event, data) => received.push([event, data]));
   await new Promise<void>((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));
-  return { send: (event, ...data) => void socket.emit(event, ...data), heard, close: () => void socket.disconnect() };
+  return {
+    send: (event, ...data) => void socket.emit(event, ...data),
+    received,
+    close: () => void socket.disconnect(),
+  };
 }

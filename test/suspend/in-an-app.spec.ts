@@ -34,20 +34,20 @@ let outcomes: ResponseOutcome[] = [];
 let handled: (string | undefined)[] = [];
 let release = () => {};
 
-class Waiting extends SuspendableGuard {
+class SuspendingGuard extends SuspendableGuard {
   protected filter(context: SuspendableRequestContext): void {
     suspensions.push(context.suspend());
   }
 }
 
-class WaitingAfterwards extends SuspendableInterceptor {
+class SuspendingInterceptor extends SuspendableInterceptor {
   protected filterResponse(context: SuspendableResponseContext, outcome: ResponseOutcome): void {
     outcomes.push(outcome);
     suspensions.push(context.suspend());
   }
 }
 
-class Watching extends SuspendableInterceptor {
+class RecordingInterceptor extends SuspendableInterceptor {
   protected filterResponse(_context: SuspendableResponseContext, outcome: ResponseOutcome): void {
     outcomes.push(outcome);
   }
@@ -56,31 +56,31 @@ class Watching extends SuspendableInterceptor {
 class PlainError extends Error {}
 
 @Catch(PlainError)
-class Mapping implements ExceptionFilter {
+class PlainErrorFilter implements ExceptionFilter {
   catch(_error: PlainError, host: ArgumentsHost) {
     const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: string): void } }>();
     response.status(202).send('exception was mapped');
   }
 }
 
-@UseFilters(Mapping)
+@UseFilters(PlainErrorFilter)
 @Controller()
 class Resource {
-  @UseGuards(Waiting)
+  @UseGuards(SuspendingGuard)
   @Get('guarded')
   guarded() {
     handled.push(storage.getStore());
     return 'handler';
   }
 
-  @UseInterceptors(WaitingAfterwards)
+  @UseInterceptors(SuspendingInterceptor)
   @Get('intercepted')
   intercepted() {
     handled.push(storage.getStore());
     return 'handler';
   }
 
-  @UseInterceptors(Watching)
+  @UseInterceptors(RecordingInterceptor)
   @Get('slow')
   async slow() {
     handled.push(storage.getStore());
@@ -90,14 +90,14 @@ class Resource {
     return 'handler';
   }
 
-  @UseInterceptors(Watching)
+  @UseInterceptors(RecordingInterceptor)
   @Get('failing')
   failing() {
     throw new PlainError();
   }
 }
 
-describe.each(ADAPTERS)('on %s', (adapter) => {
+describe.each(ADAPTERS)('SuspendableGuard and SuspendableInterceptor in an application on %s', (adapter) => {
   let app: INestApplication;
   let port: number;
   beforeEach(async () => {
@@ -114,44 +114,47 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   });
   afterEach(() => app.close());
 
-  /** A request whose client can leave. */
+  /** Sends a request that the client can abort. */
   const call = (path: string): ClientRequest => get({ port, path, agent: false }).on('error', () => {});
-  const answerOf = (path: string) => {
-    const answer = request(app.getHttpServer()).get(path);
-    return answer.then(({ status, text }) => [status, text]);
+  const responseTo = (path: string) => {
+    const response = request(app.getHttpServer()).get(path);
+    return response.then(({ status, text }) => [status, text]);
   };
 
-  it('a request goes on when its guard is resumed from elsewhere, in its own async context', async () => {
-    const answer = answerOf('/guarded');
+  it('continues a request in its own async context when the guard is resumed from another one', async () => {
+    const response = responseTo('/guarded');
     await until(() => suspensions.length === 1);
     expect(handled).toEqual([]);
     storage.run('elsewhere', () => suspensions[0].resume());
-    expect(await answer).toEqual([200, 'handler']);
+    expect(await response).toEqual([200, 'handler']);
     suspensions[0].resume();
     expect(handled).toEqual(['/guarded']);
   });
 
-  it.each(['guarded', 'intercepted'])('an error that /%s fails with late reaches exception filters', async (path) => {
-    const answer = answerOf(`/${path}`);
-    await until(() => suspensions.length === 1);
-    suspensions[0].fail(new PlainError());
-    expect(await answer).toEqual([202, 'exception was mapped']);
-  });
+  it.each(['guarded', 'intercepted'])(
+    'passes a late error of the suspended route /%s to exception filters',
+    async (path) => {
+      const response = responseTo(`/${path}`);
+      await until(() => suspensions.length === 1);
+      suspensions[0].fail(new PlainError());
+      expect(await response).toEqual([202, 'exception was mapped']);
+    },
+  );
 
-  it('a response goes out when its interceptor is resumed', async () => {
-    const answer = answerOf('/intercepted');
+  it('sends the response when the interceptor is resumed', async () => {
+    const response = responseTo('/intercepted');
     await until(() => suspensions.length === 1);
     suspensions[0].resume();
-    expect(await answer).toEqual([200, 'handler']);
+    expect(await response).toEqual([200, 'handler']);
     expect(outcomes).toEqual([{ value: 'handler' }]);
   });
 
-  it('an interceptor sees the errors of handlers', async () => {
-    expect(await answerOf('/failing')).toEqual([202, 'exception was mapped']);
+  it('passes handler errors to the interceptor', async () => {
+    expect(await responseTo('/failing')).toEqual([202, 'exception was mapped']);
     expect(outcomes).toEqual([{ error: expect.any(PlainError) }]);
   });
 
-  it('a client that leaves ends the suspension, and the handler never runs', async () => {
+  it('ends the suspension when the client disconnects, and never runs the handler', async () => {
     const client = call('/guarded');
     await until(() => suspensions.length === 1);
     const { signal } = suspensions[0];
@@ -159,11 +162,11 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     await until(() => suspensions[0].settled);
     expect(signal.reason).toBeInstanceOf(ClientGoneError);
     expect(suspensions[0].resume()).toBe(false);
-    expect(await answerOf('/failing')).toEqual([202, 'exception was mapped']);
+    expect(await responseTo('/failing')).toEqual([202, 'exception was mapped']);
     expect(handled).toEqual([]);
   });
 
-  it('an interceptor is told of a client that leaves before the handler is done, and only of that', async () => {
+  it('reports a disconnect to the interceptor before the handler returns, and nothing after that', async () => {
     const client = call('/slow');
     await until(() => handled.length === 1);
     client.destroy();
@@ -174,10 +177,10 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(outcomes).toHaveLength(1);
   });
 
-  it('a client that leaves ends all that it has sent down one connection', async () => {
+  it('ends all pipelined requests when their connection closes', async () => {
     const warnings: Error[] = [];
-    const note = (warning: Error) => warnings.push(warning);
-    process.on('warning', note);
+    const record = (warning: Error) => warnings.push(warning);
+    process.on('warning', record);
     const socket = connect(port, '127.0.0.1');
     await once(socket, 'connect');
     socket.write('GET /guarded HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(30));
@@ -186,16 +189,16 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     await until(() => suspensions.every(({ settled }) => settled));
     expect(suspensions.some((suspension) => suspension.resume())).toBe(false);
     expect(handled).toEqual([]);
-    process.off('warning', note);
+    process.off('warning', record);
     expect(warnings).toEqual([]);
   });
 
-  it('closing the application answers all that are suspended with 503', async () => {
-    const answers = [...new Array(5)].map(() => answerOf('/guarded'));
-    const after = answerOf('/intercepted');
+  it('rejects all suspended requests with 503 when the application closes', async () => {
+    const responses = [...new Array(5)].map(() => responseTo('/guarded'));
+    const after = responseTo('/intercepted');
     await until(() => suspensions.length === 6);
     await app.close();
-    for (const [status, body] of await Promise.all([...answers, after])) {
+    for (const [status, body] of await Promise.all([...responses, after])) {
       expect([status, JSON.parse(`${body}`).message]).toEqual([503, 'The application is shutting down']);
     }
     expect(handled).toEqual(['/intercepted']);

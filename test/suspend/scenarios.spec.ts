@@ -46,25 +46,25 @@ abstract class Filter extends SuspendableGuard {
   protected abstract readonly number: number;
 
   override canActivate(execution: ExecutionContext): boolean | Promise<boolean> {
-    const passes = super.canActivate(execution);
-    if (passes instanceof Promise) waited.push(this.number);
-    else expect(passes).toBe(true);
-    return passes;
+    const activates = super.canActivate(execution);
+    if (activates instanceof Promise) waited.push(this.number);
+    else expect(activates).toBe(true);
+    return activates;
   }
 
   protected filter(context: SuspendableRequestContext): void {
     const { number } = this;
-    const answer = () => new HttpException(`Filter${number}`, 418);
+    const error = () => new HttpException(`Filter${number}`, 418);
     ran.push(number);
     switch (current.filters[number - 1]) {
       case 'abort':
-        expect(context.abortWith(answer())).toBe(true);
+        expect(context.abortWith(error())).toBe(true);
         return;
       case 'resume-now':
         expect(context.suspend().resume()).toBe(true);
         return;
       case 'abort-now':
-        expect(context.suspend().abortWith(answer())).toBe(true);
+        expect(context.suspend().abortWith(error())).toBe(true);
         return;
       case 'resume-later':
         context.suspend();
@@ -72,7 +72,7 @@ abstract class Filter extends SuspendableGuard {
         return;
       case 'abort-later': {
         const suspension = context.suspend();
-        setImmediate(() => suspension.abortWith(answer()));
+        setImmediate(() => suspension.abortWith(error()));
         return;
       }
       case 'fail-late':
@@ -96,7 +96,7 @@ class Filter3 extends Filter {
 }
 
 @Catch(PlainError)
-class Mapping implements ExceptionFilter {
+class PlainErrorFilter implements ExceptionFilter {
   catch(error: PlainError, host: ArgumentsHost) {
     if (!current.mapped) throw error;
     const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: string): void } }>();
@@ -113,14 +113,14 @@ class Resource {
     return 'handler';
   }
 
-  @UseFilters(Mapping)
+  @UseFilters(PlainErrorFilter)
   @Get('mapped')
   mapped() {
     return this.plain();
   }
 }
 
-describe.each(ADAPTERS)('three suspendable guards on %s', (adapter) => {
+describe.each(ADAPTERS)('Three SuspendableGuards in a row on %s', (adapter) => {
   let app: INestApplication;
   beforeAll(async () => {
     app = await createApp(adapter, { controllers: [Resource] });
@@ -132,9 +132,9 @@ describe.each(ADAPTERS)('three suspendable guards on %s', (adapter) => {
   });
   afterAll(() => app.close());
 
-  it('have scenarios to go through', () => expect(scenarios.length).toBeGreaterThanOrEqual(20));
+  it('loads at least 20 scenarios', () => expect(scenarios.length).toBeGreaterThanOrEqual(20));
 
-  it.each(scenarios)('$id: $filters', async (scenario) => {
+  it.each(scenarios)('runs scenario $id: $filters', async (scenario) => {
     current = scenario;
     const { status, text } = await request(app.getHttpServer()).get(scenario.mapped ? '/mapped' : '/plain');
     const answers: Record<string, string> = { mapped: 'exception was mapped' };

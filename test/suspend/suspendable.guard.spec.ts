@@ -26,7 +26,7 @@ class Guard extends SuspendableGuard {
   }
 }
 
-/** Runs the guard, and tells what it says, its suspension and how often the request went on. */
+/** Runs a guard and returns its result, its suspension and a handler mock that is called when the request continues. */
 function run(filter: Filter, response?: Response) {
   let suspension: Suspension | undefined;
   const guard = new Guard((context) => {
@@ -38,19 +38,19 @@ function run(filter: Filter, response?: Response) {
     return filter(context);
   });
   const handler = jest.fn();
-  const passes = guard.canActivate(contextOf(response));
-  const ended = Promise.resolve(passes).then((value) => {
+  const result = guard.canActivate(contextOf(response));
+  const ended = Promise.resolve(result).then((value) => {
     handler();
     return value;
   });
   ended.catch(() => {});
-  return { guard, clock: guard.clock, passes, ended, handler, suspension: suspension as unknown as Suspension };
+  return { guard, clock: guard.clock, result, ended, handler, suspension: suspension as unknown as Suspension };
 }
 
 const late = new Error('late');
 
-describe('the five hazards of a single flag', () => {
-  it('a second late resume does not run the handler again', async () => {
+describe('SuspendableGuard: suspension races', () => {
+  it('does not run the handler again on a second late resume', async () => {
     const { suspension, ended, handler } = run((context) => void context.suspend());
     expect(suspension.resume()).toBe(true);
     await expect(ended).resolves.toBe(true);
@@ -59,7 +59,7 @@ describe('the five hazards of a single flag', () => {
     expect(handler).toHaveBeenCalledTimes(1);
   });
 
-  it('a second resume does not release the suspension of a later filter', async () => {
+  it('does not end the suspension of a later filter on a second resume', async () => {
     const suspensions: Suspension[] = [];
     const contexts: SuspendableRequestContext[] = [];
     const filter: Filter = (context) => {
@@ -82,7 +82,7 @@ describe('the five hazards of a single flag', () => {
   });
 
   it.each(['sync', 'async'])(
-    'after suspending and throwing (%s), a late resume does not let the request go on',
+    'does not continue the request on a late resume after the filter suspended and threw (%s)',
     async (kind) => {
       const thrown = new Error('thrown');
       let suspension: Suspension | undefined;
@@ -106,7 +106,7 @@ describe('the five hazards of a single flag', () => {
     },
   );
 
-  it('a suspension that nobody ends has a deadline', async () => {
+  it('fails a suspension at the default timeout if it is never resumed', async () => {
     const { clock, ended, handler, suspension } = run((context) => void context.suspend());
     await clock.advance(29_999);
     expect(suspension.settled).toBe(false);
@@ -116,7 +116,7 @@ describe('the five hazards of a single flag', () => {
     expect(handler).not.toHaveBeenCalled();
   });
 
-  it('after a late abort, a resume does not let the request go on', async () => {
+  it('does not continue the request on a resume after a late abort', async () => {
     const { suspension, ended, handler } = run((context) => void context.suspend());
     expect(suspension.abortWith(late)).toBe(true);
     expect(suspension.resume()).toBe(false);
@@ -125,13 +125,13 @@ describe('the five hazards of a single flag', () => {
   });
 });
 
-describe('what is settled before the filter returns', () => {
-  it('is a plain true, and leaves no timer and no listener', () => {
+describe('SuspendableGuard: suspensions settled before the filter returns', () => {
+  it('returns true without a promise, and leaves no timer and no listener', () => {
     const response = new Response();
-    const { passes, clock } = run((context) => {
+    const { result, clock } = run((context) => {
       expect(context.suspend().resume()).toBe(true);
     }, response);
-    expect(passes).toBe(true);
+    expect(result).toBe(true);
     expect(clock.sleeping).toBe(0);
     expect(response.eventNames()).toEqual([]);
   });
@@ -152,14 +152,14 @@ describe('what is settled before the filter returns', () => {
     expect(guard.clock.sleeping).toBe(0);
   });
 
-  it('is decided by the first call', () => {
-    const { passes } = run((context) => {
+  it('ignores every call after the first', () => {
+    const { result } = run((context) => {
       const suspension = context.suspend();
       expect([suspension.resume(), suspension.fail(late), suspension.abortWith(late), context.abortWith(late)]).toEqual(
         [true, false, false, false],
       );
     });
-    expect(passes).toBe(true);
+    expect(result).toBe(true);
     expect(() =>
       new Guard((context) => {
         expect([context.abortWith(late), context.abortWith(new Error('second'))]).toEqual([true, false]);
@@ -168,8 +168,8 @@ describe('what is settled before the filter returns', () => {
   });
 });
 
-describe('a suspension', () => {
-  it('is over where the filter has answered before, whether it is asynchronous or not', async () => {
+describe('Suspension', () => {
+  it('is already settled if the filter, sync or async, aborted before', async () => {
     const first = new Error('first');
     const answered = (context: SuspendableRequestContext) => {
       expect(context.abortWith(first)).toBe(true);
@@ -179,17 +179,17 @@ describe('a suspension', () => {
     expect(() => new Guard(answered).canActivate(contextOf())).toThrow(first);
   });
 
-  it('is the same one when suspended twice', () => {
+  it('returns the same suspension when suspended twice', () => {
     run((context) => expect(context.suspend({ timeout: 5 })).toBe(context.suspend()));
   });
 
-  it('cannot be resumed or failed where there is none', () => {
+  it('throws on resume and fail if the request is not suspended', () => {
     for (const filter of [(c) => void c.resume(), (c) => void c.fail(late)] satisfies Filter[]) {
       expect(() => new Guard(filter).canActivate(contextOf())).toThrow('Cannot resume: not suspended');
     }
   });
 
-  it.each(['100ms', 100] as const)('ends at a deadline of its own: %s', async (timeout) => {
+  it.each(['100ms', 100] as const)('ends at a given timeout: %s', async (timeout) => {
     const { clock, ended, suspension } = run((context) => void context.suspend({ timeout }));
     const { signal } = suspension;
     await clock.advance(99);
@@ -201,13 +201,13 @@ describe('a suspension', () => {
     expect(signal.reason).toBe(error);
   });
 
-  it.each([0, -1, Infinity, '1 s'])('has no deadline of %s', (timeout) => {
+  it.each([0, -1, Infinity, '1 s'])('rejects a timeout of %s', (timeout) => {
     const guard = new Guard((context) => void context.suspend({ timeout: timeout as number }));
     expect(() => guard.canActivate(contextOf())).toThrow('`timeout` must be');
     expect(guard.clock.sleeping).toBe(0);
   });
 
-  it('ends at its deadline though an async filter still waits for what never comes', async () => {
+  it('ends at its timeout even if an async filter never returns', async () => {
     const { clock, ended } = run(async (context) => {
       const suspension = context.suspend({ timeout: 100 });
       await new Promise(() => {});
@@ -217,7 +217,7 @@ describe('a suspension', () => {
     await expect(ended).rejects.toThrow(SuspensionTimeoutError);
   });
 
-  it('that an async filter aborts ends at once, whatever the filter goes on to do', async () => {
+  it('ends immediately when an async filter aborts it, without waiting for the filter to return', async () => {
     const { ended } = run(async (context) => {
       await Promise.resolve();
       context.suspend().abortWith(late);
@@ -226,7 +226,7 @@ describe('a suspension', () => {
     await expect(ended).rejects.toBe(late);
   });
 
-  it('ends with the reason of its signal, and takes its listener away', async () => {
+  it('ends with the abort reason of the given signal, and removes its listener', async () => {
     const controller = new AbortController();
     const remove = jest.spyOn(controller.signal, 'removeEventListener');
     const { ended, suspension, clock } = run((context) => void context.suspend({ signal: controller.signal }));
@@ -238,11 +238,11 @@ describe('a suspension', () => {
     expect(clock.sleeping).toBe(0);
   });
 
-  it('ends when the client goes, aborts its signal, and the request never goes on', async () => {
+  it('ends and aborts its signal when the client disconnects, and never continues the request', async () => {
     const response = new Response();
     const { ended, suspension, handler, clock } = run((context) => void context.suspend(), response);
     const { signal } = suspension;
-    response.leave();
+    response.disconnect();
     await expect(ended).rejects.toThrow(ClientGoneError);
     expect(signal.reason).toBeInstanceOf(ClientGoneError);
     expect(suspension.resume()).toBe(false);
@@ -251,19 +251,19 @@ describe('a suspension', () => {
     expect(clock.sleeping).toBe(0);
   });
 
-  it('is over at once where the client has gone before', () => {
+  it('throws synchronously if the client has already disconnected', () => {
     const response = new Response();
-    response.leave();
+    response.disconnect();
     expect(() => new Guard((context) => void context.suspend()).canActivate(contextOf(response))).toThrow(
       ClientGoneError,
     );
   });
 
-  it('does not let an async filter go on for a client that has gone meanwhile', async () => {
+  it('rejects the request if the client disconnects while an async filter runs', async () => {
     const response = new Response();
     const { ended, handler } = run(async () => {
       await Promise.resolve();
-      response.leave();
+      response.disconnect();
     }, response);
     await expect(ended).rejects.toThrow(ClientGoneError);
     expect(handler).not.toHaveBeenCalled();
@@ -278,7 +278,7 @@ describe('a suspension', () => {
     expect(signal.aborted).toBe(false);
   });
 
-  it('keeps the async context of the request when resumed from another one', async () => {
+  it('keeps the async context of the request when resumed from another context', async () => {
     const storage = new AsyncLocalStorage<string>();
     let suspension: Suspension | undefined;
     const guard = new Guard((context) => {
@@ -292,7 +292,7 @@ describe('a suspension', () => {
     await expect(seen).resolves.toBe('request');
   });
 
-  it('ends with 503 when the application shuts down, and so does every later one at once', async () => {
+  it('ends with 503 when the application shuts down, and rejects later requests synchronously', async () => {
     const { guard, ended, clock } = run((context) => void context.suspend());
     guard.onModuleDestroy();
     await expect(ended).rejects.toThrow(ServiceUnavailableException);
@@ -301,14 +301,14 @@ describe('a suspension', () => {
     expect(clock.sleeping).toBe(0);
   });
 
-  it('waits for a filter that can be awaited, but is no promise', async () => {
-    // biome-ignore lint/suspicious/noThenProperty: one that gives nothing back
+  it('awaits a thenable that is not a promise', async () => {
+    // biome-ignore lint/suspicious/noThenProperty: the filter returns a bare thenable
     const { ended } = run(() => ({ then: (done: () => void) => void setImmediate(done) }) as unknown as Promise<void>);
     expect(await ended).toBe(true);
   });
 
-  it('may be resumed by a filter that throws nothing and returns something', () => {
-    // A filter written as an arrow function returns what `resume` does.
+  it('ignores the return value of a filter that resumes', () => {
+    // A filter written as an arrow function returns the result of `resume`.
     const guard = new Guard(((context: SuspendableRequestContext) => {
       context.suspend();
       return context.resume();

@@ -44,8 +44,8 @@ function run(filter: Filter, handled: Observable<unknown> = of('value'), respons
   return { interceptor, events, response, subscription };
 }
 
-describe('a suspendable interceptor', () => {
-  it('passes a value on synchronously, and leaves no timer and no listener', () => {
+describe('SuspendableInterceptor', () => {
+  it('emits a value synchronously, and leaves no timer and no listener', () => {
     const { interceptor, events, response } = run(() => {});
     expect(events).toEqual(['value', 'complete']);
     expect(interceptor.outcomes).toEqual([{ value: 'value' }]);
@@ -53,7 +53,7 @@ describe('a suspendable interceptor', () => {
     expect(interceptor.clock.sleeping).toBe(0);
   });
 
-  it('passes an error on unchanged and synchronously', () => {
+  it('emits an error unchanged and synchronously', () => {
     const { interceptor, events } = run(
       () => {},
       throwError(() => failed),
@@ -63,33 +63,41 @@ describe('a suspendable interceptor', () => {
   });
 
   it.each<[string, Filter, unknown[]]>([
-    ['a value for a value', (context) => context.replace({ value: 1 }), [1, 'complete']],
-    ['an error for a value', (context) => context.replace({ error: late }), [late]],
+    ['a value with a value', (context) => context.replace({ value: 1 }), [1, 'complete']],
+    ['a value with an error', (context) => context.replace({ error: late }), [late]],
     [
-      'by throwing',
+      'a value by throwing',
       () => {
         throw late;
       },
       [late],
     ],
-    ['by failing before it returns', (context) => void (context.suspend() && context.fail(late)), [late]],
-    ['nothing, resumed before it returns', (context) => void context.suspend().resume(), ['value', 'complete']],
+    [
+      'a value by failing before the filter returns',
+      (context) => void (context.suspend() && context.fail(late)),
+      [late],
+    ],
+    [
+      'nothing if resumed before the filter returns',
+      (context) => void context.suspend().resume(),
+      ['value', 'complete'],
+    ],
   ])('replaces synchronously: %s', (_, filter, expected) => {
     const { events, interceptor } = run(filter);
     expect(events).toEqual(expected);
     expect(interceptor.clock.sleeping).toBe(0);
   });
 
-  it('replaces an error by a value', () => {
+  it('replaces an error with a value', () => {
     expect(
       run(
-        (context) => context.replace({ value: 'mended' }),
+        (context) => context.replace({ value: 'recovered' }),
         throwError(() => failed),
       ).events,
-    ).toEqual(['mended', 'complete']);
+    ).toEqual(['recovered', 'complete']);
   });
 
-  it('waits until it is resumed, and answers with what was put in meanwhile', async () => {
+  it('waits until resumed, and emits the value that replaced the original meanwhile', async () => {
     let suspended: SuspendableResponseContext | undefined;
     const { events } = run((context) => {
       context.suspend();
@@ -104,7 +112,7 @@ describe('a suspendable interceptor', () => {
     expect(events).toEqual(['other', 'complete']);
   });
 
-  it('fails late with the error as it is', async () => {
+  it('emits the error of a late fail unchanged', async () => {
     const { events } = run((context) => {
       context.suspend();
       setImmediate(() => context.fail(late));
@@ -113,11 +121,11 @@ describe('a suspendable interceptor', () => {
     expect(events).toEqual([late]);
   });
 
-  it('cannot be resumed where it is not suspended', () => {
+  it('emits an error on resume if the response is not suspended', () => {
     expect(run((context) => void context.resume()).events).toEqual([new Error('Cannot resume: not suspended')]);
   });
 
-  it('has a deadline, also where an async filter never returns', async () => {
+  it('ends at its timeout, even if an async filter never returns', async () => {
     for (const filter of [
       (context) => void context.suspend({ timeout: 10 }),
       async (context) => {
@@ -140,11 +148,11 @@ describe('a suspendable interceptor', () => {
     expect(interceptor.clock.sleeping).toBe(0);
   });
 
-  it('is told of a client that goes before there is an outcome, once, and never of the outcome', () => {
+  it('reports a disconnect before the outcome once, and does not report the outcome', () => {
     const handled = new Subject();
     const response = new Response();
     const { interceptor } = run(() => {}, handled, response);
-    response.leave();
+    response.disconnect();
     expect(interceptor.outcomes).toEqual([{ error: expect.any(ClientGoneError) }]);
     handled.next('value');
     handled.complete();
@@ -152,30 +160,30 @@ describe('a suspendable interceptor', () => {
     expect(response.eventNames()).toEqual([]);
   });
 
-  it('is not told of a client that goes after the outcome', () => {
+  it('does not report a disconnect after the outcome', () => {
     const response = new Response();
     const { interceptor } = run(() => {}, of('value'), response);
-    response.leave();
+    response.disconnect();
     expect(interceptor.outcomes).toEqual([{ value: 'value' }]);
   });
 
-  it('that waits hears by its signal that the client has gone', async () => {
+  it('aborts the signal of the suspension when the client disconnects', async () => {
     const response = new Response();
-    const heard = jest.fn();
+    const aborted = jest.fn();
     const { events, interceptor } = run(
-      (context) => context.suspend().signal.addEventListener('abort', heard),
+      (context) => context.suspend().signal.addEventListener('abort', aborted),
       of('value'),
       response,
     );
-    response.leave();
+    response.disconnect();
     await new Promise(setImmediate);
-    expect(heard).toHaveBeenCalledTimes(1);
+    expect(aborted).toHaveBeenCalledTimes(1);
     expect(events).toEqual([expect.any(ClientGoneError)]);
     expect(response.eventNames()).toEqual([]);
     expect(interceptor.clock.sleeping).toBe(0);
   });
 
-  it('sees each value of a stream, in order, also where some wait', async () => {
+  it('filters each value of a stream in order, even if some are suspended', async () => {
     const interceptor = new Interceptor((context, outcome) => {
       const { value } = outcome as { value: number };
       context.replace({ value: value * 10 });
@@ -188,7 +196,7 @@ describe('a suspendable interceptor', () => {
     expect(await lastValueFrom(seen.pipe(toArray()))).toEqual([10, 20, 30, 40]);
   });
 
-  it('lets go of the handler and the response when nobody listens any more', () => {
+  it('unsubscribes from the handler and the response when its subscriber unsubscribes', () => {
     const response = new Response();
     const handled = new Subject();
     const { subscription } = run(() => {}, handled, response);
@@ -200,7 +208,7 @@ describe('a suspendable interceptor', () => {
     expect(response.eventNames()).toEqual([]);
   });
 
-  it('keeps the async context of the request when resumed from another one', async () => {
+  it('keeps the async context of the request when resumed from another context', async () => {
     const storage = new AsyncLocalStorage<string>();
     let suspended: SuspendableResponseContext | undefined;
     const interceptor = new Interceptor((context) => {

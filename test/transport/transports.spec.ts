@@ -51,7 +51,7 @@ function contextOf(type: string, args: unknown[], handler: keyof Resource): Exec
   return context;
 }
 
-/** A connection that has ended. */
+/** Returns a fake connection that has closed. */
 const closed = (state: object) => Object.assign(new EventEmitter(), state);
 
 describe.each([
@@ -70,27 +70,27 @@ describe.each([
   ['graphql', [{}, { req: {} }, {}]],
   ['rmq', []],
   ['something', [null]],
-])('a request of type %s with %j', (type, args) => {
-  it('passes by the default key, with one warning', async () => {
+])('RateLimitGuard with a %s context of arguments %j', (type, args) => {
+  it('allows requests under the default key, and warns once', async () => {
     for (let i = 0; i < 3; i++) expect(await guard.canActivate(contextOf(type, args, 'byAddress'))).toBe(true);
-    expect(warn.mock.calls).toEqual([[expect.stringContaining('give it a `key`')]]);
+    expect(warn.mock.calls).toEqual([[expect.stringContaining('set its `key`')]]);
   });
 
-  it('is an error by `byIp`, each time, and never in a bucket with others', async () => {
+  it('throws on every request keyed by byIp(), and never uses a shared bucket', async () => {
     for (let i = 0; i < 3; i++) {
       expect(() => guard.canActivate(contextOf(type, args, 'byIp'))).toThrow(
-        'The key of policy Resource.byIp must be a text of at least one character, got undefined',
+        'The key of policy Resource.byIp must be a non-empty string, got undefined',
       );
     }
   });
 
-  it('is refused by a key of its own', async () => {
+  it('rejects the second request under an explicit key', async () => {
     expect(guard.canActivate(contextOf(type, args, 'byKey'))).toBe(true);
-    const refused = (async () => guard.canActivate(contextOf(type, args, 'byKey')))();
-    await expect(refused).rejects.toThrow('Too Many Requests');
+    const rejected = (async () => guard.canActivate(contextOf(type, args, 'byKey')))();
+    await expect(rejected).rejects.toThrow('Too Many Requests');
     const expected = { ws: WsException, rpc: RpcException }[type] ?? RateLimitExceededException;
-    await expect(refused).rejects.toBeInstanceOf(expected);
-    const error: { cause?: unknown } = await refused.catch((reason) => reason);
+    await expect(rejected).rejects.toBeInstanceOf(expected);
+    const error: { cause?: unknown } = await rejected.catch((reason) => reason);
     expect(error.cause ?? error).toMatchObject({ decision: { allowed: false, policy: 'Resource.byKey' } });
   });
 });
@@ -101,11 +101,14 @@ describe.each([
   ['rpc', ['x', { getSocketRef: () => ({ socket: closed({ destroyed: true }) }) }]],
   ['graphql', [{}, {}, { extra: { socket: closed({ readyState: 2 }), request: {} } }, {}]],
   ['graphql', [{}, {}, { req: { socket: closed({ destroyed: true }) } }, {}]],
-])('what a client of type %s has left behind', (type, args) => {
-  it.each(['byAddress', 'byIp'] as const)('does not pass because it has no address any more: %s', (handler) => {
-    expect(() => guard.canActivate(contextOf(type, args, handler))).toThrow(ClientGoneError);
-    expect(warn).not.toHaveBeenCalled();
-  });
+])('RateLimitGuard after a %s client disconnected', (type, args) => {
+  it.each(['byAddress', 'byIp'] as const)(
+    'throws ClientGoneError instead of allowing a request without an address: %s',
+    (handler) => {
+      expect(() => guard.canActivate(contextOf(type, args, handler))).toThrow(ClientGoneError);
+      expect(warn).not.toHaveBeenCalled();
+    },
+  );
 });
 
 it.each([
@@ -116,17 +119,17 @@ it.each([
   [[{}, {}, { extra: { request: { socket: { remoteAddress: '203.0.113.1' } } } }, {}]],
   [[{}, {}, { req: { extra: { request: { socket: { remoteAddress: '203.0.113.1' } } } } }, {}]],
   [[{}, { req: { ip: '203.0.113.1' } }, {}]],
-])('finds the client in the context of an execution: %j', (args) => {
+])('finds the client address of a GraphQL execution: %j', (args) => {
   expect(guard.canActivate(contextOf('graphql', args, 'byAddress'))).toBe(true);
   expect(() => guard.canActivate(contextOf('graphql', args, 'byAddress'))).toThrow(RateLimitExceededException);
 });
 
 it.each([
-  ['of a class that is not in the application', 'http', []],
-  ['of an unknown transport, whose interceptors may not run', 'telegraf', [0]],
-])('refuses, and asks no `onLimited`, for a handler %s', async (_case, type, found) => {
+  ['whose class is not in the application', 'http', []],
+  ['of an unknown transport, whose interceptors might not run', 'telegraf', [0]],
+])('rejects without calling `onLimited` for a handler %s', async (_case, type, found) => {
   @Controller()
-  class Answering {
+  class OnLimitedController {
     @RateLimit({ ...ONE, key: 'all', onLimited: () => 'something else' })
     @Get()
     get() {}
@@ -134,27 +137,28 @@ it.each([
   await app.close();
   app = await createApp('express', {
     imports: [RateLimitModule.forRoot({ store: new MemoryStore({ clock: new FakeClock() }) })],
-    controllers: found.map(() => Answering),
+    controllers: found.map(() => OnLimitedController),
   });
-  const context = new ExecutionContextHost([{}, { set: () => {} }], Answering, Answering.prototype.get);
+  const context = new ExecutionContextHost(
+    [{}, { set: () => {} }],
+    OnLimitedController,
+    OnLimitedController.prototype.get,
+  );
   context.setType(type);
-  const ask = () => app.get(RateLimitGuard).canActivate(Object.create(context));
-  expect(ask()).toBe(true);
-  expect(ask).toThrow(RateLimitExceededException);
+  const activate = () => app.get(RateLimitGuard).canActivate(Object.create(context));
+  expect(activate()).toBe(true);
+  expect(activate).toThrow(RateLimitExceededException);
 });
 
-it('writes no headers into a response that has begun', () => {
+it('writes no headers if they have already been sent', () => {
   const response = { headersSent: true, setHeader: jest.fn() };
   const args = [{}, {}, { req: { ip: '203.0.113.9' }, res: response }, {}];
   expect(guard.canActivate(contextOf('graphql', args, 'byAddress'))).toBe(true);
   expect(response.setHeader).not.toHaveBeenCalled();
 });
 
-it('refuses without the exception of a package that is not there', async () => {
-  const transport = messageTransport(
-    () => undefined,
-    () => Promise.reject(new Error('Cannot find package')),
-  );
+it('rejects with RateLimitExceededException if the exception class of the transport cannot be loaded', async () => {
+  const transport = messageTransport(() => Promise.reject(new Error('Cannot find package')));
   const decision = { retryAfter: 1, allowed: false } as StoreAnswer;
-  expect(await transport.refusal(decision)).toBeInstanceOf(RateLimitExceededException);
+  expect(await transport.rejection(decision)).toBeInstanceOf(RateLimitExceededException);
 });

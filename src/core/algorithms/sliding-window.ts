@@ -1,57 +1,23 @@
-import { type Limit, slotOf } from '../limit.js';
+import { AMOUNT_PER_TOKEN } from '../amount.js';
+import { AdmissionLog } from './admission-log.js';
+import type { Algorithm, BucketState, Limit } from './algorithm.js';
 
 /*
- * The exact sliding window: what was admitted at t counts in [t, t + period), and in no interval of that length is
- * more admitted than `maxRequest`. Who waits in line counts from now on and leaves `period` after the instant at which
- * he acts, so nobody can overtake him.
+ * The exact sliding window: an admission at t counts in [t, t + period), and no interval of that length admits more
+ * than `maxRequest`. A queued request counts at once and leaves `period` after the instant at which it acts, so no later
+ * request overtakes it.
  *
  * Up to 128 requests each admission keeps its millisecond. Above, its time is rounded up to a slot of 1/128 of the
  * window: it may count up to one slot longer, never shorter, and the state stays bounded.
  */
 
+/** A window up to this size keeps each admission to the millisecond; a larger one to 1/128 of its length. */
+export const EXACT_WINDOW = 128;
+
 /** A log of more entries than this (fractional costs can make one) is merged into slots as well. */
-const MOST_EXACT = 256;
+export const MOST_EXACT = 256;
 
-/** The admissions of one window. `head` is where the first stands that still counts, `sum` what they add up to. */
-export class AdmissionLog {
-  /** Time, amount, time, amount, …, the oldest first. */
-  list: number[] = [];
-  head = 0;
-  sum = 0;
-
-  /** Becomes what `other` is, with the same list. */
-  assign(other: AdmissionLog): void {
-    this.list = other.list;
-    this.head = other.head;
-    this.sum = other.sum;
-  }
-
-  /** What counts, as time, amount, time, amount, … */
-  entries(): number[] {
-    return this.list.slice(this.head);
-  }
-
-  /** Becomes what `entries` told. */
-  fill(entries: readonly number[]): void {
-    this.list = [...entries];
-    for (let i = 1; i < entries.length; i += 2) this.sum += entries[i];
-  }
-
-  /** The time of the newest; 0 if none counts. */
-  get newest(): number {
-    return this.sum > 0 ? this.list[this.list.length - 2] : 0;
-  }
-
-  /** The same admissions in a list of its own. */
-  clone(): AdmissionLog {
-    const copy = new AdmissionLog();
-    copy.list = this.entries();
-    copy.sum = this.sum;
-    return copy;
-  }
-}
-
-/** Passes over what has left the window at `now`. It stays in the list, so that who only looks changes nothing. */
+/** Passes over admissions that have left the window at `now`. They stay in the list, so a mere look changes nothing. */
 export function expire(limit: Limit, log: AdmissionLog, now: number): void {
   const { list } = log;
   let { head } = log;
@@ -59,9 +25,9 @@ export function expire(limit: Limit, log: AdmissionLog, now: number): void {
   log.head = head;
 }
 
-/** Milliseconds until `amount` is admitted: until enough of the oldest have left. Never, above `maxRequest`. */
+/** Milliseconds until `amount` is admitted: until enough of the oldest have left. `Infinity` above `maxRequest`. */
 export function windowWait(limit: Limit, log: AdmissionLog, amount: number, now: number): number {
-  // In this order no sum is beyond what can be counted: else more would be over than there is.
+  // Subtracted first: the sum of both may exceed what can be counted exactly.
   let over = log.sum - limit.capacity + amount;
   if (over <= 0) return 0;
   if (amount > limit.capacity) return Infinity;
@@ -71,56 +37,56 @@ export function windowWait(limit: Limit, log: AdmissionLog, amount: number, now:
   }
 }
 
-/** Milliseconds until nothing counts any more. */
+/** Milliseconds until no admission counts any more. */
 export function windowReset(limit: Limit, log: AdmissionLog, now: number): number {
   return log.sum > 0 ? log.newest + limit.period - now : 0;
 }
 
-/** Milliseconds until the oldest leaves; 0 if there is none. */
+/** Milliseconds until the oldest admission leaves; 0 if there is none. */
 export function windowMore(limit: Limit, log: AdmissionLog, now: number): number {
   return log.sum > 0 ? log.list[log.head] + limit.period - now : 0;
 }
 
-/** Admits `asked` at the instant `at`, which may lie ahead. */
-export function admit(limit: Limit, log: AdmissionLog, asked: number, at: number): void {
-  if (log.head > 64 && log.head * 2 > log.list.length) dropPassed(log);
+/** Admits `requested` at the instant `at`, which may be in the future. */
+export function admit(limit: Limit, log: AdmissionLog, requested: number, at: number): void {
+  if (log.head > 64 && log.head * 2 > log.list.length) dropExpired(log);
   const { list } = log;
-  const amount = Math.min(asked, Number.MAX_SAFE_INTEGER - log.sum);
-  const time = inSlot(at, limit.slot);
+  const amount = Math.min(requested, Number.MAX_SAFE_INTEGER - log.sum);
+  const time = slotTime(at, limit.slot);
   let end = list.length;
   while (end > log.head && list[end - 2] > time) end -= 2;
   log.sum += amount;
   if (end > log.head && list[end - 2] === time) list[end - 1] += amount;
-  // No longer than it must be: most windows see few requests, and a list that grows takes room for sixteen numbers.
+  // No larger than needed: most windows see few requests, and V8 gives a growing list room for sixteen numbers.
   else if (list.length === 0) log.list = [time, amount];
   else if (end === list.length) list.push(time, amount);
   else list.splice(end, 0, time, amount);
   if (list.length - log.head > 2 * MOST_EXACT && limit.slot === 1) merge(log, slotOf(limit.period));
 }
 
-/** Takes `amount` of the newest admissions back that have happened; those still in line keep their place. */
-export function takeBack(limit: Limit, log: AdmissionLog, amount: number, now: number): void {
-  const latest = inSlot(now, limit.slot);
+/** Refunds `amount` of the newest admissions that have acted; queued ones keep their position. */
+function refundNewest(limit: Limit, log: AdmissionLog, amount: number, now: number): void {
+  const latest = slotTime(now, limit.slot);
   let index = log.list.length - 2;
   while (index >= log.head && log.list[index] > latest) index -= 2;
   for (; index >= log.head && amount > 0; index -= 2) amount -= reduce(log, index, amount);
 }
 
-/** Cancels an admission of `amount` that lay ahead at `actAt`; what was reserved behind it is not given back. */
-export function cancelAdmission(limit: Limit, log: AdmissionLog, amount: number, actAt: number): void {
-  const time = inSlot(actAt, limit.slot);
+/** Cancels an admission of `amount` that would have acted at `actAt`; what was reserved behind it is not refunded. */
+function cancelAdmission(limit: Limit, log: AdmissionLog, amount: number, actAt: number): void {
+  const time = slotTime(actAt, limit.slot);
   let index = log.list.length - 2;
   let behind = 0;
   for (; index >= log.head && log.list[index] > time; index -= 2) behind += log.list[index + 1];
   if (index >= log.head && amount > behind) reduce(log, index, amount - behind);
 }
 
-function dropPassed(log: AdmissionLog): void {
+function dropExpired(log: AdmissionLog): void {
   log.list.splice(0, log.head);
   log.head = 0;
 }
 
-/** Takes up to `amount` from the entry at `index`; returns what it took. */
+/** Subtracts up to `amount` from the entry at `index`; returns how much. */
 function reduce(log: AdmissionLog, index: number, amount: number): number {
   const { list } = log;
   const taken = Math.min(amount, list[index + 1]);
@@ -135,7 +101,7 @@ function merge(log: AdmissionLog, slot: number): void {
   const { list, head } = log;
   const merged: number[] = [];
   for (let i = head; i < list.length; i += 2) {
-    const time = inSlot(list[i], slot);
+    const time = slotTime(list[i], slot);
     if (merged[merged.length - 2] === time) merged[merged.length - 1] += list[i + 1];
     else merged.push(time, list[i + 1]);
   }
@@ -143,6 +109,71 @@ function merge(log: AdmissionLog, slot: number): void {
   log.head = 0;
 }
 
-function inSlot(time: number, slot: number): number {
+function slotTime(time: number, slot: number): number {
   return slot === 1 ? time : Math.ceil(time / slot) * slot;
+}
+
+/** 1/128 of a window in whole ms, at least 1. */
+function slotOf(period: number): number {
+  return Math.max(1, Math.floor(period / EXACT_WINDOW));
+}
+
+function logOf({ parts }: BucketState, i: number): AdmissionLog {
+  return parts[i] as AdmissionLog;
+}
+
+/** The sliding window as an algorithm: its whole state is the `AdmissionLog` in `state.parts[i]`. */
+export const slidingWindow: Algorithm = {
+  id: 2,
+  wholeCosts: true,
+  leasable: false,
+  strategies: ['reset', 'as-is'],
+
+  fingerprint: ({ size, period }) => `w${size}/${period}`,
+
+  divide(limit, instances) {
+    const size = Math.floor(Math.max(limit.size / instances, Math.min(limit.size, 1)));
+    return { ...limit, size, capacity: size * AMOUNT_PER_TOKEN };
+  },
+
+  newPart: () => new AdmissionLog(),
+
+  advance: (limit, state, i, now) => expire(limit, logOf(state, i), now),
+
+  wait: (limit, state, i, amount) => windowWait(limit, logOf(state, i), amount, state.at),
+
+  take: (limit, state, i, amount, wait) => admit(limit, logOf(state, i), amount, state.at + wait),
+
+  refund: (limit, state, i, amount) => refundNewest(limit, logOf(state, i), amount, state.at),
+
+  cancel: (limit, state, i, amount, actAt) => cancelAdmission(limit, logOf(state, i), amount, actAt),
+
+  queueEnd: (_limit, state, i) => logOf(state, i).newest,
+
+  used: (_limit, state, i) => logOf(state, i).sum,
+
+  reset: (limit, state, i) => windowReset(limit, logOf(state, i), state.at),
+
+  more: (limit, state, i) => windowMore(limit, logOf(state, i), state.at),
+
+  replace(limit, state, i, from) {
+    const { list, head } = logOf(from.state, from.k);
+    for (let n = head; n < list.length; n += 2) admit(limit, logOf(state, i), list[n + 1], list[n]);
+  },
+};
+
+/** A window that admits `maxRequest` in any interval of `period` ms. */
+export function slidingWindowLimit(maxRequest: number, period: number): Limit {
+  return {
+    kind: 'window',
+    algorithm: slidingWindow,
+    name: 'window',
+    size: maxRequest,
+    capacity: maxRequest * AMOUNT_PER_TOKEN,
+    weight: 1,
+    refill: 0,
+    period,
+    slot: maxRequest <= EXACT_WINDOW ? 1 : slotOf(period),
+    fillTime: period,
+  };
 }

@@ -1,27 +1,27 @@
 import { AMOUNT_PER_TOKEN } from '../amount.js';
-import type { Limit } from '../limit.js';
+import { type Algorithm, type Limit, REPLACE_STRATEGIES, type ReplaceStrategy } from './algorithm.js';
 
 /*
- * The token bucket, in whole numbers. Its state is the *debt*: the units that are missing from full. A full bucket
- * has no debt, an empty one owes its capacity, and one with people waiting in line owes more than that.
+ * The token bucket, in whole numbers. Its state is the *debt*: the units missing from full. A full bucket has no debt,
+ * an empty one owes its capacity, and one with queued requests owes more than that.
  *
- * A greedy bucket is refilled each millisecond, one of mode `intervally` at each multiple of its period since 1970;
- * the same lines serve both. GCRA and the leaky bucket as a meter are the greedy bucket under other names: the debt,
- * told as the instant when it will be paid, is GCRA's theoretical arrival time (Turner's meter; ITU-T I.371).
+ * A greedy bucket is refilled each millisecond, one with `refillMode: 'intervally'` at each multiple of its period since
+ * 1970; the same code serves both. GCRA and the leaky bucket as a meter are the greedy bucket under other names: the
+ * debt, expressed as the instant when it will be paid, is GCRA's theoretical arrival time (Turner's meter; ITU-T I.371).
  *
  * Example: capacity 20, refill 10 per minute. One amount weighs 6 units and 1 unit comes back each ms, so a token
- * (1,000 amounts) takes 6,000 ms. Debt 120,000 is empty; a request of one token then waits for 6,000 units.
+ * (1,000 amounts) takes 6,000 ms. A debt of 120,000 is empty; a request for one token then waits for 6,000 units.
  */
 
-/** What is left at `now` of the debt there was at `at`. */
+/** What is left at `now` of the debt at `at`. */
 export function debtAt(limit: Limit, debt: number, at: number, now: number): number {
   if (debt === 0) return 0;
   const gained = boundaries(limit, at, now) * limit.refill;
   return gained >= debt ? 0 : debt - gained;
 }
 
-/** Longest time that is told: after an absurd `charge` it would be no whole number any more. 140,000 years. */
-const LONGEST_TOLD = 2 ** 52;
+/** The longest time reported: after an absurd `charge` it would no longer be a whole number. 140,000 years. */
+export const MAX_TIME = 2 ** 52;
 
 /** Milliseconds from `now` until `units` have come back; 0 if there are none to come, `Infinity` without refill. */
 export function timeFor(limit: Limit, units: number, now: number): number {
@@ -29,16 +29,16 @@ export function timeFor(limit: Limit, units: number, now: number): number {
   if (limit.refill === 0) return Infinity;
   const steps = Math.ceil(units / limit.refill);
   const ms = limit.period === 1 ? steps : (Math.floor(now / limit.period) + steps) * limit.period - now;
-  return Math.min(ms, LONGEST_TOLD);
+  return Math.min(ms, MAX_TIME);
 }
 
-/** Milliseconds until `units` could be taken. Never, above the capacity. */
+/** Milliseconds until `units` can be taken; `Infinity` above the capacity. */
 export function bucketWait(limit: Limit, debt: number, units: number, now: number): number {
   if (debt + units <= limit.capacity) return 0;
   return units > limit.capacity ? Infinity : timeFor(limit, debt + units - limit.capacity, now);
 }
 
-/** Milliseconds until the next whole token is there, or the bucket is full. */
+/** Milliseconds until the next whole token is available, or the bucket is full. */
 export function bucketMore(limit: Limit, debt: number, now: number): number {
   const token = AMOUNT_PER_TOKEN * limit.weight;
   const balance = limit.capacity - debt;
@@ -46,9 +46,9 @@ export function bucketMore(limit: Limit, debt: number, now: number): number {
 }
 
 /**
- * The debt after `units` were taken at `now` to be used after `wait` ms. Where more comes back meanwhile than is waited
- * for, what would go beyond full is not saved up: another limit of the policy may be the slower one (`wait` is longer
- * than this limit's own), and a whole refill may be more than was missing. Only the rest of a millisecond is kept.
+ * The debt after `units` were taken at `now` to be used after `wait` ms. If more comes back during the wait than is
+ * needed, nothing beyond full is saved up: another limit of the policy may be the slower one (`wait` is longer than
+ * this limit's own), and a whole refill may be more than was missing. Only the rest of a millisecond is kept.
  */
 export function bucketTake(limit: Limit, debt: number, units: number, now: number, own: number, wait: number): number {
   const held =
@@ -57,10 +57,9 @@ export function bucketTake(limit: Limit, debt: number, units: number, now: numbe
 }
 
 /**
- * The debt after a reservation of `units` that was to act at `actAt` is cancelled. What was reserved behind it is not
- * given back, because those who wait there rely on its place in line (the rule of Go's x/time/rate). That is the debt
- * beyond `actAt`, or what comes back from then until the last in line goes on (at `lineEnd`), if he waits for more
- * than this limit.
+ * The debt after a reservation of `units` that would have acted at `actAt` is cancelled. What later reservations rely
+ * on is not refunded, so they keep their instants (as in Go's x/time/rate). That is the debt beyond `actAt`, or what
+ * comes back from then until the last reservation acts (at `queueEnd`), if that one waits for more than this limit.
  */
 export function bucketCancel(
   limit: Limit,
@@ -68,19 +67,119 @@ export function bucketCancel(
   units: number,
   now: number,
   actAt: number,
-  lineEnd: number,
+  queueEnd: number,
 ): number {
   const beyond = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill;
-  const behind = Math.max(beyond, boundaries(limit, actAt, lineEnd) * limit.refill);
+  const behind = Math.max(beyond, boundaries(limit, actAt, queueEnd) * limit.refill);
   return Math.max(0, debt - Math.max(0, units - Math.max(0, behind)));
 }
 
-/** Milliseconds since the last refill: as good as `now` itself for telling times, and a small number. */
+/** Milliseconds since the last refill. It yields the same waits as `now`, and is a small number. */
 export function phaseAt(limit: Limit, now: number): number {
   return limit.period === 1 ? 0 : now % limit.period;
 }
 
-/** How many refills lie in (from, to]. */
+/** The number of refills in (from, to]. */
 function boundaries(limit: Limit, from: number, to: number): number {
   return limit.period === 1 ? to - from : Math.floor(to / limit.period) - Math.floor(from / limit.period);
+}
+
+/** The new limit's debt, rounded up to a whole unit where the two limits count in different units. */
+function carriedDebt(old: Limit, balance: number, limit: Limit, strategy: ReplaceStrategy): number {
+  const amount = balance / old.weight;
+  const capacity = limit.capacity / limit.weight;
+  let carried = amount;
+  if (strategy === 'proportionally') carried = (amount * capacity) / (old.capacity / old.weight);
+  else if (strategy === 'additive') carried = amount + Math.max(0, capacity - old.capacity / old.weight);
+  const debt = Math.ceil(limit.capacity - carried * limit.weight - 1e-6);
+  return Math.min(Math.max(0, debt), Number.MAX_SAFE_INTEGER);
+}
+
+/** The token bucket as an algorithm: its whole state is `state.debts[i]`. */
+export const tokenBucket: Algorithm = {
+  id: 1,
+  wholeCosts: false,
+  leasable: true,
+  strategies: REPLACE_STRATEGIES,
+
+  fingerprint({ size, refill, weight, period }) {
+    return `b${size}:${refill}/${weight}${period === 1 ? '' : `@${period}`}`;
+  },
+
+  divide(limit, instances) {
+    const part = Math.max(limit.size / instances, Math.min(limit.size, 1));
+    const size = Math.floor(part * 1000) / 1000;
+    // The refill is divided by giving each unit more weight, not by rounding it.
+    const weight = limit.weight * instances;
+    const capacity = Math.round(size * AMOUNT_PER_TOKEN) * weight;
+    const steps = limit.refill === 0 ? Infinity : Math.ceil(capacity / limit.refill);
+    return { ...limit, size, weight, capacity, fillTime: steps * limit.period };
+  },
+
+  newPart: () => undefined,
+
+  advance(limit, { debts, at }, i, now) {
+    debts[i] = debtAt(limit, debts[i], at, now);
+  },
+
+  wait: (limit, { debts, at }, i, amount) => bucketWait(limit, debts[i], amount * limit.weight, at),
+
+  take(limit, { debts, at }, i, amount, wait) {
+    const units = amount * limit.weight;
+    const own = wait === 0 ? 0 : bucketWait(limit, debts[i], units, at);
+    debts[i] = bucketTake(limit, debts[i], units, at, own, wait);
+  },
+
+  refund(limit, { debts }, i, amount) {
+    debts[i] = Math.max(0, debts[i] - amount * limit.weight);
+  },
+
+  cancel(limit, { debts, at, queueEnd }, i, amount, actAt) {
+    debts[i] = bucketCancel(limit, debts[i], amount * limit.weight, at, actAt, queueEnd);
+  },
+
+  queueEnd(limit, { debts, at }, i) {
+    return limit.refill === 0 ? 0 : at + bucketWait(limit, debts[i], 0, at);
+  },
+
+  used: (_limit, { debts }, i) => debts[i],
+
+  reset: (limit, { debts, at }, i) => timeFor(limit, debts[i], at),
+
+  more: (limit, { debts, at }, i) => bucketMore(limit, debts[i], at),
+
+  replace(limit, state, i, from, strategy) {
+    const balance = from.limit.capacity - from.state.debts[from.k];
+    state.debts[i] = carriedDebt(from.limit, balance, limit, strategy);
+  },
+};
+
+/** The most tokens that can be counted exactly: half of what a double can, as the balance may be as far below zero. */
+export function mostTokens(weight: number): number {
+  return Math.floor(Number.MAX_SAFE_INTEGER / 2 / weight / AMOUNT_PER_TOKEN);
+}
+
+/** A token bucket of `amount` that gains `gain` per `period` ms. `size` is `amount` in tokens, at most `mostTokens`. */
+export function tokenBucketLimit(size: number, amount: number, gain: number, period: number, greedy: boolean): Limit {
+  const divisor = greedy ? greatestCommonDivisor(gain, period) : 1;
+  const weight = greedy && gain > 0 ? period / divisor : 1;
+  const capacity = amount * weight;
+  const units = gain / divisor;
+  const step = greedy ? 1 : period;
+  return {
+    kind: 'bucket',
+    algorithm: tokenBucket,
+    name: 'bucket',
+    size,
+    capacity,
+    weight,
+    refill: Math.min(units, capacity),
+    period: step,
+    slot: 1,
+    fillTime: gain === 0 ? Infinity : Math.ceil(capacity / units) * step,
+  };
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }

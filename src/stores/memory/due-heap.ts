@@ -1,11 +1,11 @@
 /**
- * Slots in the order of the instants when they are due: a binary heap in flat arrays that knows where each slot
- * stands. The first is found at once; adding, moving and removing one takes log n steps.
+ * Slots ordered by the instants when they are due: an indexed binary heap in flat arrays. Reading the first is O(1);
+ * adding, moving and removing a slot are O(log n).
  */
 export class DueHeap {
   private dues = new Float64Array(16);
   private slots = new Uint32Array(16);
-  /** Where in the heap a slot stands. */
+  /** The index of each slot in the heap. */
   private places = new Uint32Array(16);
   size = 0;
 
@@ -24,7 +24,7 @@ export class DueHeap {
       this.dues = grown(this.dues, new Float64Array(this.size * 2));
       this.slots = grown(this.slots, new Uint32Array(this.size * 2));
     }
-    // Slots need not come in order: those of blocked buckets come later.
+    // Slots need not arrive in order: those of blocked buckets are added later.
     if (slot >= this.places.length) this.places = grown(this.places, new Uint32Array(slot * 2));
     this.rise(this.size++, slot, due);
   }

@@ -5,61 +5,62 @@ import { execute } from '../../core/execute.js';
 import type { Policy } from '../../core/policy.js';
 import { bucketName, type StoreRequest, type Verb } from '../../core/request.js';
 import { type Clock, every, systemClock } from '../../util/clock.js';
-import { reject } from '../../util/option-error.js';
+import { invalidOption } from '../../util/option-error.js';
 import { GIVING_VERBS, RateLimitStore } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import { BucketTable, type DumpedBucket, type OpenBucket } from './bucket-table.js';
 
-/** What `MemoryStore` takes; all of it may be left out. */
+/** Options of `MemoryStore`; all are optional. */
 export interface MemoryStoreOptions {
-  /** Default: the machine's clock. */
+  /** Default: the system clock. */
   clock?: Clock;
   /**
-   * Most buckets kept at once, over all policies; default 1,000,000. When it is reached, full buckets are forgotten
-   * first, then the one nearest to full; a blocked one goes last.
+   * The most buckets kept at once, over all policies; default 1,000,000. Beyond it, full buckets are evicted first, then
+   * the one nearest to full, and blocked ones last.
    */
   maxBuckets?: number;
 }
 
-/** What `MemoryStore.dump` gives: the buckets of each policy. */
+/** What `MemoryStore.dump` returns: the buckets of each policy. */
 export interface MemoryDump {
   readonly version: 1;
   readonly buckets: Record<string, DumpedBucket[]>;
 }
 
 const SWEEP_EVERY = 100;
-/** So few that nobody notices, also before they are compiled. */
+/** Buckets per sweep: few enough not to delay requests, even before the code is compiled. */
 const SWEEP_SLICE = 250;
 
-/** Buckets in this process. Answers synchronously. */
+/** Keeps buckets in this process, and answers synchronously. */
 export class MemoryStore extends RateLimitStore {
   readonly clock: Clock;
-  /** Buckets forgotten, though not full, because `maxBuckets` was reached. */
+  /** Buckets evicted, though not full, because `maxBuckets` was reached. */
   evicted = 0;
 
   private readonly maxBuckets: number;
   private readonly tables = new Map<string, BucketTable>();
-  /** The one that was asked for last, and probably is next. */
+  /** The table used last, which is probably used next. */
   private last: BucketTable | undefined;
   private readonly subscriptions = new Subscriptions();
   private readonly opened: OpenBucket[] = [];
   private readonly row: number[] = [];
   private count = 0;
-  /** Of a dump what no policy has asked for yet. */
+  /** Restored buckets whose policy has not been used yet. */
   private dumped: MemoryDump['buckets'] = {};
   private readonly stopSweep: () => void;
 
   constructor(options: MemoryStoreOptions = {}) {
     super();
     const { clock = systemClock, maxBuckets = 1_000_000 } = options;
-    if (!Number.isInteger(maxBuckets) || maxBuckets < 1) reject('maxBuckets', 'a positive whole number', maxBuckets);
+    if (!Number.isInteger(maxBuckets) || maxBuckets < 1)
+      invalidOption('maxBuckets', 'a positive whole number', maxBuckets);
     this.clock = clock;
     this.maxBuckets = maxBuckets;
-    // Started here and not by the first request, whose async context the timer would keep alive.
+    // Not started by the first request: the timer would keep its async context alive.
     this.stopSweep = every(SWEEP_EVERY, () => this.sweep());
   }
 
-  /** Buckets kept now. */
+  /** The number of buckets kept now. */
   get size(): number {
     return this.count;
   }
@@ -76,7 +77,7 @@ export class MemoryStore extends RateLimitStore {
     for (; count < takes.length; count++) opened[count] = this.open(takes[count].policy, takes[count].key, count);
     if (to) opened[count] = this.open(to, takes[0].key, count++);
     if (verb === 'estimate') {
-      for (let i = 0; i < count; i++) keepLogs(opened[i]);
+      for (let i = 0; i < count; i++) cloneParts(opened[i]);
       execute(request, opened, now, row);
     } else {
       execute(request, opened, now, row);
@@ -94,8 +95,8 @@ export class MemoryStore extends RateLimitStore {
   }
 
   /**
-   * All buckets, to be kept while the process restarts, so that nobody gets a full one by it. Plain data for JSON; only
-   * for a store with the same policies, and of use as long as the machine's clock goes on.
+   * Returns all buckets as plain data for JSON, so that a restart does not refill them. Restore them into a store with
+   * the same policies, on a machine whose clock agrees.
    */
   dump(): MemoryDump {
     const buckets: MemoryDump['buckets'] = { ...this.dumped };
@@ -103,14 +104,14 @@ export class MemoryStore extends RateLimitStore {
     return { version: 1, buckets };
   }
 
-  /** Brings the buckets of a dump back. Those of a policy return when it is first asked for. */
+  /** Restores the buckets of a dump. Those of a policy are restored when it is first used. */
   restore(dump: MemoryDump): void {
-    if (dump?.version !== 1) reject('dump.version', '1', dump?.version);
+    if (dump?.version !== 1) invalidOption('dump.version', '1', dump?.version);
     this.dumped = { ...dump.buckets };
     for (const table of this.tables.values()) this.refill(table);
   }
 
-  /** Stops the sweep. Buckets stay, so that requests under way are still answered. */
+  /** Stops the sweep. Buckets stay, so that requests in flight are still answered. */
   override close(): void {
     this.stopSweep();
   }
@@ -131,7 +132,7 @@ export class MemoryStore extends RateLimitStore {
     return table;
   }
 
-  /** Puts what was dumped of a policy back into its table. */
+  /** Restores the dumped buckets of a policy into its table. */
   private refill(table: BucketTable): void {
     const { id } = table.policy;
     if (!Object.hasOwn(this.dumped, id)) return;
@@ -146,11 +147,11 @@ export class MemoryStore extends RateLimitStore {
   private save(policy: Policy, bucket: OpenBucket, verb: Verb, now: number): void {
     const table = this.tableOf(policy);
     if (table.has(bucket)) {
-      const settled = table.write(bucket);
-      // A take only moves the end of a bucket away; the table looks again when the old one comes.
-      if (verb !== 'take' || !settled) {
+      const inPlace = table.write(bucket);
+      // A take only postpones the end of a bucket; the table checks again when the old end comes.
+      if (verb !== 'take' || !inPlace) {
         if (lifetime(policy, bucket, bucket.at) === 0) this.count -= table.delete(bucket.slot);
-        else table.settle(bucket);
+        else table.reorder(bucket);
       }
     } else if (lifetime(policy, bucket, bucket.at) > 0) {
       this.count -= table.sweep(now, 2);
@@ -160,7 +161,7 @@ export class MemoryStore extends RateLimitStore {
     }
   }
 
-  /** Forgets one bucket: a full one if there is, else the one nearest to full, a blocked one last. */
+  /** Evicts one bucket: a full one if there is one, else the one nearest to full, a blocked one last. */
   private makeRoom(now: number): void {
     let nearest: BucketTable | undefined;
     let due = Infinity;
@@ -178,7 +179,7 @@ export class MemoryStore extends RateLimitStore {
     this.count -= (nearest ?? blockedOnly)?.evict() ?? 0;
   }
 
-  /** Forgets full buckets, a slice at a time. */
+  /** Drops full buckets, a slice at a time. */
   private sweep(): void {
     const now = this.clock.now();
     for (const [id, table] of this.tables) {
@@ -190,7 +191,7 @@ export class MemoryStore extends RateLimitStore {
   }
 }
 
-/** Lets the state be changed without the table's lists being changed. */
-function keepLogs(state: OpenBucket): void {
-  for (let i = 0; i < state.logs.length; i++) state.logs[i] = state.logs[i]?.clone();
+/** Replaces the parts by copies, so that changing the state does not change the table's. */
+function cloneParts({ parts }: OpenBucket): void {
+  for (let i = 0; i < parts.length; i++) parts[i] = parts[i]?.clone();
 }

@@ -1,20 +1,20 @@
 /** A power of two. */
 const PARTS = 64;
-/** V8 doubles its maps, so this is one that is full. */
-const FEW = 2 ** 17;
+/** The most keys in one map. V8 doubles its maps, so a map of this size is full. */
+const MOST_IN_ONE_MAP = 2 ** 17;
 
 /**
- * Keys and their slots. V8 rebuilds a map each time it has grown or shrunk by half, and with a million keys in it that
- * alone would stop the process for 15 ms and more. So many keys are spread over many maps. As long as they are few they
- * stand in one, because to tell a key's part takes half as long again as to find the key.
+ * Maps keys to slots. V8 rebuilds a map whenever it has grown or shrunk by half, and with a million keys each rebuild
+ * would block the process for 15 ms and more. So many keys are spread over 64 maps. Few keys share one map, because
+ * computing a key's part takes half as long as the look-up itself.
  */
 export class SlotMap {
   private readonly few = new Map<string, number>();
   private readonly parts: Map<string, number>[] = [];
-  /** How many stand in parts. */
+  /** Number of keys in `parts`. */
   private spread = 0;
-  /** Set when they have become many: the few that are left in one map, on their way to the parts. */
-  private leaving: MapIterator<[string, number]> | undefined;
+  /** Set once there are many keys: those left in the one map, which move to the parts one by one. */
+  private moving: MapIterator<[string, number]> | undefined;
 
   get size(): number {
     return this.few.size + this.spread;
@@ -22,27 +22,27 @@ export class SlotMap {
 
   get(key: string): number | undefined {
     const slot = this.few.get(key);
-    return slot !== undefined || !this.leaving ? slot : this.parts[partOf(key)].get(key);
+    return slot !== undefined || !this.moving ? slot : this.parts[partOf(key)].get(key);
   }
 
-  /** Adds a key that is not there. */
+  /** Adds a key that is not in the map. */
   add(key: string, slot: number): void {
-    if (!this.leaving && this.few.size < FEW) {
+    if (!this.moving && this.few.size < MOST_IN_ONE_MAP) {
       this.few.set(key, slot);
       return;
     }
-    if (!this.leaving) {
+    if (!this.moving) {
       for (let i = 0; i < PARTS; i++) this.parts.push(new Map());
-      this.leaving = this.few.entries();
+      this.moving = this.few.entries();
     }
-    this.spreadOut(key, slot);
-    const { value } = this.leaving.next();
+    this.addToPart(key, slot);
+    const { value } = this.moving.next();
     if (!value) return;
     this.few.delete(value[0]);
-    this.spreadOut(value[0], value[1]);
+    this.addToPart(value[0], value[1]);
   }
 
-  /** Deletes a key that is there. */
+  /** Deletes a key that is in the map. */
   delete(key: string): void {
     if (!this.few.delete(key) && this.parts[partOf(key)].delete(key)) this.spread--;
   }
@@ -52,13 +52,13 @@ export class SlotMap {
     for (const part of this.parts) yield* part;
   }
 
-  private spreadOut(key: string, slot: number): void {
+  private addToPart(key: string, slot: number): void {
     this.parts[partOf(key)].set(key, slot);
     this.spread++;
   }
 }
 
-/** Four characters tell addresses, numbers, names and random ids well enough apart; keys are never empty. */
+/** Four characters spread addresses, numbers, names and random ids well enough; keys are never empty. */
 function partOf(key: string): number {
   const { length } = key;
   const hash =

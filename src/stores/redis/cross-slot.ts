@@ -1,56 +1,56 @@
 import { ROW_HEAD } from '../../core/answer.js';
 import type { StoreRequest, Take } from '../../core/request.js';
+import type { ReplyRow } from './pending-request.js';
 
-type Row = readonly number[];
-type Ask = (request: StoreRequest) => Promise<Row>;
+type Run = (request: StoreRequest) => Promise<ReplyRow>;
 
 /**
- * Carries out a request whose buckets live in different slots of a Cluster, where one script cannot reach them all:
- * one after the other. If one refuses or cannot be asked, what the others gave is given back, so that in the end it is
- * all or nothing; for that moment others may see too little, never too much.
+ * Executes a request whose buckets are in different slots of a Cluster, where no script can access them all: one bucket
+ * after the other. If a bucket denies the request or cannot be reached, tokens already taken are refunded, so that the
+ * request takes from all buckets or from none. Until then other requests may see too few tokens, never too many.
  */
-export async function runApart(request: StoreRequest, ask: Ask): Promise<Row> {
+export async function runAcrossSlots(request: StoreRequest, run: Run): Promise<ReplyRow> {
   const { takes, verb } = request;
-  const rows: Row[] = [];
+  const rows: ReplyRow[] = [];
   for (const [i, take] of takes.entries()) {
     const part = { ...request, takes: [take], actAt: request.actAt && [request.actAt[i]] };
-    const row = await ask(part).catch(async (error) => {
-      if (verb === 'take') await giveBack(takes, rows, ask);
+    const row = await run(part).catch(async (error) => {
+      if (verb === 'take') await refundAll(takes, rows, run);
       throw error;
     });
     if (verb === 'take' && row[0] === 0) {
-      await giveBack(takes, rows, ask);
-      for (const [k, other] of takes.entries()) rows[k] = k === i ? row : await standing(other, ask);
+      await refundAll(takes, rows, run);
+      for (const [k, other] of takes.entries()) rows[k] = k === i ? row : await estimate(other, run);
       break;
     }
     rows.push(row);
   }
-  return joined(rows);
+  return mergeRows(rows);
 }
 
-/** As far as it can be done: what a server that has gone does not get back, it gets back by time. */
-async function giveBack(takes: readonly Take[], rows: readonly Row[], ask: Ask): Promise<void> {
+/** Undoes the takes that `rows` answer. Errors are ignored: tokens of an unreachable server return by refill. */
+async function refundAll(takes: readonly Take[], rows: readonly ReplyRow[], run: Run): Promise<void> {
   await Promise.allSettled(
     rows.map(([, delay, , now], i) =>
-      ask(delay > 0 ? { verb: 'cancel', takes: [takes[i]], actAt: [now + delay] } : { verb: 'put', takes: [takes[i]] }),
+      run(delay > 0 ? { verb: 'cancel', takes: [takes[i]], actAt: [now + delay] } : { verb: 'put', takes: [takes[i]] }),
     ),
   );
 }
 
-/** How a bucket stands that was not taken from. */
-async function standing(take: Take, ask: Ask): Promise<Row> {
-  const row = await ask({ verb: 'estimate', takes: [take] });
-  return row[0] === 0 ? row : ask({ verb: 'estimate', takes: [{ ...take, amount: 0 }] });
+/** The row of a bucket that nothing was taken from: its balance, and the wait if it would deny the take, too. */
+async function estimate(take: Take, run: Run): Promise<ReplyRow> {
+  const row = await run({ verb: 'estimate', takes: [take] });
+  return row[0] === 0 ? row : run({ verb: 'estimate', takes: [{ ...take, amount: 0, amounts: undefined }] });
 }
 
-/** One row of several: allowed if all are, as late as the latest. */
-function joined(rows: readonly Row[]): Row {
+/** Merges the rows of several buckets: allowed if all are, with the longest delay. */
+function mergeRows(rows: readonly ReplyRow[]): ReplyRow {
   const now = rows[0][3];
   const allowed = rows.every((row) => row[0] === 1);
-  const row = [allowed ? 1 : 0, allowed ? Math.max(...rows.map((one) => one[1])) : 0, rows[0][2], now];
-  for (const one of rows) {
-    // The servers' clocks differ; instants are told by the first one's.
-    row.push(one[ROW_HEAD] + one[3] - now, ...one.slice(ROW_HEAD + 1));
+  const merged = [allowed ? 1 : 0, allowed ? Math.max(...rows.map((row) => row[1])) : 0, rows[0][2], now];
+  for (const row of rows) {
+    // The servers' clocks differ: `toAnswer` adds each wait to the first server's time.
+    merged.push(row[ROW_HEAD] + row[3] - now, ...row.slice(ROW_HEAD + 1));
   }
-  return row;
+  return merged;
 }

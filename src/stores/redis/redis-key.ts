@@ -1,19 +1,19 @@
 import type { Policy } from '../../core/policy.js';
-import { hashKey } from '../../util/hash-key.js';
+import { hashKey } from '../../util/bounded-key.js';
 
 const PLAIN = /^[\w.:@+=,/-]{1,64}$/;
 
 /**
- * What stands for a user's key in a key of Redis. Plain short ones stand for themselves; any other is hashed, so that
- * it can be of any length, cannot end the hash tag and cannot look like another. With `hash` all are hashed.
+ * The hash tag of a user's key. A short key of harmless characters is its own tag. Any other key is hashed, and with
+ * `hashKeys` every key: a tag has bounded length, cannot end early, and differs for different keys.
  */
-export function tagOf(key: string, hash: boolean): string {
-  return !hash && PLAIN.test(key) ? key : hashKey(key);
+export function toHashTag(key: string, hashKeys: boolean): string {
+  return !hashKeys && PLAIN.test(key) ? key : hashKey(key);
 }
 
 /**
- * The key of a bucket: `rl:1:{203.0.113.7}:SmsController.send:b20:1/6`. The `1` is the version of what is stored
- * there; the tag keeps all buckets of one user's key in one slot of a Cluster; name and numbers of the policy follow.
+ * The key of a bucket: `rl:1:{203.0.113.7}:SmsController.send:b20:1/6`. The `1` is the version of the stored format.
+ * The tag puts all buckets of a user's key into one slot of a Cluster; the policy's name and numbers follow.
  */
 export function redisKey(prefix: string, tag: string, policy: Policy): string {
   return `${prefix}1:{${tag}}:${policy.id}`;

@@ -1,28 +1,15 @@
 import type { Policy } from '../../core/policy.js';
 import { matchLimits } from '../../core/replace.js';
-import type { StoreRequest, Take, Verb } from '../../core/request.js';
+import type { StoreRequest, Take } from '../../core/request.js';
+import { PER_LIMIT, strategyCode, verbCode } from './script-protocol.js';
 
-const VERBS: readonly Verb[] = [
-  'take',
-  'estimate',
-  'charge',
-  'takeUpTo',
-  'put',
-  'cancel',
-  'reset',
-  'block',
-  'unblock',
-  'replace',
-];
-const STRATEGIES = ['reset', 'as-is', 'proportionally', 'additive'];
-
-/** Collects requests for one run of the Lua script: its KEYS and its one argument. */
-export class Program {
+/** Collects requests for one call of the Lua script: its KEYS and its argument. */
+export class ScriptInput {
   readonly keys: string[] = [];
   private readonly policies = new Map<Policy, number>();
   private definitions = '';
   private runs = '';
-  /** The run of requests at the end, that differ in nothing but their keys. */
+  /** The last request of the current run; requests of a run differ only in their keys. */
   private last: StoreRequest | undefined;
   private count = 0;
 
@@ -32,7 +19,7 @@ export class Program {
     const { takes, to } = request;
     for (const { policy, key } of takes) this.keys.push(this.keyOf(policy, key));
     if (to) this.keys.push(this.keyOf(to, takes[0].key));
-    if (!this.last || !sameButKeys(this.last, request)) this.endRun();
+    if (!this.last || !differOnlyInKeys(this.last, request)) this.endRun();
     this.last = request;
     this.count++;
   }
@@ -46,38 +33,39 @@ export class Program {
   private endRun(): void {
     if (!this.last) return;
     const { verb, takes } = this.last;
-    let words = `,${VERBS.indexOf(verb) + 1},${this.count},${takes.length}`;
-    for (const { policy, amount, maxWait } of takes) {
-      words += `,${this.policy(policy)},${amount},${maxWait === Infinity ? -1 : maxWait}`;
+    let run = `,${verbCode(verb)},${this.count},${takes.length}`;
+    for (const { policy, amount, amounts, maxWait } of takes) {
+      const wanted = amounts ? `${PER_LIMIT},${amounts.join()}` : amount;
+      run += `,${this.policyNumber(policy)},${wanted},${maxWait === Infinity ? -1 : maxWait}`;
     }
-    const more = this.more(this.last);
-    this.runs += `${words},${more.length}${more.map((word) => `,${word}`).join('')}`;
+    const more = this.argumentsOf(this.last);
+    this.runs += `${run},${more.length}${more.map((argument) => `,${argument}`).join('')}`;
     this.last = undefined;
     this.count = 0;
   }
 
   /** What a verb needs besides its takes. */
-  private more({ verb, takes, actAt, duration, to, strategy }: StoreRequest): readonly (number | undefined)[] {
+  private argumentsOf({ verb, takes, actAt, duration, to, strategy }: StoreRequest): readonly (number | undefined)[] {
     if (verb === 'cancel') return actAt ?? [];
     if (verb === 'block') return [duration];
     if (verb !== 'replace' || !to || !strategy) return [];
     const matches = matchLimits(takes[0].policy, to).map((index) => index + 1);
-    return [this.policy(to), STRATEGIES.indexOf(strategy), ...matches];
+    return [this.policyNumber(to), strategyCode(strategy), ...matches];
   }
 
-  private policy(policy: Policy): number {
-    let place = this.policies.get(policy);
-    if (place === undefined) {
-      place = this.policies.size + 1;
-      this.policies.set(policy, place);
-      this.definitions += definition(policy);
+  private policyNumber(policy: Policy): number {
+    let number = this.policies.get(policy);
+    if (number === undefined) {
+      number = this.policies.size + 1;
+      this.policies.set(policy, number);
+      this.definitions += definitionOf(policy);
     }
-    return place;
+    return number;
   }
 }
 
 /** Whether two requests are the same but for their keys. */
-function sameButKeys(one: StoreRequest, other: StoreRequest): boolean {
+function differOnlyInKeys(one: StoreRequest, other: StoreRequest): boolean {
   return (
     one.verb === other.verb &&
     one.actAt === other.actAt &&
@@ -85,24 +73,29 @@ function sameButKeys(one: StoreRequest, other: StoreRequest): boolean {
     one.to === other.to &&
     one.strategy === other.strategy &&
     one.takes.length === other.takes.length &&
-    one.takes.every((take, i) => sameButKey(take, other.takes[i]))
+    one.takes.every((take, i) => takesAlike(take, other.takes[i]))
   );
 }
 
-function sameButKey(one: Take, other: Take): boolean {
-  return one.policy === other.policy && one.amount === other.amount && one.maxWait === other.maxWait;
+function takesAlike(one: Take, other: Take): boolean {
+  return (
+    one.policy === other.policy &&
+    one.amount === other.amount &&
+    one.amounts === other.amounts &&
+    one.maxWait === other.maxWait
+  );
 }
 
 const definitions = new WeakMap<Policy, string>();
 
-function definition(policy: Policy): string {
-  let words = definitions.get(policy);
-  if (words === undefined) {
-    words = `,${policy.block},${policy.limits.length}`;
-    for (const { kind, capacity, weight, refill, period, slot } of policy.limits) {
-      words += `,${kind === 'window' ? 1 : 0},${capacity},${weight},${refill},${period},${slot}`;
+function definitionOf(policy: Policy): string {
+  let definition = definitions.get(policy);
+  if (definition === undefined) {
+    definition = `,${policy.block},${policy.limits.length}`;
+    for (const { algorithm, capacity, weight, refill, period, slot } of policy.limits) {
+      definition += `,${algorithm.id},${capacity},${weight},${refill},${period},${slot}`;
     }
-    definitions.set(policy, words);
+    definitions.set(policy, definition);
   }
-  return words;
+  return definition;
 }

@@ -1,20 +1,20 @@
 /**
- * What the server's clock says, by this machine's steady one. The server reads its clock between the sending of a
- * request and the coming of its answer: each answer tells how far ahead it is at least and at most.
+ * Estimates the time of the Redis server from this process's steady clock. The server reads its clock between the
+ * sending of a command and the arrival of the reply, so each reply bounds the offset between the clocks on both sides.
  */
 export class ServerTime {
-  /** ms that the server is ahead; `undefined` until it has answered. */
-  private ahead: number | undefined;
+  /** ms that the server's clock is ahead; `undefined` before the first reply. */
+  private offset: number | undefined;
 
-  /** The server's time at `at`; 0, which is always over, if nothing is known. */
-  of(at: number): number {
-    return this.ahead === undefined ? 0 : at + this.ahead;
+  /** The server's time at `local` of the steady clock. Before the first reply 0, which is always in the past. */
+  at(local: number): number {
+    return this.offset === undefined ? 0 : local + this.offset;
   }
 
-  /** The server said `serverNow` in answer to what was sent at `sent` and came back at `received`. */
-  heard(serverNow: number, sent: number, received: number): void {
-    const least = serverNow - received;
-    const most = serverNow - sent;
-    this.ahead = this.ahead === undefined ? least : Math.min(Math.max(this.ahead, least), most);
+  /** Records that a command sent at `sent` returned the server's time `serverNow` at `received`. */
+  observe(serverNow: number, sent: number, received: number): void {
+    const min = serverNow - received;
+    const max = serverNow - sent;
+    this.offset = this.offset === undefined ? min : Math.min(Math.max(this.offset, min), max);
   }
 }

@@ -1,38 +1,39 @@
 import { steadyNow } from '../../util/clock.js';
 
-/** So many failures in a row open the breaker; so long after, one request is let through to see. */
-const FAILURES = 5;
-export const PROBE_AFTER = 500;
+/** The number of consecutive failures that opens the breaker. */
+const FAILURE_THRESHOLD = 5;
+/** ms between two probes while the breaker is open. */
+export const PROBE_INTERVAL = 500;
 
-/** A circuit breaker: stops asking what does not answer, and looks from time to time whether it does again. */
+/** A circuit breaker: suspends calls to a store that keeps failing, except for an occasional probe. */
 export class Breaker {
   private failures = 0;
-  private probeAt = 0;
+  private nextProbeAt = 0;
   isOpen = false;
 
-  /** Whether this request may be tried. */
-  admits(): boolean {
+  /** Whether a call may be made now. While the breaker is open, `true` makes that call the probe. */
+  allowsCall(): boolean {
     if (!this.isOpen) return true;
     const now = steadyNow();
-    if (now < this.probeAt) return false;
-    this.probeAt = now + PROBE_AFTER;
+    if (now < this.nextProbeAt) return false;
+    this.nextProbeAt = now + PROBE_INTERVAL;
     return true;
   }
 
-  /** `true` if that closed it. */
-  succeeded(): boolean {
+  /** Returns whether this closed the breaker. */
+  recordSuccess(): boolean {
     const wasOpen = this.isOpen;
     this.failures = 0;
     this.isOpen = false;
     return wasOpen;
   }
 
-  /** `true` if that opened it. */
-  failed(): boolean {
+  /** Returns whether this opened the breaker. */
+  recordFailure(): boolean {
     this.failures++;
-    if (this.isOpen || this.failures < FAILURES) return false;
+    if (this.isOpen || this.failures < FAILURE_THRESHOLD) return false;
     this.isOpen = true;
-    this.probeAt = steadyNow() + PROBE_AFTER;
+    this.nextProbeAt = steadyNow() + PROBE_INTERVAL;
     return true;
   }
 }

@@ -1,43 +1,41 @@
 import { later, steadyNow } from '../../util/clock.js';
 
-/** Something with a deadline. */
-export interface Due {
-  due: number;
-  over: boolean;
+/** Something that must end before its deadline. */
+export interface Timed {
+  deadline: number;
+  ended: boolean;
 }
 
-/**
- * Deadlines of one length, so that the first to be set is the first to pass: a queue behind one timer, however many
- * there are.
- */
-export class Deadlines<T extends Due> {
+/** Deadlines with the same timeout. They pass in the order in which they were set, so one timer serves them all. */
+export class Deadlines<T extends Timed> {
   private readonly queue: T[] = [];
   private head = 0;
-  private waiting = false;
+  private hasTimer = false;
 
-  /** `pass` is told what was not ended in time. */
+  /** `onMissed` is called with each item that did not end in time. */
   constructor(
-    private readonly length: number,
-    private readonly pass: (late: T) => void,
+    private readonly timeout: number,
+    private readonly onMissed: (item: T) => void,
   ) {}
 
-  set(due: T): void {
-    due.due = steadyNow() + this.length;
-    this.queue.push(due);
-    if (!this.waiting) this.wait();
+  /** Starts the timeout of an item. */
+  start(item: T): void {
+    item.deadline = steadyNow() + this.timeout;
+    this.queue.push(item);
+    if (!this.hasTimer) this.setTimer();
   }
 
-  /** Ends one; tells whether that was in time. */
-  end(due: T): boolean {
-    if (due.over) return false;
-    due.over = true;
-    if (this.queue[this.head] === due) this.dropOver();
+  /** Ends an item. Returns `false` if its deadline has been missed. */
+  end(item: T): boolean {
+    if (item.ended) return false;
+    item.ended = true;
+    if (this.queue[this.head] === item) this.dropEnded();
     return true;
   }
 
-  /** Forgets those at the head that are over: what is kept longer than it is needed has to be moved by the collector. */
-  private dropOver(): void {
-    while (this.head < this.queue.length && this.queue[this.head].over) this.head++;
+  /** Drops ended items at the head, not only when the timer fires: items kept longer cost garbage collection. */
+  private dropEnded(): void {
+    while (this.head < this.queue.length && this.queue[this.head].ended) this.head++;
     if (this.head === this.queue.length) {
       this.queue.length = 0;
       this.head = 0;
@@ -47,25 +45,25 @@ export class Deadlines<T extends Due> {
     }
   }
 
-  private wait(): void {
+  private setTimer(): void {
     if (this.queue.length === 0) return;
-    this.waiting = true;
-    later(Math.max(1, this.queue[this.head].due - steadyNow()), () => {
-      // One more turn: an answer that has arrived meanwhile, while this process was busy, is in time.
-      setImmediate(() => this.check());
+    this.hasTimer = true;
+    later(Math.max(1, this.queue[this.head].deadline - steadyNow()), () => {
+      // One turn later: a reply that arrived in time may not have been read yet, if this process was busy.
+      setImmediate(() => this.checkMissed());
     });
   }
 
-  private check(): void {
-    this.waiting = false;
+  private checkMissed(): void {
+    this.hasTimer = false;
     const now = steadyNow();
-    for (let i = this.head; i < this.queue.length && this.queue[i].due <= now; i++) {
-      const late = this.queue[i];
-      if (late.over) continue;
-      late.over = true;
-      this.pass(late);
+    for (let i = this.head; i < this.queue.length && this.queue[i].deadline <= now; i++) {
+      const item = this.queue[i];
+      if (item.ended) continue;
+      item.ended = true;
+      this.onMissed(item);
     }
-    this.dropOver();
-    this.wait();
+    this.dropEnded();
+    this.setTimer();
   }
 }

@@ -2,7 +2,7 @@ import type { Policy } from '../../core/policy.js';
 import type { Clock } from '../../util/clock.js';
 import { RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
 
-/** A store around a store: what it does not change is the other's. */
+/** Wraps another store and delegates to it everything that a subclass does not override. */
 export abstract class StoreWrapper extends RateLimitStore {
   readonly clock: Clock;
 

@@ -1,8 +1,9 @@
 import { expect, it } from '@jest/globals';
-import { AdmissionLog, admit, windowWait } from '../../../src/core/algorithms/sliding-window.js';
+import { AdmissionLog } from '../../../src/core/algorithms/admission-log.js';
+import { admit, windowWait } from '../../../src/core/algorithms/sliding-window.js';
 import { parsePolicy } from '../../../src/core/policy.js';
 
-it('tells an end of a window that owes all that can be counted', () => {
+it('returns the wait for a window whose admissions add up to Number.MAX_SAFE_INTEGER', () => {
   const [limit] = parsePolicy({ maxRequest: 1, duration: 1, unit: 'milliseconds' }, 'p').limits;
   const log = new AdmissionLog();
   admit(limit, log, 1000, 0);

@@ -6,7 +6,7 @@ const BUCKET: LimitOptions = { name: 'bucket', capacity: 5, refill: 1 };
 const WINDOW: LimitOptions = { name: 'window', maxRequest: 3, duration: 10 };
 const BOTH: LimitOptions = { name: 'both', capacity: 5, refill: 1, maxRequest: 3, duration: 10 };
 
-/** A store, and the one that stands in its place after a restart. */
+/** Fills a store, and restores its dump into a second store, as after a restart. */
 function restarted(fill: (buckets: BucketService) => Promise<void>) {
   const clock = new FakeClock();
   const before = new MemoryStore({ clock });
@@ -19,8 +19,8 @@ function restarted(fill: (buckets: BucketService) => Promise<void>) {
   });
 }
 
-describe('a memory store that was dumped and restored', () => {
-  it.each([BUCKET, WINDOW, BOTH])('answers as if nothing had happened: $name', async (policy) => {
+describe('MemoryStore dump and restore', () => {
+  it.each([BUCKET, WINDOW, BOTH])('returns the same answers after a restart: $name', async (policy) => {
     const { clock, before, buckets } = await restarted(async (old) => {
       await old.bucket(policy, '__proto__').tryConsume(2);
       await old.bucket(policy, 'blocked').block('1m');
@@ -35,7 +35,7 @@ describe('a memory store that was dumped and restored', () => {
     }
   });
 
-  it('keeps what was not asked for yet through a second restart', async () => {
+  it('keeps buckets that were not used between two restarts', async () => {
     const { clock, after } = await restarted(async (old) => void (await old.bucket(BUCKET, 'key').tryConsume(5)));
     const third = new MemoryStore({ clock });
     third.restore(after.dump());
@@ -43,7 +43,7 @@ describe('a memory store that was dumped and restored', () => {
     third.close();
   });
 
-  it('keeps to maxBuckets, and leaves what is newer alone', async () => {
+  it('respects `maxBuckets`, and does not overwrite existing buckets', async () => {
     const clock = new FakeClock();
     const before = new MemoryStore({ clock });
     for (let i = 0; i < 100; i++) await new BucketService(before).bucket(BUCKET, `key ${i}`).tryConsume(3);
@@ -56,7 +56,7 @@ describe('a memory store that was dumped and restored', () => {
     after.close();
   });
 
-  it('refuses a dump of another version', () => {
+  it('rejects a dump of another version', () => {
     const store = new MemoryStore();
     expect(() => store.restore({ version: 2 } as never)).toThrow('`dump.version` must be 1, got 2');
     store.close();

@@ -15,20 +15,20 @@ function make(maxBuckets: number) {
 }
 
 describe('MemoryStore', () => {
-  it.each([0, -1, 1.5, Number.NaN])('needs `maxBuckets` to be a positive whole number, not %p', (maxBuckets) => {
+  it.each([0, -1, 1.5, Number.NaN])('rejects %p for `maxBuckets`', (maxBuckets) => {
     expect(() => new MemoryStore({ maxBuckets })).toThrow(
       `\`maxBuckets\` must be a positive whole number, got ${maxBuckets}`,
     );
   });
 
-  it('keeps no more than `maxBuckets` of 100,000 keys, over all policies', async () => {
+  it('keeps at most `maxBuckets` of 100,000 keys, across all policies', async () => {
     const { store, of } = make(1000);
     for (let i = 0; i < 100_000; i++) await of(`key ${i}`, 5 + (i % 3)).tryConsume();
     expect(store.size).toBe(1000);
     expect(store.evicted).toBe(99_000);
   });
 
-  it('forgets full buckets first, and does not count them as evicted', async () => {
+  it('removes full buckets first, and does not count them as evicted', async () => {
     const { store, clock, of } = make(3);
     await of('long').tryConsume(5);
     await of('full').tryConsume(1);
@@ -39,7 +39,7 @@ describe('MemoryStore', () => {
     expect([await of('long').available(), await of('longer').available()]).toEqual([6, 2]);
   });
 
-  it('then forgets the one nearest to full, of whatever policy, and counts it', async () => {
+  it('evicts the bucket nearest to full if none is full, across all policies, and counts it', async () => {
     const { store, of } = make(3);
     await of('half').tryConsume(5);
     await of('empty').tryConsume(10);
@@ -54,7 +54,7 @@ describe('MemoryStore', () => {
     expect(await of('empty').available()).toBe(0);
   });
 
-  it('lets a blocked key survive a flood of new keys', async () => {
+  it('keeps a blocked key during a flood of new keys', async () => {
     const { store, of } = make(10);
     await of('blocked').block('1h');
     for (let i = 0; i < 10_000; i++) await of(`flood ${i}`).tryConsume(10);
@@ -62,7 +62,7 @@ describe('MemoryStore', () => {
     expect(store.size).toBe(10);
   });
 
-  it('forgets of blocked keys only the one whose block ends first', async () => {
+  it('evicts the blocked key whose block ends first if all keys are blocked', async () => {
     const { store, of } = make(2);
     await of('soon').block('1m');
     await of('late').block('1h');
@@ -71,7 +71,7 @@ describe('MemoryStore', () => {
     expect([await of('late').tryConsume(), await of('soon').tryConsume()]).toEqual([false, true]);
   });
 
-  it('takes from several buckets though there is room for one only', async () => {
+  it('takes from several buckets if there is room for only one', async () => {
     const { store, of } = make(1);
     const service = new BucketService(store);
     const wanted = ['a', 'b', 'c'].map((name) => ({ policy: { name, capacity: 2, refill: 1 }, key: 'key', n: 2 }));
@@ -82,7 +82,7 @@ describe('MemoryStore', () => {
     expect(store.size).toBe(1);
   });
 
-  it('sweeps buckets away that have been full for ten seconds as new ones come', async () => {
+  it('sweeps buckets that have been full for ten seconds as new ones are added', async () => {
     const { store, clock, of } = make(100_000);
     for (let i = 0; i < 1000; i++) await of(`old ${i}`).tryConsume();
     await clock.advance(10_999);
@@ -93,7 +93,7 @@ describe('MemoryStore', () => {
     expect(store.size).toBeLessThanOrEqual(1201);
   });
 
-  it('forgets a bucket that was filled up, reset or unblocked at once', async () => {
+  it('removes a bucket as soon as it is refilled, reset or unblocked', async () => {
     const { store, of } = make(10);
     await of('a').tryConsume(3);
     await of('a').put(3);
@@ -104,7 +104,7 @@ describe('MemoryStore', () => {
     expect(store.size).toBe(0);
   });
 
-  it('finds its way among many that are blocked and unblocked in any order', async () => {
+  it('tracks many buckets that are blocked and unblocked in any order', async () => {
     const { store, clock, of } = make(100_000);
     for (let i = 0; i < 300; i++) await of(`key ${i}`).block(1000 + ((i * 7) % 300));
     for (let i = 299; i >= 0; i -= 3) await of(`key ${i}`).unblock();
@@ -124,7 +124,7 @@ describe('MemoryStore', () => {
     expect(store.size).toBeLessThanOrEqual(400);
   });
 
-  it('finds each of 200,000 buckets, also while they become many and few again', () => {
+  it('finds each of 200,000 buckets as the table grows and shrinks', () => {
     const { store } = make(1_000_000);
     const policy = parsePolicy({ capacity: 10, refill: 0 }, 'test');
     const run = (verb: Verb, i: number) =>
@@ -151,7 +151,7 @@ describe('MemoryStore', () => {
     expect(store.size).toBe(0);
   });
 
-  it('tells the names of the limits that were asked for, where another policy has the same numbers', () => {
+  it('returns the limit names of the requested policy if another policy shares its buckets', () => {
     const { store } = make(10);
     const policies = ['one', 'other'].map((name) =>
       parsePolicy(
@@ -175,7 +175,7 @@ describe('MemoryStore', () => {
   it.each([
     { maxRequest: 5, duration: 10 },
     { capacity: 5, refill: 0.5 },
-  ])('changes nothing of a bucket of %j by a take of nothing', async (options) => {
+  ])('changes nothing on a take of 0 tokens from %j', async (options) => {
     const { store, clock } = make(10);
     const policy = parsePolicy(options, 'test');
     const run = (amount: number) => store.run({ verb: 'take', takes: [{ policy, key: 'a', amount, maxWait: 0 }] });

@@ -18,16 +18,16 @@ const take = (policy: LimitOptions, key: string, n = 1): Take => ({
   maxWait: 0,
 });
 
-describe('decisions of one turn of the event loop', () => {
+describe('RedisStore batching', () => {
   const client = new Redis(redisUrl());
-  // The types of ioredis do not have it.
+  // Missing in the types of ioredis.
   const bytes = client as unknown as { evalshaBuffer(...args: unknown[]): Promise<unknown> };
   const evalshaBuffer = bytes.evalshaBuffer.bind(client);
-  let runs = 0;
+  let storeCount = 0;
   let sent: number[];
 
   beforeAll(async () => {
-    // So that the script is known: else the first call is sent twice.
+    // Loads the script; otherwise the first call is sent twice.
     await new RedisStore({ client }).run({ verb: 'estimate', takes: [take(BUCKET, 'first')] });
     jest.spyOn(bytes, 'evalshaBuffer').mockImplementation((...args: unknown[]) => {
       sent.push(String(args.at(-1)).length);
@@ -41,10 +41,15 @@ describe('decisions of one turn of the event loop', () => {
 
   function open(options: Partial<RedisStoreOptions> = {}): RedisStore {
     sent = [];
-    return new RedisStore({ client, clock: new FakeClock(), prefix: `batch-${process.pid}-${runs++}:`, ...options });
+    return new RedisStore({
+      client,
+      clock: new FakeClock(),
+      prefix: `batch-${process.pid}-${storeCount++}:`,
+      ...options,
+    });
   }
 
-  it('leave in one call, and are answered each', async () => {
+  it('sends the requests of one turn in one call, and answers each', async () => {
     const store = open();
     const answers = await Promise.all(
       Array.from({ length: 32 }, (_, i) =>
@@ -58,7 +63,7 @@ describe('decisions of one turn of the event loop', () => {
     });
   });
 
-  it('leave by at most 32 at a time', async () => {
+  it('sends at most 32 requests per call', async () => {
     const store = open();
     await Promise.all(
       Array.from({ length: 300 }, (_, i) => store.run({ verb: 'take', takes: [take(BUCKET, `${i}`)] })),
@@ -66,7 +71,7 @@ describe('decisions of one turn of the event loop', () => {
     expect(sent).toHaveLength(10);
   });
 
-  it('are carried out in the order of asking, as one by one in memory', async () => {
+  it('executes requests in order, with the same answers as MemoryStore', async () => {
     const requests: StoreRequest[] = [];
     for (let i = 0; i < 40; i++) {
       const key = `key-${i % 3}`;
@@ -90,19 +95,19 @@ describe('decisions of one turn of the event loop', () => {
     }
   });
 
-  it('fail alone where a bucket cannot be read', async () => {
+  it('fails only the requests whose bucket cannot be read', async () => {
     const store = open();
-    await store.run({ verb: 'take', takes: [take(BUCKET, 'spoilt')] });
-    const [, key] = (await client.keys(`batch-${process.pid}-${runs - 1}:*`)).concat('').sort();
+    await store.run({ verb: 'take', takes: [take(BUCKET, 'corrupt')] });
+    const [, key] = (await client.keys(`batch-${process.pid}-${storeCount - 1}:*`)).concat('').sort();
     await client.multi().del(key).rpush(key, 'x').exec();
     sent = [];
-    const ask = (...takes: Take[]) => store.run({ verb: 'take', takes });
+    const run = (...takes: Take[]) => store.run({ verb: 'take', takes });
     const settled = await Promise.allSettled([
-      ask(take(BUCKET, 'a')),
-      ask(take(BUCKET, 'spoilt')),
-      ask(take(BUCKET, 'b'), take(BUCKET, 'spoilt')),
-      ask(take(BUCKET, 'b', 2)),
-      ask(take(BUCKET, 'a')),
+      run(take(BUCKET, 'a')),
+      run(take(BUCKET, 'corrupt')),
+      run(take(BUCKET, 'b'), take(BUCKET, 'corrupt')),
+      run(take(BUCKET, 'b', 2)),
+      run(take(BUCKET, 'a')),
     ]);
     expect(sent).toHaveLength(1);
     expect(settled.map(({ status }) => status)).toEqual([
@@ -115,29 +120,29 @@ describe('decisions of one turn of the event loop', () => {
     const { reason } = settled[1] as PromiseRejectedResult;
     expect(reason).toBeInstanceOf(RateLimitStoreError);
     expect(reason).toMatchObject({ scope: 'bucket', message: expect.stringContaining(`${key}: WRONGTYPE`) });
-    const balances = settled.map((one) => (one.status === 'fulfilled' ? one.value.balance : undefined));
+    const balances = settled.map((result) => (result.status === 'fulfilled' ? result.value.balance : undefined));
     expect(balances).toEqual([4, undefined, undefined, 3, 3]);
     expect(await client.lrange(key, 0, -1)).toEqual(['x']);
   });
 
-  it('are told of each bucket that cannot be read, also if these are two and no others', async () => {
+  it('fails every request of a call if none of the buckets can be read', async () => {
     const store = open();
-    const spoilt = take(BUCKET, 'spoilt');
-    await client.set(redisKey(`batch-${process.pid}-${runs - 1}:`, 'spoilt', spoilt.policy), 'foreign');
-    const asked = [1, 2].map(() => store.run({ verb: 'take', takes: [spoilt] }));
-    for (const one of await Promise.allSettled(asked)) {
-      expect(one).toMatchObject({ status: 'rejected', reason: { scope: 'bucket' } });
+    const corrupt = take(BUCKET, 'corrupt');
+    await client.set(redisKey(`batch-${process.pid}-${storeCount - 1}:`, 'corrupt', corrupt.policy), 'foreign');
+    const pending = [1, 2].map(() => store.run({ verb: 'take', takes: [corrupt] }));
+    for (const result of await Promise.allSettled(pending)) {
+      expect(result).toMatchObject({ status: 'rejected', reason: { scope: 'bucket' } });
     }
     expect(sent).toHaveLength(1);
   });
 
-  it('leave one by one with `batch: false`', async () => {
+  it('sends requests individually with `batch: false`', async () => {
     const store = open({ batch: false });
     await Promise.all(Array.from({ length: 10 }, (_, i) => store.run({ verb: 'take', takes: [take(BUCKET, `${i}`)] })));
     expect(sent).toHaveLength(10);
   });
 
-  it('need no timer: a lone request leaves before the next turn’s', async () => {
+  it('sends a single request without a timer, before the next turn of the event loop', async () => {
     const store = open();
     const timers = jest.spyOn(globalThis, 'setTimeout');
     const order: string[] = [];
@@ -148,7 +153,7 @@ describe('decisions of one turn of the event loop', () => {
       }, 1),
     );
     timers.mockClear();
-    const answer = store.run({ verb: 'take', takes: [take(BUCKET, 'lone')] });
+    const answer = store.run({ verb: 'take', takes: [take(BUCKET, 'single')] });
     setImmediate(() => order.push(`next turn, sent ${sent.length}`));
     await answer;
     await timer;
@@ -157,12 +162,12 @@ describe('decisions of one turn of the event loop', () => {
     timers.mockRestore();
   });
 
-  it('cost one round trip and few bytes for three limits', async () => {
+  it('needs one round trip and few bytes for three limits', async () => {
     const store = open();
-    const three = { name: 'three', limits: [WINDOW, BUCKET, { capacity: 100, refill: 10 }] };
+    const policy = { name: 'three', limits: [WINDOW, BUCKET, { capacity: 100, refill: 10 }] };
     await store.run({
       verb: 'take',
-      takes: [take({ ...three, limits: three.limits.map(({ ...limit }) => limit) }, '203.0.113.7')],
+      takes: [take({ ...policy, limits: policy.limits.map(({ ...limit }) => limit) }, '203.0.113.7')],
     });
     expect(sent).toHaveLength(1);
     expect(sent[0]).toBeLessThan(200);

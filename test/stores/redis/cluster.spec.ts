@@ -6,14 +6,14 @@ import { type BucketService, RedisStore } from 'nest-rate-limit';
 import { describeStoreContract } from 'nest-rate-limit/testing';
 import { closeBuckets, openBuckets } from '../../support/buckets.js';
 import type { RedisServer } from '../../support/redis.js';
-import { ask, startCluster } from '../../support/redis-groups.js';
+import { startCluster, withClient } from '../../support/redis-groups.js';
 import { until } from '../../support/requests.js';
 
 const POOL = { name: 'pool', capacity: 10, refill: 0 };
 const SMALL = { name: 'small', capacity: 2, refill: 0 };
 let group: Awaited<ReturnType<typeof startCluster>>;
 let cluster: Cluster;
-let runs = 0;
+let storeCount = 0;
 
 beforeAll(async () => {
   group = await startCluster();
@@ -30,14 +30,14 @@ afterAll(async () => {
   cluster?.disconnect();
   await group?.stop();
 });
-const prefix = () => `cluster-${runs++}:`;
+const prefix = () => `cluster-${storeCount++}:`;
 
 describeStoreContract(
   'RedisStore on a Cluster',
   (clock) => new RedisStore({ client: cluster, clock, prefix: prefix() }),
 );
 
-describe('a Cluster', () => {
+describe('RedisStore on a Cluster', () => {
   closeBuckets();
   let buckets: BucketService;
   const open = async (timeout = 5000) => {
@@ -48,13 +48,14 @@ describe('a Cluster', () => {
     for (const server of paused.splice(0)) server.resume();
   });
 
-  /** The master of a key of the user's, and one key for each of the three masters. */
+  /** Returns the master that owns a user key. */
   const masterOf = async (key: string): Promise<RedisServer> => {
     const slot = (await cluster.cluster('KEYSLOT', key)) as number;
     const slots = await cluster.cluster('SLOTS');
     const port = slots.find(([from, to]) => from <= slot && slot <= to)?.[2][1];
     return group.servers.find((server) => server.port === port) as RedisServer;
   };
+  /** Returns one user key for each of the three masters. */
   const keysOfMasters = async (): Promise<string[]> => {
     const keys = new Map<RedisServer, string>();
     for (let i = 0; keys.size < 3; i++) {
@@ -64,7 +65,7 @@ describe('a Cluster', () => {
     return [...keys.values()];
   };
 
-  it('decides what one turn asks for many keys', async () => {
+  it('decides requests for many keys in one turn of the event loop', async () => {
     await open();
     const answers = await Promise.all(
       Array.from({ length: 100 }, (_, i) => buckets.bucket(SMALL, `${i % 40}`).decide()),
@@ -73,7 +74,7 @@ describe('a Cluster', () => {
     expect(new Set(answers.map(({ source }) => source))).toEqual(new Set(['store']));
   });
 
-  it('takes from policies of one key together', async () => {
+  it('takes from several policies of one key atomically', async () => {
     await open();
     const wanted = [
       { policy: POOL, key: 'one' },
@@ -85,7 +86,7 @@ describe('a Cluster', () => {
     expect(await buckets.bucket(POOL, 'one').available()).toBe(8);
   });
 
-  it('takes from policies of different keys one after the other, and gives back what it took on a refusal', async () => {
+  it('takes from policies with different keys in turn, and refunds them if one is denied', async () => {
     await open();
     const [a, b, c] = await keysOfMasters();
     const wanted = [
@@ -96,13 +97,13 @@ describe('a Cluster', () => {
     const available = () => Promise.all(wanted.map(({ policy, key }) => buckets.bucket(policy, key).available()));
     expect(await buckets.decideAll(wanted)).toMatchObject({ allowed: true, source: 'store', remaining: 0.5 });
     expect(await available()).toEqual([7, 0.5, 9]);
-    const refused = await buckets.decideAll(wanted);
-    expect(refused).toMatchObject({ allowed: false, policy: 'small', remaining: 0.5, retryAfter: Infinity });
-    expect(refused.limits.map(({ remaining }) => remaining)).toEqual([7, 0.5, 9]);
+    const denied = await buckets.decideAll(wanted);
+    expect(denied).toMatchObject({ allowed: false, policy: 'small', remaining: 0.5, retryAfter: Infinity });
+    expect(denied.limits.map(({ remaining }) => remaining)).toEqual([7, 0.5, 9]);
     expect(await available()).toEqual([7, 0.5, 9]);
   });
 
-  it('gives back what it took where a later master cannot be asked, and takes nothing there later', async () => {
+  it('refunds earlier takes if a later master does not answer, and takes nothing from that master afterwards', async () => {
     await open(150);
     const [a, b] = await keysOfMasters();
     const wanted = [
@@ -122,7 +123,7 @@ describe('a Cluster', () => {
     }
   });
 
-  it('wakes who watches, whichever master gives', async () => {
+  it('wakes watchers, whichever master owns the key', async () => {
     await open();
     for (const key of await keysOfMasters()) {
       const bucket = buckets.bucket(SMALL, key);
@@ -134,12 +135,12 @@ describe('a Cluster', () => {
     }
   });
 
-  it('needs no more rights than the documentation lists', async () => {
-    const document = readFileSync(new URL('../../../docs/operating.md', import.meta.url), 'utf8');
-    const rule = document.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
-    const more = document.match(/On a Cluster .*`(\+[^`]*)`/)?.[1].split(' ') ?? [];
+  it('needs no permissions beyond the documented ACL rules', async () => {
+    const page = readFileSync(new URL('../../../docs/operating.md', import.meta.url), 'utf8');
+    const rule = page.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
+    const clusterRule = page.match(/On a Cluster .*`(\+[^`]*)`/)?.[1].split(' ') ?? [];
     for (const { url } of group.servers) {
-      await ask(url, (one) => one.acl('SETUSER', ...([...rule, ...more] as [string, ...string[]])));
+      await withClient(url, (node) => node.acl('SETUSER', ...([...rule, ...clusterRule] as [string, ...string[]])));
     }
     const limited = new Cluster([{ host: '127.0.0.1', port: group.servers[0].port }], {
       redisOptions: { username: 'limiter', password: 'password' },
@@ -157,7 +158,7 @@ describe('a Cluster', () => {
     limited.disconnect();
   });
 
-  it('loses a master, and goes on with its replica', async () => {
+  it('continues with the replica after a master fails', async () => {
     await open(50);
     const [lost, ...others] = await keysOfMasters();
     const take = (key: string) => buckets.bucket({ ...POOL, capacity: 100_000 }, key).decide();
@@ -168,14 +169,14 @@ describe('a Cluster', () => {
     let slowest = 0;
     let served = 0;
     await until(async () => {
-      const asked = performance.now();
+      const sent = performance.now();
       const [own, ...rest] = await Promise.all([lost, ...others].map(take));
-      slowest = Math.max(slowest, performance.now() - asked);
+      slowest = Math.max(slowest, performance.now() - sent);
       served += rest.filter(({ source }) => source === 'store').length;
       return own.source === 'store';
     });
     expect(performance.now() - start).toBeLessThan(5000);
     expect(slowest).toBeLessThan(150);
-    expect(served).toBeGreaterThan(0); // the others' keys were decided in Redis meanwhile
+    expect(served).toBeGreaterThan(0); // keys of the other masters were still decided in Redis
   });
 });

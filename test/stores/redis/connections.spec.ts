@@ -19,7 +19,7 @@ closeBuckets();
 let server: RedisServer;
 let admin: Redis;
 const clients: Redis[] = [];
-let uses = 0;
+let keyCount = 0;
 beforeAll(async () => {
   server = await startRedis();
   admin = new Redis(server.url);
@@ -41,10 +41,10 @@ function client(url: string, options: RedisOptions = {}): Redis {
   return opened;
 }
 
-/** Everything that a store does, once. */
-async function useAll(store: RateLimitModuleOptions['store']): Promise<BucketService> {
+/** Runs every operation of a store once. */
+async function exercise(store: RateLimitModuleOptions['store']): Promise<BucketService> {
   const { buckets } = await openBuckets({ store, failure });
-  const key = `key-${uses++}`;
+  const key = `key-${keyCount++}`;
   const bucket = buckets.bucket(POOL, key);
   expect(await bucket.decide(4)).toMatchObject({ allowed: true, remaining: 6, source: 'store' });
   expect((await bucket.estimate(7)).allowed).toBe(false);
@@ -71,14 +71,14 @@ async function useAll(store: RateLimitModuleOptions['store']): Promise<BucketSer
   return buckets;
 }
 
-describe('a connection', () => {
-  it('may be a url, options, or a client', async () => {
-    await useAll({ redis: server.url });
+describe('RedisStore connection', () => {
+  it('accepts a URL, ioredis options or a client', async () => {
+    await exercise({ redis: server.url });
     await admin.flushall();
-    await useAll({ redis: { host: '127.0.0.1', port: server.port, db: 3 } });
+    await exercise({ redis: { host: '127.0.0.1', port: server.port, db: 3 } });
     expect(await admin.dbsize()).toBe(0);
     await admin.flushall();
-    await useAll({ redis: client(server.url) });
+    await exercise({ redis: client(server.url) });
   });
 
   it.each<RedisOptions>([
@@ -88,29 +88,29 @@ describe('a connection', () => {
     { lazyConnect: true },
     { protocol: 2 } as RedisOptions,
     { replyMapping: 'resp3' } as RedisOptions,
-  ])('may have %j', async (options) => {
-    await useAll({ redis: client(server.url, options) });
+  ])('works with the client option %j', async (options) => {
+    await exercise({ redis: client(server.url, options) });
     const keys = await admin.keys('*');
     expect(keys).toHaveLength(2);
     for (const key of keys) expect(key.startsWith(options.keyPrefix ? 'app:rl:1:{' : 'rl:1:{')).toBe(true);
   });
 
-  it('with `stringNumbers` also tells what came too late', async () => {
+  it('detects missed deadlines with `stringNumbers`', async () => {
     const store = new RedisStore({ client: client(server.url, { stringNumbers: true }), timeout: 50 });
     const takes = [{ policy: parsePolicy(POOL, 'pool'), key: 'key', amount: 1000, maxWait: 0 }];
     server.pause();
     const late = store.run({ verb: 'take', takes });
     await sleep(100);
     server.resume();
-    await expect(late).rejects.toThrow('Redis was asked too late');
+    await expect(late).rejects.toThrow('Command reached Redis after its 50 ms deadline');
     expect(await store.run({ verb: 'estimate', takes: [{ ...takes[0], amount: 0 }] })).toMatchObject({ balance: 10 });
     store.close();
   });
 
-  it('with `hashKeys` shows no key of a user', async () => {
-    const seen: string[] = [];
+  it('does not send plain keys to Redis with `hashKeys`', async () => {
+    const commands: string[] = [];
     const monitor = await admin.monitor();
-    monitor.on('monitor', (_time: string, args: string[]) => seen.push(args.join(' ')));
+    monitor.on('monitor', (_time: string, args: string[]) => commands.push(args.join(' ')));
     const { buckets } = await openBuckets({ store: { redis: server.url, hashKeys: true }, failure });
     const bucket = buckets.bucket(POOL, 'ada@example.org');
     await bucket.decide();
@@ -118,11 +118,11 @@ describe('a connection', () => {
     await bucket.watch();
     await sleep(20);
     monitor.disconnect();
-    expect(seen.join('\n')).toContain('rl:1:{%');
-    expect(seen.join('\n')).not.toContain('ada@example.org');
+    expect(commands.join('\n')).toContain('rl:1:{%');
+    expect(commands.join('\n')).not.toContain('ada@example.org');
   });
 
-  it('keeps a TTL on what refills, and none on a pool', async () => {
+  it('sets a TTL on buckets that refill, and none on pools', async () => {
     const { buckets } = await openBuckets({ store: { redis: server.url }, failure });
     await buckets.bucket({ name: 'refilled', capacity: 10, refill: 1 }, 'key').decide(4);
     await buckets.bucket(POOL, 'key').decide(4);
@@ -133,39 +133,39 @@ describe('a connection', () => {
   });
 });
 
-describe('rights', () => {
-  const document = readFileSync(new URL('../../../docs/operating.md', import.meta.url), 'utf8');
-  const rule = document.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
+describe('Redis ACL rule in the documentation', () => {
+  const page = readFileSync(new URL('../../../docs/operating.md', import.meta.url), 'utf8');
+  const rule = page.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
 
-  it('that the documentation lists are enough', async () => {
-    const warned = jest.spyOn(console, 'warn').mockImplementation(() => {});
+  it('grants every permission that the store needs', async () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
     await admin.acl('SETUSER', ...(rule as [string, ...string[]]));
     const url = `redis://limiter:password@127.0.0.1:${server.port}`;
-    await useAll({ redis: url });
+    await exercise({ redis: url });
     await admin.script('FLUSH');
-    await useAll({ redis: url });
-    await useAll({ redis: client(url) });
-    expect(warned).not.toHaveBeenCalled();
-    // Newer servers know CLIENT SETINFO, which ioredis tries and can do without.
+    await exercise({ redis: url });
+    await exercise({ redis: client(url) });
+    expect(warn).not.toHaveBeenCalled();
+    // ioredis tries CLIENT SETINFO on newer servers, and works without it.
     const denied = ((await admin.acl('LOG')) as unknown[]).map((entry) => JSON.stringify(entry));
     expect(denied.filter((entry) => !entry.includes('setinfo'))).toEqual([]);
   });
 
-  it.each(rule.filter((word) => word.startsWith('+')))('are not enough without %s', async (missing) => {
-    const warned = jest.spyOn(console, 'warn').mockImplementation(() => {});
-    await admin.acl('SETUSER', ...(rule.filter((word) => word !== missing) as [string, ...string[]]));
+  it.each(rule.filter((token) => token.startsWith('+')))('needs %s', async (missing) => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
+    await admin.acl('SETUSER', ...(rule.filter((token) => token !== missing) as [string, ...string[]]));
     await admin.acl('LOG', 'RESET');
     await admin.script('FLUSH');
     const url = `redis://limiter:password@127.0.0.1:${server.port}`;
-    await useAll({ redis: url }).catch(() => {});
+    await exercise({ redis: url }).catch(() => {});
     await sleep(20);
-    const missed = JSON.stringify(await admin.acl('LOG'));
-    expect(warned.mock.calls.length > 0 || missed.includes(missing.slice(1))).toBe(true);
+    const denied = JSON.stringify(await admin.acl('LOG'));
+    expect(warn.mock.calls.length > 0 || denied.includes(missing.slice(1))).toBe(true);
     await admin.acl('SETUSER', ...(rule as [string, ...string[]]));
   });
 });
 
-describe('TLS', () => {
+describe('RedisStore over TLS', () => {
   const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-tls-'));
   const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')];
   let secure: RedisServer;
@@ -186,28 +186,28 @@ describe('TLS', () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  it('is spoken to rediss:// with a certificate that is trusted', async () => {
+  it('connects if the certificate is trusted', async () => {
     const ca = readFileSync(cert);
-    await useAll({ redis: { host: 'localhost', port, tls: { ca } } });
+    await exercise({ redis: { host: 'localhost', port, tls: { ca } } });
   });
 
-  it('is not spoken to a certificate that is not: the failure mode answers', async () => {
+  it('applies the failure mode if the certificate is not trusted', async () => {
     const { buckets, store } = await openBuckets({ store: { redis: `rediss://localhost:${port}` } });
     expect((await buckets.bucket(POOL, 'key').decide()).source).toBe('fallback');
     expect(store.health().status).toBe('down');
   });
 
-  it('is spoken to rediss:// with a user', async () => {
+  it('authenticates with the user and password of a rediss:// URL', async () => {
     const plain = client(secure.url);
     await plain.acl('SETUSER', 'limiter', 'on', '>password', '~rl:*', '&rl:*', '+@all');
     const url = `rediss://limiter:password@localhost:${port}`;
-    await useAll({ redis: client(url, { tls: { ca: readFileSync(cert) } }) });
+    await exercise({ redis: client(url, { tls: { ca: readFileSync(cert) } }) });
     expect(await plain.client('LIST')).toContain('user=limiter');
   });
 });
 
-describe('an injected clock', () => {
-  it('works with a deadline, too', async () => {
+describe('RedisStore with an injected clock', () => {
+  it('supports deadlines', async () => {
     const store = new RedisStore({ client: client(server.url), clock: new FakeClock(1000), timeout: 50 });
     const takes = [{ policy: parsePolicy(SMALL, 'small'), key: 'key', amount: 1000, maxWait: 0 }];
     const answers = [];

@@ -6,7 +6,7 @@ import { FakeClock } from 'nest-rate-limit/testing';
 import type { StoreAnswer } from '../../../src/core/decision.js';
 import { type LimitOptions, parsePolicy } from '../../../src/core/policy.js';
 import type { StoreRequest, Take } from '../../../src/core/request.js';
-import { redisKey, tagOf } from '../../../src/stores/redis/redis-key.js';
+import { redisKey, toHashTag } from '../../../src/stores/redis/redis-key.js';
 import { redisUrl } from '../../support/redis.js';
 
 const BUCKET = { name: 'bucket', capacity: 5, refill: 0 };
@@ -26,15 +26,15 @@ const take = (policy: LimitOptions, key: string): Take => ({
   maxWait: 0,
 });
 
-function expectSound(answer: StoreAnswer): void {
+function expectValid(answer: StoreAnswer): void {
   const { allowed, remaining, retryAfter, resetAfter, delay } = answer;
   expect(typeof allowed).toBe('boolean');
   for (const number of [remaining, delay]) expect(Number.isFinite(number) && number >= 0).toBe(true);
   for (const time of [retryAfter, resetAfter]) expect(time).toEqual(expect.any(Number));
 }
 
-describe('replies that the script cannot have given', () => {
-  const words = fc.oneof(
+describe('RedisStore with invalid replies', () => {
+  const scalars = fc.oneof(
     fc.integer(),
     fc.double(),
     fc.constantFrom(-1, 0, 1, 1000, 2 ** 53, Number.NaN, null, undefined, '', 'OK', '1', '-1', 'NaN'),
@@ -42,40 +42,40 @@ describe('replies that the script cannot have given', () => {
     fc.constant(new Error('inner')),
   );
   const replies = fc.oneof(
-    fc.array(fc.oneof(words, fc.array(words)), { maxLength: 20 }),
+    fc.array(fc.oneof(scalars, fc.array(scalars)), { maxLength: 20 }),
     fc.array(fc.integer({ min: -2, max: 5000 }), { minLength: 9, maxLength: 9 }),
     fc.object(),
-    words,
+    scalars,
     fc.uint8Array().map((bytes) => Buffer.from(bytes)),
   );
 
   it.each([BUCKET, WINDOW, BOTH])(
-    'are an error that tells of them, or a sound answer, never anything else',
+    'rejects with a RateLimitStoreError or returns a valid answer for $name',
     async (policy) => {
       await fc.assert(
         fc.asyncProperty(replies, fc.boolean(), fc.integer({ min: 1, max: 3 }), async (reply, throws, count) => {
-          const answer = async () => {
+          const respond = async () => {
             if (throws) throw reply;
             return reply;
           };
           const client = {
-            evalshaBuffer: answer,
-            evalBuffer: answer,
-            time: answer,
+            evalshaBuffer: respond,
+            evalBuffer: respond,
+            time: respond,
             on: () => {},
             removeListener: () => {},
           };
           const store = new RedisStore({ client: client as unknown as RedisClient, timeout: 50 });
-          const asked = Array.from({ length: count }, (_, i) =>
+          const pending = Array.from({ length: count }, (_, i) =>
             store.run({ verb: 'take', takes: [take(policy, `${i}`)] }),
           );
-          for (const one of await Promise.allSettled(asked)) {
-            if (one.status === 'fulfilled') {
-              expectSound(one.value);
+          for (const result of await Promise.allSettled(pending)) {
+            if (result.status === 'fulfilled') {
+              expectValid(result.value);
             } else {
-              expect(one.reason).toBeInstanceOf(RateLimitStoreError);
-              expect(one.reason.message).toMatch(
-                /^Redis replied what the script cannot have: |^Redis did not answer: |^Redis cannot write: |^The bucket cannot be read: |too late$/,
+              expect(result.reason).toBeInstanceOf(RateLimitStoreError);
+              expect(result.reason.message).toMatch(
+                /^Redis sent an unexpected script reply: |^Redis command failed: |^Redis rejects writes: |^Unreadable bucket |after its 50 ms deadline$/,
               );
             }
           }
@@ -87,19 +87,19 @@ describe('replies that the script cannot have given', () => {
   );
 });
 
-describe('values that are no buckets', () => {
+describe('RedisStore with corrupt data', () => {
   const client = new Redis(redisUrl());
-  const prefix = `garbage-${process.pid}:`;
+  const prefix = `corrupt-${process.pid}:`;
   const store = new RedisStore({ client, prefix });
   afterAll(() => client.quit());
   const run = (verb: StoreRequest['verb'], ...takes: Take[]) => store.run({ verb, takes });
-  const keyOf = ({ policy, key }: Take) => redisKey(prefix, tagOf(key, false), policy);
+  const keyOf = ({ policy, key }: Take) => redisKey(prefix, toHashTag(key, false), policy);
 
   const numbers = fc.oneof(
     fc.constantFrom(0, 1, -1, 0.5, 1e300, -1e300, 2 ** 53, 1_700_000_000_000, 9_000_000_000_000, Number.NaN, Infinity),
     fc.integer(),
   );
-  // Doubles are what a bucket is stored as: any, and those that begin as a window does.
+  // Buckets are stored as doubles: arbitrary ones, and ones that start like a window.
   const window = fc
     .tuple(fc.nat(5000), fc.nat(3), fc.array(numbers, { maxLength: 6 }))
     .map(([sum, count, entries]) => [1_700_000_000_000, 0, 0, sum, count, ...entries]);
@@ -107,44 +107,47 @@ describe('values that are no buckets', () => {
     .oneof(fc.array(numbers, { maxLength: 9 }), window)
     .map((list) => Buffer.from(new Float64Array(list).buffer));
   const bytes = fc.uint8Array({ maxLength: 40 }).map((list) => Buffer.from(list));
-  const texts = fc.jsonValue().map((value) => Buffer.from(JSON.stringify(value)));
+  const json = fc.jsonValue().map((value) => Buffer.from(JSON.stringify(value)));
 
-  it.each([BUCKET, WINDOW, BOTH])('spoil only what asks for them, are told of, and stay', async (policy) => {
-    let spoilt = 0;
-    await fc.assert(
-      fc.asyncProperty(fc.oneof(bytes, doubles, texts), async (value) => {
-        const bad = take(policy, 'bad');
-        const good = take(policy, 'good');
-        await client.del(keyOf(good));
-        await client.set(keyOf(bad), value);
-        const [before, after, both] = await Promise.allSettled([
-          run('take', good),
-          run('take', bad),
-          run('take', good, bad),
-        ]);
-        expect(before).toMatchObject({ status: 'fulfilled', value: { allowed: true } });
-        if (after.status === 'fulfilled') {
-          expectSound(after.value);
-          return;
-        }
-        spoilt++;
-        expect(after.reason).toMatchObject({ scope: 'bucket', message: expect.stringContaining(keyOf(bad)) });
-        expect(both).toMatchObject({ status: 'rejected', reason: { scope: 'bucket' } });
-        expect(await client.getBuffer(keyOf(bad))).toEqual(value);
-        expect((await run('estimate', { ...good, amount: 0 })).balance).toBe(policy === BUCKET ? 4 : 2);
-      }),
-      { numRuns: 300 },
-    );
-    expect(spoilt).toBeGreaterThan(200);
-  });
+  it.each([BUCKET, WINDOW, BOTH])(
+    'rejects only requests for the corrupt bucket of $name, and leaves its value in place',
+    async (policy) => {
+      let unreadable = 0;
+      await fc.assert(
+        fc.asyncProperty(fc.oneof(bytes, doubles, json), async (value) => {
+          const bad = take(policy, 'bad');
+          const good = take(policy, 'good');
+          await client.del(keyOf(good));
+          await client.set(keyOf(bad), value);
+          const [goodOnly, badOnly, both] = await Promise.allSettled([
+            run('take', good),
+            run('take', bad),
+            run('take', good, bad),
+          ]);
+          expect(goodOnly).toMatchObject({ status: 'fulfilled', value: { allowed: true } });
+          if (badOnly.status === 'fulfilled') {
+            expectValid(badOnly.value);
+            return;
+          }
+          unreadable++;
+          expect(badOnly.reason).toMatchObject({ scope: 'bucket', message: expect.stringContaining(keyOf(bad)) });
+          expect(both).toMatchObject({ status: 'rejected', reason: { scope: 'bucket' } });
+          expect(await client.getBuffer(keyOf(bad))).toEqual(value);
+          expect((await run('estimate', { ...good, amount: 0 })).balance).toBe(policy === BUCKET ? 4 : 2);
+        }),
+        { numRuns: 300 },
+      );
+      expect(unreadable).toBeGreaterThan(200);
+    },
+  );
 
   it.each([
-    ['whose oldest admission has half a millisecond', [2000, 2, -1000.5, 1000, -500, 1000]],
-    ['whose oldest admission has no time', [2000, 2, Number.NaN, 1000, -500, 1000]],
-    ['whose oldest admission is of never', [2000, 2, Infinity, 1000, -500, 1000]],
-    ['whose second admission has half a millisecond', [3000, 3, -1000, 500, -999.5, 1500, -500, 1000]],
-    ['of a sum without admissions', [1000, 0]],
-  ])('spoil nothing else if they are a window %s', async (_, [sum, count, ...entries]) => {
+    ['a fractional timestamp in the oldest admission', [2000, 2, -1000.5, 1000, -500, 1000]],
+    ['NaN as the timestamp of the oldest admission', [2000, 2, Number.NaN, 1000, -500, 1000]],
+    ['an infinite timestamp in the oldest admission', [2000, 2, Infinity, 1000, -500, 1000]],
+    ['a fractional timestamp in the second admission', [3000, 3, -1000, 500, -999.5, 1500, -500, 1000]],
+    ['a sum but no admissions', [1000, 0]],
+  ])('rejects only requests for a window with %s', async (_, [sum, count, ...entries]) => {
     const clock = new FakeClock();
     const store = new RedisStore({ client, prefix, clock });
     const [bad, good] = [take(WINDOW, 'bad window'), take(WINDOW, 'good window')];
@@ -152,16 +155,16 @@ describe('values that are no buckets', () => {
     const times = entries.map((number, i) => (i % 2 === 0 ? clock.now() + number : number));
     const value = Buffer.from(new Float64Array([clock.now() - 500, 0, 0, sum, count, ...times]).buffer);
     await client.set(keyOf(bad), value);
-    const [one, other] = await Promise.allSettled(
+    const [badResult, goodResult] = await Promise.allSettled(
       [bad, good].map((each) => store.run({ verb: 'take', takes: [each] })),
     );
-    expect(one).toMatchObject({ status: 'rejected', reason: { scope: 'bucket' } });
-    expect(other).toMatchObject({ status: 'fulfilled', value: { balance: 2 } });
+    expect(badResult).toMatchObject({ status: 'rejected', reason: { scope: 'bucket' } });
+    expect(goodResult).toMatchObject({ status: 'fulfilled', value: { balance: 2 } });
     expect(await client.getBuffer(keyOf(bad))).toEqual(value);
   });
 
   it.each(['reset', 'put', 'charge', 'takeUpTo', 'estimate', 'cancel', 'block', 'unblock'] as const)(
-    'are not overwritten by %s',
+    'does not overwrite a corrupt value on %s',
     async (verb) => {
       const bad = take(BUCKET, 'bad');
       await client.set(keyOf(bad), 'foreign');
@@ -173,12 +176,12 @@ describe('values that are no buckets', () => {
   );
 });
 
-describe('keys of users', () => {
+describe('RedisStore keys', () => {
   const client = new Redis(redisUrl());
   const prefix = `keys-${process.pid}:`;
   afterAll(() => client.quit());
 
-  it('of any text have a bucket each, in one slot', async () => {
+  it('maps each string to its own bucket and hash tag', async () => {
     const store = new RedisStore({ client, prefix });
     const seen = new Map<string, string>();
     await fc.assert(
@@ -189,13 +192,13 @@ describe('keys of users', () => {
           fc.constantFrom('}', '{', '{}', 'a}b', '%', '\ud800', '\ud801', ' ', '\n', '\0'),
         ),
         async (key) => {
-          const name = redisKey(prefix, tagOf(key, false), take(BUCKET, key).policy);
-          expect(seen.get(name) ?? key).toBe(key);
-          seen.set(name, key);
-          expect(name.slice(prefix.length)).toMatch(/^1:\{[^{}]+\}:/);
+          const redisName = redisKey(prefix, toHashTag(key, false), take(BUCKET, key).policy);
+          expect(seen.get(redisName) ?? key).toBe(key);
+          seen.set(redisName, key);
+          expect(redisName.slice(prefix.length)).toMatch(/^1:\{[^{}]+\}:/);
           const { taken } = await store.run({ verb: 'take', takes: [{ ...take(BUCKET, key), amount: 1 }] });
           expect(taken).toBe(0.001);
-          expect(await client.exists(name)).toBe(1);
+          expect(await client.exists(redisName)).toBe(1);
         },
       ),
       { numRuns: 300 },

@@ -12,29 +12,40 @@ import { mergeTakes, type StoreRequest } from '../../../src/core/request.js';
 import { SCRIPT } from '../../../src/stores/redis/lua/script.js';
 import { redisKey } from '../../../src/stores/redis/redis-key.js';
 import { redisUrl, startRedis } from '../../support/redis.js';
-import { bucketLimits, fractions, largeWindowLimits, law, pauses, windowLimits } from '../../support/store-subject.js';
+import {
+  bucketLimits,
+  checkProperty,
+  fractions,
+  largeWindowLimits,
+  pauses,
+  windowLimits,
+} from '../../support/store-subject.js';
 
-/** The script with one place changed, which must be there. */
-function changed(place: string, by: string): string {
-  if (SCRIPT.split(place).length !== 2) throw new Error(`The script has not one: ${place}`);
-  return SCRIPT.replace(place, () => by);
+/** Returns the script with its only occurrence of `text` replaced. */
+function patchScript(text: string, replacement: string): string {
+  if (SCRIPT.split(text).length !== 2) throw new Error(`The script does not contain exactly once: ${text}`);
+  return SCRIPT.replace(text, () => replacement);
 }
 
-const COUNTERS = ['buckets', 'window'].map((lane) => `lane-${process.pid}-${lane}`);
-const COUNTING = changed(
+const COUNTERS = ['buckets', 'window'].map((path) => `fast-path-${process.pid}-${path}`);
+/** Counts the takes of each fast path in Redis. */
+const COUNTING = patchScript(
   '      nextKey, left = nextKey + 1, left - 1\n',
   `      nextKey, left = nextKey + 1, left - 1
       call('INCR', take.policy.window and '${COUNTERS[1]}' or '${COUNTERS[0]}')\n`,
 );
-const WITHOUT_LANE = changed('  while more() do\n    local take = run[1]', '  while false do\n    local take = run[1]');
+const WITHOUT_FAST_PATH = patchScript(
+  '  while more() do\n    local take = run[1]',
+  '  while false do\n    local take = run[1]',
+);
 
-/** Asked in one turn of the event loop, `pause` ms after the turn before. */
+/** Requests sent in one turn of the event loop, `pause` ms after the previous turn. */
 interface Turn {
   readonly pause: number;
-  readonly requests: readonly Asked[];
+  readonly requests: readonly RequestSpec[];
 }
-interface Asked {
-  readonly verb: StoreRequest['verb'] | 'everything';
+interface RequestSpec {
+  readonly verb: StoreRequest['verb'] | 'takeSeveral';
   readonly policy: number;
   readonly to: number;
   readonly key: string;
@@ -55,10 +66,10 @@ const limits = fc.oneof(
   { arbitrary: fc.constantFrom([{ capacity: 3, refill: 0 }]), weight: 1 },
 );
 
-const setting = fc.tuple(limits, limits).map(([one, other]): Policy[] => {
+const policySets = fc.tuple(limits, limits).map(([one, other]): Policy[] => {
   const policies: LimitOptions[] = [
     { name: 'p', limits: one },
-    // The same buckets, but who is refused is blocked.
+    // The same buckets, but a denial blocks the key.
     { name: 'p', limits: one, block: 25 },
     { name: 'q', limits: other },
   ];
@@ -76,7 +87,7 @@ const turns = (keys: readonly string[], pause: fc.Arbitrary<number>): fc.Arbitra
             {
               arbitrary: fc.constantFrom(
                 ...(['estimate', 'put', 'charge', 'takeUpTo', 'reset', 'block', 'unblock', 'replace'] as const),
-                'everything' as const,
+                'takeSeveral' as const,
               ),
               weight: 2,
             },
@@ -97,10 +108,10 @@ const turns = (keys: readonly string[], pause: fc.Arbitrary<number>): fc.Arbitra
     { minLength: 3, maxLength: 12 },
   );
 
-function requestOf(policies: readonly Policy[], { verb, policy, to, key, n, maxWait }: Asked): StoreRequest {
+function requestOf(policies: readonly Policy[], { verb, policy, to, key, n, maxWait }: RequestSpec): StoreRequest {
   const amount = toAmount(n) as number;
   const take = { policy: policies[policy], key, amount, maxWait };
-  if (verb === 'everything') {
+  if (verb === 'takeSeveral') {
     return { verb: 'take', takes: mergeTakes([take, { ...take, policy: policies[2] }, { ...take, key: 'b' }]) };
   }
   if (verb !== 'replace') return { verb, takes: [take], duration: 20 };
@@ -109,27 +120,27 @@ function requestOf(policies: readonly Policy[], { verb, policy, to, key, n, maxW
   return { verb, takes: [take], to: policies[to], strategy };
 }
 
-describe('the short lane of the script', () => {
+describe('RedisStore fast path', () => {
   const client = new Redis(redisUrl());
   afterAll(() => client.quit());
-  const ended: (() => unknown)[] = [];
+  const cleanups: (() => unknown)[] = [];
   afterEach(async () => {
-    for (const end of ended.splice(0)) await end();
+    for (const cleanup of cleanups.splice(0)) await cleanup();
   });
   let stores = 0;
 
-  /** A store whose script is `script`. */
+  /** Opens a store that runs `script` instead of the real script. */
   function open(script: string, clock: FakeClock) {
     const sha = createHash('sha1').update(script).digest('hex');
     const real = client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
-    const other = {
+    const patched = {
       on: () => {},
       removeListener: () => {},
       evalshaBuffer: (_sha: string, ...args: unknown[]) => real.evalshaBuffer(sha, ...args),
       evalBuffer: (_script: string, ...args: unknown[]) => real.evalBuffer(script, ...args),
     };
-    const prefix = `lane-${process.pid}-${++stores}:`;
-    const store = new RedisStore({ client: other as never, clock, prefix });
+    const prefix = `fast-path-${process.pid}-${++stores}:`;
+    const store = new RedisStore({ client: patched as never, clock, prefix });
     const stored = async () => {
       const keys = (await client.keys(`${prefix}*`)).sort();
       const values = await Promise.all(keys.map((key) => client.getBuffer(key)));
@@ -138,17 +149,17 @@ describe('the short lane of the script', () => {
     return { store, stored, prefix };
   }
 
-  const told = (one: PromiseSettledResult<StoreAnswer>) =>
-    one.status === 'rejected' ? String(one.reason) : plainAnswer(one.value);
-  /** Adds how often each lane was taken. */
-  const count = async (quick: number[]) => {
-    for (const [i, name] of COUNTERS.entries()) quick[i] += Number((await client.getdel(name)) ?? 0);
+  const outcomeOf = (result: PromiseSettledResult<StoreAnswer>) =>
+    result.status === 'rejected' ? String(result.reason) : plainAnswer(result.value);
+  /** Adds how many takes used each fast path, and resets the counters. */
+  const addHits = async (hits: number[]) => {
+    for (const [i, name] of COUNTERS.entries()) hits[i] += Number((await client.getdel(name)) ?? 0);
   };
 
-  it('answers as the store in memory, request by request', async () => {
-    const quick = [0, 0];
-    let [asked, refused] = [0, 0];
-    await law(150, 0, fc.tuple(setting, turns(['a', 'b', 'bad'], pauses)), async ([policies, script]) => {
+  it('returns the same answers as MemoryStore', async () => {
+    const hits = [0, 0];
+    let [compared, denied] = [0, 0];
+    await checkProperty(150, 0, fc.tuple(policySets, turns(['a', 'b', 'bad'], pauses)), async ([policies, script]) => {
       const clock = new FakeClock();
       const memory = new MemoryStore({ clock });
       memory.close();
@@ -161,48 +172,48 @@ describe('the short lane of the script', () => {
         for (const [i, request] of all.entries()) {
           const where = `turn ${index}, request ${i}`;
           if (request.takes.some(({ key }) => key === 'bad')) {
-            expect([where, told(answers[i])]).toEqual([where, expect.stringContaining('cannot be read')]);
+            expect([where, outcomeOf(answers[i])]).toEqual([where, expect.stringContaining('Unreadable bucket ')]);
             continue;
           }
           const expected = memory.run(request);
-          asked++;
-          if (!expected.allowed) refused++;
-          expect([where, told(answers[i])]).toEqual([where, told({ status: 'fulfilled', value: expected })]);
+          compared++;
+          if (!expected.allowed) denied++;
+          expect([where, outcomeOf(answers[i])]).toEqual([where, outcomeOf({ status: 'fulfilled', value: expected })]);
         }
       }
-      await count(quick);
+      await addHits(hits);
     });
-    for (const count of quick) expect(count).toBeGreaterThan(asked / 12);
-    expect(refused).toBeGreaterThan(asked / 10);
+    for (const count of hits) expect(count).toBeGreaterThan(compared / 12);
+    expect(denied).toBeGreaterThan(compared / 10);
   });
 
-  it('answers and leaves what the rest of the script would, also when clocks step back', async () => {
-    const quick = [0, 0];
-    let asked = 0;
+  it('returns and stores the same as the regular path, even if the clock steps back', async () => {
+    const hits = [0, 0];
+    let compared = 0;
     const pause = fc.oneof(
       { arbitrary: pauses, weight: 6 },
       { arbitrary: fc.integer({ min: -300, max: -1 }), weight: 1 },
     );
-    await law(150, 0, fc.tuple(setting, turns(['a', 'b'], pause)), async ([policies, script]) => {
+    await checkProperty(150, 0, fc.tuple(policySets, turns(['a', 'b'], pause)), async ([policies, script]) => {
       const clock = new FakeClock();
-      const one = open(COUNTING, clock);
-      const other = open(WITHOUT_LANE, clock);
+      const fast = open(COUNTING, clock);
+      const regular = open(WITHOUT_FAST_PATH, clock);
       for (const [index, { pause, requests }] of script.entries()) {
         clock.set(clock.now() + pause);
         const all = requests.map((each) => requestOf(policies, each));
-        asked += all.length;
+        compared += all.length;
         const [answers, expected] = await Promise.all(
-          [one, other].map(({ store }) => Promise.allSettled(all.map((request) => store.run(request)))),
+          [fast, regular].map(({ store }) => Promise.allSettled(all.map((request) => store.run(request)))),
         );
-        expect([index, ...answers.map(told)]).toEqual([index, ...expected.map(told)]);
-        expect([index, await one.stored()]).toEqual([index, await other.stored()]);
+        expect([index, ...answers.map(outcomeOf)]).toEqual([index, ...expected.map(outcomeOf)]);
+        expect([index, await fast.stored()]).toEqual([index, await regular.stored()]);
       }
-      await count(quick);
+      await addHits(hits);
     });
-    for (const count of quick) expect(count).toBeGreaterThan(asked / 12);
+    for (const count of hits) expect(count).toBeGreaterThan(compared / 12);
   });
 
-  it('merges the admissions of a window, where fractions make too many, as in memory', async () => {
+  it('matches MemoryStore when fractional costs exceed the exact entries of a window', async () => {
     const clock = new FakeClock();
     const memory = new MemoryStore({ clock });
     memory.close();
@@ -213,44 +224,47 @@ describe('the short lane of the script', () => {
       const request: StoreRequest = { verb: 'take', takes: [{ policy, key: 'a', amount: 1 + (i % 5), maxWait: 0 }] };
       expect([i, plainAnswer(await store.run(request))]).toEqual([i, plainAnswer(memory.run(request))]);
     }
-    const quick = [0, 0];
-    await count(quick);
-    expect(quick[1]).toBeGreaterThan(500);
+    const hits = [0, 0];
+    await addHits(hits);
+    expect(hits[1]).toBeGreaterThan(500);
   });
 
   it.each([
-    ['is full', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0']],
+    ['is out of memory', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0']],
     [
       'has lost its replicas',
       ['CONFIG', 'SET', 'min-replicas-to-write', '1'],
       ['CONFIG', 'SET', 'min-replicas-to-write', '0'],
     ],
-    ['has become a replica', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE']],
-  ])('leaves nothing behind of a batch where Redis %s', async (_, [breaks, ...how], [mends, ...again]) => {
-    const server = await startRedis();
-    const own = new Redis(server.url);
-    ended.push(
-      () => own.disconnect(),
-      () => server.stop(),
-    );
-    const store = new RedisStore({ client: own, clock: new FakeClock() });
-    const policy = parsePolicy({ capacity: 5, refill: 1 }, 'test');
-    const ask = (verb: StoreRequest['verb'], key: string, n: number) =>
-      store.run({ verb, takes: [{ policy, key, amount: n * 1000, maxWait: 0 }] });
-    await Promise.all([ask('take', 'a', 2), ask('take', 'b', 5)]);
-    await own.call(breaks, ...how);
-    const batch = [
-      ask('take', 'b', 1),
-      ask('take', 'a', 1),
-      ask('take', 'new', 1),
-      ask('put', 'b', 5),
-      ask('take', 'a', 1),
-    ];
-    for (const one of await Promise.allSettled(batch)) {
-      expect(one).toMatchObject({ status: 'rejected', reason: { scope: 'write' } });
-    }
-    await own.call(mends, ...again);
-    const balances = await Promise.all(['a', 'b', 'new'].map(async (key) => (await ask('estimate', key, 0)).balance));
-    expect(balances).toEqual([3, 0, 5]);
-  });
+    ['was demoted to a replica', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE']],
+  ])(
+    'discards the whole batch if Redis %s',
+    async (_, [breakCommand, ...breakArgs], [repairCommand, ...repairArgs]) => {
+      const server = await startRedis();
+      const own = new Redis(server.url);
+      cleanups.push(
+        () => own.disconnect(),
+        () => server.stop(),
+      );
+      const store = new RedisStore({ client: own, clock: new FakeClock() });
+      const policy = parsePolicy({ capacity: 5, refill: 1 }, 'test');
+      const run = (verb: StoreRequest['verb'], key: string, n: number) =>
+        store.run({ verb, takes: [{ policy, key, amount: n * 1000, maxWait: 0 }] });
+      await Promise.all([run('take', 'a', 2), run('take', 'b', 5)]);
+      await own.call(breakCommand, ...breakArgs);
+      const batch = [
+        run('take', 'b', 1),
+        run('take', 'a', 1),
+        run('take', 'new', 1),
+        run('put', 'b', 5),
+        run('take', 'a', 1),
+      ];
+      for (const result of await Promise.allSettled(batch)) {
+        expect(result).toMatchObject({ status: 'rejected', reason: { scope: 'write' } });
+      }
+      await own.call(repairCommand, ...repairArgs);
+      const balances = await Promise.all(['a', 'b', 'new'].map(async (key) => (await run('estimate', key, 0)).balance));
+      expect(balances).toEqual([3, 0, 5]);
+    },
+  );
 });

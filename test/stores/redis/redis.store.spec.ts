@@ -12,8 +12,8 @@ import { type RedisServer, redisUrl, startRedis } from '../../support/redis.js';
 const client = new Redis(redisUrl());
 afterAll(() => client.quit());
 
-let run = 0;
-const prefix = () => `test-${process.pid}-${run++}:`;
+let storeCount = 0;
+const prefix = () => `test-${process.pid}-${storeCount++}:`;
 
 describeStoreContract('RedisStore', (clock) => new RedisStore({ client, clock, prefix: prefix() }));
 
@@ -33,11 +33,11 @@ describe('RedisStore', () => {
   const buckets = (options: Partial<RedisStoreOptions> = {}) =>
     new BucketService(new RedisStore({ client: redis, ...options }));
   const HOURLY = { name: 'hourly', capacity: 20, refill: 20, unit: 'hours' } as const;
-  /** How often a command has run since the last `CONFIG RESETSTAT`. */
+  /** Returns how often a command ran since the last `CONFIG RESETSTAT`. */
   const calls = async (command: string) =>
     Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await redis.info('commandstats'))?.[1] ?? 0);
 
-  it('sends all decisions of one turn of the event loop together', async () => {
+  it('batches the decisions of one turn of the event loop', async () => {
     const service = buckets();
     await service.bucket(HOURLY, 'first').decide();
     await redis.config('RESETSTAT');
@@ -47,7 +47,7 @@ describe('RedisStore', () => {
     expect(await calls('evalsha')).toBe(1 + Math.ceil(1000 / 32));
   });
 
-  it('sends each by itself if it is told to', async () => {
+  it('sends decisions individually with `batch: false`', async () => {
     const service = buckets({ batch: false });
     await service.bucket(HOURLY, 'first').decide();
     await redis.config('RESETSTAT');
@@ -55,13 +55,13 @@ describe('RedisStore', () => {
     expect(await calls('evalsha')).toBe(10);
   });
 
-  it.each([true, false])('admits exactly 20 of 1,000 at once (batch: %p)', async (batch) => {
+  it.each([true, false])('admits exactly 20 of 1,000 concurrent requests (batch: %p)', async (batch) => {
     const bucket = buckets({ batch }).bucket(HOURLY, 'key');
     const answers = await Promise.all(Array.from({ length: 1000 }, () => bucket.tryConsume()));
     expect(answers.filter((allowed) => allowed).length).toBe(20);
   });
 
-  it('writes nothing on a refusal, an estimate, or a look', async () => {
+  it('writes nothing on a denial or an estimate', async () => {
     const bucket = buckets().bucket(HOURLY, 'key');
     await bucket.charge(20);
     await redis.config('RESETSTAT');
@@ -78,7 +78,7 @@ describe('RedisStore', () => {
     expect(changes.exec(await redis.info('persistence'))?.[0]).toBe(changes.exec(before)?.[0]);
   });
 
-  it('lets a key live as long as its bucket needs to fill', async () => {
+  it('expires a key when its bucket is full and unblocked', async () => {
     const bucket = buckets().bucket({ ...HOURLY, block: '5h' }, 'key');
     for (const n of [1, 4]) {
       const { resetAfter } = await bucket.decide(n);
@@ -92,7 +92,7 @@ describe('RedisStore', () => {
     expect(await redis.keys('*')).toEqual([]);
   });
 
-  it('lets a key live at least a minute with an injected clock, and for ever where nothing refills', async () => {
+  it('keeps keys at least a minute with an injected clock, and keys of pools without expiry', async () => {
     const service = buckets({ clock: new FakeClock() });
     await service.bucket({ capacity: 1, refill: 1000 }, 'key').decide();
     const [key] = await redis.keys('*');
@@ -104,7 +104,7 @@ describe('RedisStore', () => {
     expect(await redis.keys('*pool*')).toEqual([]);
   });
 
-  it('goes on when the scripts are flushed, whatever is under way', async () => {
+  it('recovers from SCRIPT FLUSH while calls are in flight', async () => {
     const bucket = buckets({ batch: false }).bucket({ name: 'many', capacity: 300, refill: 1, unit: 'days' }, 'key');
     const answers: Promise<boolean>[] = [];
     for (let i = 0; i < 400; i++) {
@@ -116,41 +116,53 @@ describe('RedisStore', () => {
     expect(await calls('eval')).toBeGreaterThan(1);
   });
 
-  it('names keys so that they are short, tell who it is, and cannot be taken for another', async () => {
+  it('uses short, readable and unambiguous key names', async () => {
     const service = buckets();
-    const tame = ['203.0.113.7', '2001:db8::/56', 'user@example.org'];
-    const wild = ['{a}', 'a}:b', '\n', '\r\nFLUSHALL\r\n', '__proto__x{', ' ', '', 'x'.repeat(10_000), 'ü', '%', '😀'];
-    for (const key of [...tame, ...wild.filter((one) => one !== ''), '__proto__']) {
+    const readable = ['203.0.113.7', '2001:db8::/56', 'user@example.org'];
+    const escaped = [
+      '{a}',
+      'a}:b',
+      '\n',
+      '\r\nFLUSHALL\r\n',
+      '__proto__x{',
+      ' ',
+      '',
+      'x'.repeat(10_000),
+      'ü',
+      '%',
+      '😀',
+    ];
+    for (const key of [...readable, ...escaped.filter((key) => key !== ''), '__proto__']) {
       await service.bucket(HOURLY, key).decide();
     }
     const keys = await redis.keys('*');
-    expect(keys.length).toBe(tame.length + wild.length);
+    expect(keys.length).toBe(readable.length + escaped.length);
     for (const key of keys) {
       expect(key).toMatch(/^rl:1:\{[\x21-\x7a|~]{1,64}\}:hourly:b20:[\d/]+$/);
       expect(key.length).toBeLessThan(100);
     }
-    for (const key of [...tame, '__proto__']) expect(keys.some((one) => one.includes(`{${key}}`))).toBe(true);
+    for (const key of [...readable, '__proto__']) expect(keys.some((name) => name.includes(`{${key}}`))).toBe(true);
   });
 
-  it('keeps who it is out of Redis with `hashKeys`', async () => {
+  it('hashes user keys with `hashKeys`', async () => {
     const service = buckets({ hashKeys: true });
     await service.bucket(HOURLY, '203.0.113.7').decide();
     expect(await redis.keys('*')).toEqual([expect.stringMatching(/^rl:1:\{%[\w-]{43}\}:hourly:/)]);
   });
 
-  it('shares buckets under the `keyPrefix` of a connection, and hears of it when tokens come back', async () => {
+  it('shares buckets and notifications under the `keyPrefix` of a connection', async () => {
     const prefixed = new Redis(server.url, { keyPrefix: 'app:' });
     const stores = [prefixed, prefixed.duplicate()].map((connection) => new RedisStore({ client: connection }));
     const pool = { name: 'pool', capacity: 1, refill: 0 };
     const [one, other] = stores.map((store) => new BucketService(store).bucket(pool, 'key'));
     await one.tryConsume();
     expect(await redis.keys('*')).toEqual([expect.stringMatching(/^app:rl:1:\{key\}:pool:/)]);
-    let seen = false;
+    let notified = false;
     const watching = one.watch().then(() => {
-      seen = true;
+      notified = true;
     });
     while ((await redis.pubsub('CHANNELS')).length === 0) await one.available();
-    expect(seen).toBe(false);
+    expect(notified).toBe(false);
     await other.put();
     await watching;
     for (const store of stores) store.close();
@@ -158,17 +170,17 @@ describe('RedisStore', () => {
     (stores[1] as unknown as { client: Redis }).client.disconnect();
   });
 
-  it('understands a connection that gives numbers as text, and one that speaks RESP3', async () => {
+  it('supports `stringNumbers` and RESP3 connections', async () => {
     for (const options of [{ stringNumbers: true }, { protocol: 3 as const }]) {
       const connection = new Redis(server.url, options);
-      const bucket = buckets({ client: connection }).bucket(HOURLY, `key of ${JSON.stringify(options)}`);
+      const bucket = buckets({ client: connection }).bucket(HOURLY, `key for ${JSON.stringify(options)}`);
       expect(await bucket.decide(2.5)).toMatchObject({ allowed: true, remaining: 17.5 });
       expect(await bucket.decide(18)).toMatchObject({ allowed: false, limit: 20 });
       connection.disconnect();
     }
   });
 
-  it('answers for many buckets and limits at once', async () => {
+  it('decides requests with many buckets and limits', async () => {
     const limits = Array.from({ length: 40 }, (_, i) => ({ capacity: i + 1, refill: 1, unit: 'days' as const }));
     const wanted = Array.from({ length: 60 }, (_, i) => ({ policy: { name: `p${i}`, limits }, key: 'key' }));
     const service = buckets();
@@ -179,32 +191,32 @@ describe('RedisStore', () => {
   });
 
   describe.each([
-    ['a list', (key: string) => redis.rpush(key, 'a', 'b')],
-    ['nothing', (key: string) => redis.set(key, '')],
-    ['text', (key: string) => redis.set(key, 'hello')],
-    ['a number', (key: string) => redis.set(key, '\x05')],
-    ['too short a list', (key: string) => redis.set(key, Buffer.from([0x91, 0x01]))],
-    ['a list of texts', (key: string) => redis.set(key, Buffer.from([0x94, 0xa1, 97, 0xa1, 97, 0xa1, 97, 0xa1, 97]))],
-    ['bytes without meaning', (key: string) => redis.set(key, Buffer.from([0xdc, 0xff, 0xff, 0x00, 0xc1]))],
-  ])('of a key that holds %s', (_, spoil) => {
-    it.each(['bucket', 'window'])('says that the %s cannot be read, and answers all others', async (kind) => {
+    ['a Redis list', (key: string) => redis.rpush(key, 'a', 'b')],
+    ['an empty string', (key: string) => redis.set(key, '')],
+    ['a word', (key: string) => redis.set(key, 'hello')],
+    ['a single byte', (key: string) => redis.set(key, '\x05')],
+    ['a truncated list', (key: string) => redis.set(key, Buffer.from([0x91, 0x01]))],
+    ['a list of strings', (key: string) => redis.set(key, Buffer.from([0x94, 0xa1, 97, 0xa1, 97, 0xa1, 97, 0xa1, 97]))],
+    ['random bytes', (key: string) => redis.set(key, Buffer.from([0xdc, 0xff, 0xff, 0x00, 0xc1]))],
+  ])('if a key holds %s', (_, corrupt) => {
+    it.each(['bucket', 'window'])('rejects requests for that %s, and answers all others', async (kind) => {
       const service = buckets();
       const policy = kind === 'bucket' ? HOURLY : { name: 'hourly', maxRequest: 5, unit: 'hours' as const };
       const bad = service.bucket(policy, 'bad');
       await bad.decide();
       const [key] = await redis.keys('*');
       await redis.del(key);
-      await spoil(key);
+      await corrupt(key);
       const good = service.bucket(policy, 'good');
-      const [refused, answer] = await Promise.allSettled([bad.decide(), good.decide()]);
-      expect(answer).toMatchObject({ status: 'fulfilled', value: { allowed: true } });
-      expect(refused.status).toBe('rejected');
-      expect((refused as PromiseRejectedResult).reason).toBeInstanceOf(RateLimitStoreError);
+      const [badResult, goodResult] = await Promise.allSettled([bad.decide(), good.decide()]);
+      expect(goodResult).toMatchObject({ status: 'fulfilled', value: { allowed: true } });
+      expect(badResult.status).toBe('rejected');
+      expect((badResult as PromiseRejectedResult).reason).toBeInstanceOf(RateLimitStoreError);
       expect(await redis.exists(key)).toBe(1);
     });
   });
 
-  it('closes the connection that it opened, and no other', async () => {
+  it('closes the connection that it opened, but not an injected one', async () => {
     const own = await RedisStore.connect(server.url);
     const connection = (own as unknown as { client: Redis }).client;
     const ended = new Promise((resolve) => connection.once('end', resolve));
@@ -218,8 +230,8 @@ describe('RedisStore', () => {
     expect(await new BucketService(foreign).bucket(HOURLY, 'key').tryConsume()).toBe(true);
   });
 
-  it('never lets four processes together have more than is there', async () => {
-    // Beside the packages that it imports.
+  it('never admits more than the limit across four processes', async () => {
+    // In node_modules, so that its imports resolve.
     const script = join(process.cwd(), 'node_modules', `.hammer-${process.pid}.mjs`);
     try {
       buildSync({
@@ -238,10 +250,10 @@ describe('RedisStore', () => {
       const from = Math.min(...runs.map(({ started }) => started));
       const to = Math.max(...runs.map(({ ended }) => ended));
       const taken = runs.reduce((sum, one) => sum + one.taken, 0);
-      const asked = runs.reduce((sum, one) => sum + one.asked, 0);
-      expect(asked).toBeGreaterThan(taken * 2);
+      const requested = runs.reduce((sum, one) => sum + one.requested, 0);
+      expect(requested).toBeGreaterThan(taken * 2);
       expect(taken).toBeLessThanOrEqual(50 + ((to - from + 1) * 100) / 1000);
-      // And no token is lost: each process asked until a second was over.
+      // No token is lost: each process kept requesting for a full second.
       expect(taken).toBeGreaterThanOrEqual(50 + 90);
     } finally {
       rmSync(script, { force: true });

@@ -22,150 +22,153 @@ const take = (policy: LimitOptions, n = 1, maxWait = 0, key = 'key'): Take => ({
 const BUCKET = { name: 'bucket', capacity: 5, refill: 1 };
 const WINDOW = { name: 'window', duration: 10, maxRequest: 3 };
 
-/** A store in memory that counts what it is asked. */
-class Counted extends StoreWrapper {
-  asked = 0;
-  /** What it holds back its answers for. */
+/** Counts calls. */
+class CountingStore extends StoreWrapper {
+  calls = 0;
+  /** Delays the answers until it resolves. */
   gate: Promise<void> | undefined;
 
   override run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
-    this.asked++;
+    this.calls++;
     const answer = this.store.run(request);
     return this.gate ? this.gate.then(() => answer) : answer;
   }
 }
 
-describe('the cache of refusals', () => {
+describe('DenyCacheStore', () => {
   let clock: FakeClock;
   let memory: MemoryStore;
-  let counted: Counted;
+  let counting: CountingStore;
   let cache: DenyCacheStore;
   beforeEach(() => {
     clock = new FakeClock();
     memory = new MemoryStore({ clock });
-    counted = new Counted(memory);
-    cache = new DenyCacheStore(counted);
+    counting = new CountingStore(memory);
+    cache = new DenyCacheStore(counting);
   });
   afterEach(() => cache.close());
 
   const run = (verb: StoreRequest['verb'], takes: Take | Take[], more: Partial<StoreRequest> = {}) => {
-    const before = counted.asked;
+    const before = counting.calls;
     const answer = cache.run({ verb, takes: [takes].flat(), ...more }) as StoreAnswer;
-    return { answer, asked: counted.asked - before };
+    return { answer, calls: counting.calls - before };
   };
   const exhaust = (policy = BUCKET as LimitOptions, key = 'key') => {
     while (run('take', take(policy, 1, 0, key)).answer.allowed);
   };
 
   it.each([BUCKET, WINDOW])(
-    'counts the times of a refusal down to the millisecond, asks again each second, and when it is over',
+    'counts down the times of a denial to the millisecond, and queries the store each second and at the end',
     async (policy) => {
       exhaust(policy);
-      const { answer: first } = run('take', take(policy)); // remembered
+      const { answer: first } = run('take', take(policy)); // cached
       expect(first.source).toBe('cache');
       let age = 0;
-      for (let passed = 0; passed < first.retryAfter; ) {
-        const step = Math.min(137, first.retryAfter - passed - 1);
+      for (let elapsed = 0; elapsed < first.retryAfter; ) {
+        const step = Math.min(137, first.retryAfter - elapsed - 1);
         if (step === 0) break;
         await clock.advance(step);
-        passed += step;
+        elapsed += step;
         age += step;
-        const { answer, asked } = run('take', take(policy));
-        expect({ asked, source: answer.source, allowed: answer.allowed }).toEqual(
-          age < 1000 ? { asked: 0, source: 'cache', allowed: false } : { asked: 1, source: 'store', allowed: false },
+        const { answer, calls } = run('take', take(policy));
+        expect({ calls, source: answer.source, allowed: answer.allowed }).toEqual(
+          age < 1000 ? { calls: 0, source: 'cache', allowed: false } : { calls: 1, source: 'store', allowed: false },
         );
-        if (asked > 0) age = 0;
-        const real = toDecision(memory.run({ verb: 'estimate', takes: [take(policy)] }));
+        if (calls > 0) age = 0;
+        const expected = toDecision(memory.run({ verb: 'estimate', takes: [take(policy)] }));
         expect([answer.retryAfter, answer.resetAfter, toDecision(answer).limits]).toEqual([
-          real.retryAfter,
-          real.resetAfter,
-          real.limits.map((limit) => ({ ...limit, remaining: answer.remaining })),
+          expected.retryAfter,
+          expected.resetAfter,
+          expected.limits.map((limit) => ({ ...limit, remaining: answer.remaining })),
         ]);
       }
-      expect(run('take', take(policy)).answer.allowed).toBe(false); // one millisecond before
+      expect(run('take', take(policy)).answer.allowed).toBe(false); // one millisecond early
       await clock.advance(1);
-      expect(run('take', take(policy))).toMatchObject({ asked: 1, answer: { allowed: true, source: 'store' } });
+      expect(run('take', take(policy))).toMatchObject({ calls: 1, answer: { allowed: true, source: 'store' } });
     },
   );
 
-  it('refuses what costs as much, or more with its own promise, and asks for what costs less', () => {
+  it('denies an equal cost, denies a higher cost with its own retryAfter, and queries the store for a lower cost', () => {
     run('take', take(BUCKET, 3));
     expect(run('take', take(BUCKET, 4)).answer.retryAfter).toBe(2000);
-    expect(run('take', take(BUCKET, 4)).asked).toBe(0);
-    expect(run('take', take(BUCKET, 5))).toMatchObject({ asked: 0, answer: { retryAfter: 3000 } });
-    expect(run('take', take(BUCKET, 3))).toMatchObject({ asked: 1, answer: { retryAfter: 1000 } });
+    expect(run('take', take(BUCKET, 4)).calls).toBe(0);
+    expect(run('take', take(BUCKET, 5))).toMatchObject({ calls: 0, answer: { retryAfter: 3000 } });
+    expect(run('take', take(BUCKET, 3))).toMatchObject({ calls: 1, answer: { retryAfter: 1000 } });
   });
 
   it.each([
-    ['a window', { name: 'dearer-window', maxRequest: 5, duration: 10 }],
-    ['a bucket that is refilled by the period', { ...BUCKET, name: 'dearer-intervally', refillMode: 'intervally' }],
+    ['a window', { name: 'window-cost', maxRequest: 5, duration: 10 }],
+    ['a bucket with interval refill', { ...BUCKET, name: 'interval-cost', refillMode: 'intervally' }],
     [
       'two limits',
       {
-        name: 'dearer-two',
+        name: 'two-limit-cost',
         limits: [
           { capacity: 5, refill: 1 },
           { capacity: 50, refill: 1 },
         ],
       },
     ],
-  ] as [string, LimitOptions][])('asks for what costs more of %s, whose promise it does not know', (_, policy) => {
-    run('take', take(policy, 3));
-    expect(run('take', take(policy, 4)).answer.allowed).toBe(false);
-    expect(run('take', take(policy, 4)).asked).toBe(0);
-    expect(run('take', take(policy, 5)).asked).toBe(1);
-  });
+  ] as [string, LimitOptions][])(
+    'queries the store for a higher cost from %s, whose retryAfter is unknown',
+    (_, policy) => {
+      run('take', take(policy, 3));
+      expect(run('take', take(policy, 4)).answer.allowed).toBe(false);
+      expect(run('take', take(policy, 4)).calls).toBe(0);
+      expect(run('take', take(policy, 5)).calls).toBe(1);
+    },
+  );
 
-  it('asks for what costs more of a blocked bucket, whose balance it does not know', () => {
-    const policy = { ...BUCKET, name: 'dearer-blocked', block: '30s' as const };
+  it('queries the store for a higher cost from a blocked bucket, whose balance is unknown', () => {
+    const policy = { ...BUCKET, name: 'blocked-cost', block: '30s' as const };
     run('take', take(policy, 3));
     expect(run('take', take(policy, 4)).answer.retryAfter).toBe(30_000);
-    expect(run('take', take(policy, 4)).asked).toBe(0);
-    expect(run('take', take(policy, 5)).asked).toBe(1);
+    expect(run('take', take(policy, 4)).calls).toBe(0);
+    expect(run('take', take(policy, 5)).calls).toBe(1);
   });
 
-  it('asks by a policy that blocks what one of the same numbers was refused, so that it does block', () => {
+  it('queries the store for a blocking policy if the cached denial is from a non-blocking one', () => {
     const blocking: LimitOptions = { ...BUCKET, block: '1m' };
     exhaust();
     const strict = run('take', take(blocking));
-    expect([strict.asked, strict.answer.retryAfter]).toEqual([1, 60_000]);
+    expect([strict.calls, strict.answer.retryAfter]).toEqual([1, 60_000]);
     for (const policy of [BUCKET, blocking]) {
-      const { asked, answer } = run('take', take(policy));
-      expect([asked, answer.retryAfter]).toEqual([0, 60_000]);
+      const { calls, answer } = run('take', take(policy));
+      expect([calls, answer.retryAfter]).toEqual([0, 60_000]);
     }
   });
 
-  it('asks for what can never pass, so that never is not told as not yet', () => {
+  it('queries the store for a cost above the capacity, and does not cache its denial', () => {
     exhaust();
-    const { answer, asked } = run('take', take(BUCKET, 6));
-    expect(asked).toBe(1);
+    const { answer, calls } = run('take', take(BUCKET, 6));
+    expect(calls).toBe(1);
     expect(answer.retryAfter).toBe(Infinity);
-    expect(run('take', take(BUCKET, 6)).asked).toBe(1); // a gift from elsewhere would not be seen
+    expect(run('take', take(BUCKET, 6)).calls).toBe(1); // a refund by another process must not go unnoticed
   });
 
-  it('asks for who would wait as long as it takes, and refuses the less patient', async () => {
+  it('queries the store if `maxWait` covers the wait, and denies a shorter `maxWait`', async () => {
     exhaust();
-    expect(run('take', take(BUCKET, 1, 999)).asked).toBe(0);
+    expect(run('take', take(BUCKET, 1, 999)).calls).toBe(0);
     await clock.advance(500);
-    expect(run('take', take(BUCKET, 1, 499)).asked).toBe(0);
-    const { answer, asked } = run('take', take(BUCKET, 1, 500));
-    expect(asked).toBe(1);
+    expect(run('take', take(BUCKET, 1, 499)).calls).toBe(0);
+    const { answer, calls } = run('take', take(BUCKET, 1, 500));
+    expect(calls).toBe(1);
     expect(answer).toMatchObject({ allowed: true, delay: 500 });
-    // The place in line makes the promise of the refused a later one.
+    // The reservation postpones retryAfter.
     expect(run('take', take(BUCKET)).answer).toMatchObject({ source: 'store', retryAfter: 1500 });
   });
 
-  it('remembers a refusal of the impatient for the time that they lack', async () => {
+  it('caches the denial of a request with `maxWait` for the missing time', async () => {
     exhaust();
-    run('put', take(BUCKET, 0.001)); // forgets
+    run('put', take(BUCKET, 0.001)); // invalidates the cache
     const { answer } = run('take', take(BUCKET, 3, 100));
     expect(answer).toMatchObject({ allowed: false, retryAfter: 2999 });
     await clock.advance(500);
-    expect(run('take', take(BUCKET, 3, 2498))).toMatchObject({ asked: 0, answer: { retryAfter: 2499 } });
-    expect(run('take', take(BUCKET, 3, 2499))).toMatchObject({ asked: 1, answer: { allowed: true, delay: 2499 } });
+    expect(run('take', take(BUCKET, 3, 2498))).toMatchObject({ calls: 0, answer: { retryAfter: 2499 } });
+    expect(run('take', take(BUCKET, 3, 2499))).toMatchObject({ calls: 1, answer: { allowed: true, delay: 2499 } });
   });
 
-  it('sees within a second what another process has given back, reset or unblocked', async () => {
+  it('notices a reset by another process within a second', async () => {
     const policy: LimitOptions = { ...WINDOW, block: '1d' };
     exhaust(policy);
     memory.run({ verb: 'reset', takes: [take(policy, 0)] });
@@ -175,68 +178,71 @@ describe('the cache of refusals', () => {
     expect(run('take', take(policy)).answer.allowed).toBe(true);
   });
 
-  it.each(['put', 'cancel', 'reset', 'unblock', 'charge', 'block', 'takeUpTo'] as const)('forgets on %s', (verb) => {
-    exhaust();
-    const other = take(WINDOW, 1, 0, 'other');
-    run('take', [take(BUCKET), other]);
-    expect(run('take', [take(BUCKET), other]).asked).toBe(0);
-    run(verb, take(BUCKET, 1), { actAt: [clock.now() + 1], duration: 5000 });
-    expect(run('take', [take(BUCKET), other]).asked).toBe(1);
-    expect(run('take', take(BUCKET)).asked).toBe(1);
-  });
+  it.each(['put', 'cancel', 'reset', 'unblock', 'charge', 'block', 'takeUpTo'] as const)(
+    'invalidates the cache on %s',
+    (verb) => {
+      exhaust();
+      const other = take(WINDOW, 1, 0, 'other');
+      run('take', [take(BUCKET), other]);
+      expect(run('take', [take(BUCKET), other]).calls).toBe(0);
+      run(verb, take(BUCKET, 1), { actAt: [clock.now() + 1], duration: 5000 });
+      expect(run('take', [take(BUCKET), other]).calls).toBe(1);
+      expect(run('take', take(BUCKET)).calls).toBe(1);
+    },
+  );
 
-  it('forgets on replacePolicy, for the old numbers and the new', () => {
+  it('invalidates the cache on replacePolicy, for the old and the new policy', () => {
     const larger = { ...BUCKET, capacity: 6 };
     exhaust();
     exhaust(larger);
-    expect(run('take', take(larger)).asked).toBe(0);
+    expect(run('take', take(larger)).calls).toBe(0);
     run('replace', take(BUCKET, 0), { to: parsePolicy(larger, 'test'), strategy: 'reset' });
     expect(run('take', take(larger)).answer.allowed).toBe(true);
     expect(run('take', take(BUCKET)).answer.allowed).toBe(true);
   });
 
-  it('forgets when something smaller has passed, which makes the promise a later one', async () => {
+  it('invalidates the cache when a smaller request is admitted, which postpones retryAfter', async () => {
     run('take', take(BUCKET, 4));
     expect(run('take', take(BUCKET, 3)).answer.retryAfter).toBe(2000);
     expect(run('take', take(BUCKET, 1)).answer.allowed).toBe(true);
     expect(run('take', take(BUCKET, 3)).answer.retryAfter).toBe(3000);
   });
 
-  it('keeps what is refused of other buckets', () => {
+  it('keeps cached denials of other buckets', () => {
     exhaust(BUCKET, 'a');
     exhaust(BUCKET, 'b');
     run('take', [take(BUCKET, 1, 0, 'a'), take(WINDOW, 1, 0, 'a')]);
     run('take', [take(BUCKET, 1, 0, 'b'), take(WINDOW, 1, 0, 'b')]);
     run('reset', take(BUCKET, 0, 0, 'a'));
-    expect(run('take', take(BUCKET, 1, 0, 'b')).asked).toBe(0);
-    expect(run('take', [take(BUCKET, 1, 0, 'b'), take(WINDOW, 1, 0, 'b')]).asked).toBe(0);
+    expect(run('take', take(BUCKET, 1, 0, 'b')).calls).toBe(0);
+    expect(run('take', [take(BUCKET, 1, 0, 'b'), take(WINDOW, 1, 0, 'b')]).calls).toBe(0);
   });
 
-  it('does not remember a refusal that was under way while tokens were given back', async () => {
+  it('does not cache a denial that was in flight during a refund', async () => {
     exhaust();
     run('reset', take(BUCKET, 0));
-    exhaust(); // the last one is refused and remembered
+    exhaust(); // the last request is denied, and the denial is cached
     run('put', take(BUCKET, 0.001));
     let open = () => {};
-    counted.gate = new Promise((resolve) => (open = resolve));
-    const refused = cache.run({ verb: 'take', takes: [take(BUCKET)] });
-    const given = cache.run({ verb: 'put', takes: [take(BUCKET, 2)] });
+    counting.gate = new Promise((resolve) => (open = resolve));
+    const denied = cache.run({ verb: 'take', takes: [take(BUCKET)] });
+    const refunded = cache.run({ verb: 'put', takes: [take(BUCKET, 2)] });
     open();
-    expect((await refused).allowed).toBe(false);
-    await given;
-    counted.gate = undefined;
+    expect((await denied).allowed).toBe(false);
+    await refunded;
+    counting.gate = undefined;
     expect(run('take', take(BUCKET)).answer.allowed).toBe(true);
   });
 
-  it('tells the times of a late refusal from its answer on, since it may have been decided as late', async () => {
+  it('counts the times of a slow denial from its arrival, because it may have been decided just before', async () => {
     memory.run({ verb: 'charge', takes: [take(BUCKET, 5)] });
     let open = () => {};
-    counted.gate = new Promise((resolve) => (open = resolve));
-    const asked = cache.run({ verb: 'take', takes: [take(BUCKET)] });
+    counting.gate = new Promise((resolve) => (open = resolve));
+    const denied = cache.run({ verb: 'take', takes: [take(BUCKET)] });
     await clock.advance(40);
     open();
-    expect(await asked).toMatchObject({ allowed: false, retryAfter: 1000, source: 'store' });
-    counted.gate = undefined;
+    expect(await denied).toMatchObject({ allowed: false, retryAfter: 1000, source: 'store' });
+    counting.gate = undefined;
     expect(run('take', take(BUCKET)).answer).toMatchObject({ retryAfter: 1000, source: 'cache' });
     await clock.advance(959);
     expect(run('take', take(BUCKET)).answer).toMatchObject({ retryAfter: 41, source: 'cache' });
@@ -244,29 +250,29 @@ describe('the cache of refusals', () => {
     expect(run('take', take(BUCKET)).answer).toMatchObject({ allowed: true, source: 'store' });
   });
 
-  it('does not lock a key longer because the clock steps back', () => {
+  it('does not extend a denial when the clock steps back', () => {
     exhaust();
     clock.set(clock.now() - 3_600_000);
-    expect(run('take', take(BUCKET)).asked).toBe(1);
+    expect(run('take', take(BUCKET)).calls).toBe(1);
   });
 
-  it('asks for estimates', () => {
+  it('queries the store for estimates', () => {
     exhaust();
-    expect(run('estimate', take(BUCKET)).asked).toBe(1);
-    expect(run('take', take(BUCKET)).asked).toBe(0);
+    expect(run('estimate', take(BUCKET)).calls).toBe(1);
+    expect(run('take', take(BUCKET)).calls).toBe(0);
   });
 
-  it('is bounded', () => {
+  it('bounds the number of cached denials', () => {
     const policy = { name: 'small', capacity: 1, refill: 1 };
     for (let i = 0; i < 10_100; i++) exhaust(policy, `key-${i}`);
     for (let i = 0; i < 10_100; i++) run('take', [take(policy, 1, 0, `key-${i}`), take(BUCKET, 1, 0, `${i}`)]);
     expect(cache.size).toBe(20_000);
-    expect(run('take', take(policy, 1, 0, 'key-10099')).asked).toBe(0);
-    expect(run('take', take(policy, 1, 0, 'key-0')).asked).toBe(1);
+    expect(run('take', take(policy, 1, 0, 'key-10099')).calls).toBe(0);
+    expect(run('take', take(policy, 1, 0, 'key-0')).calls).toBe(1);
   });
 });
 
-describe('a flood, in front of a real Redis', () => {
+describe('DenyCacheStore in front of Redis', () => {
   closeBuckets();
   let server: RedisServer;
   let client: Redis;
@@ -286,7 +292,7 @@ describe('a flood, in front of a real Redis', () => {
 
   const flood = { name: 'flood', capacity: 10, refill: 1, duration: 10 };
 
-  it('reaches Redis with one refusal of a hundred', async () => {
+  it('sends one of a hundred denied requests to Redis', async () => {
     const { buckets } = await openBuckets({ store: { redis: server.url }, failure: { mode: 'closed', timeout: '5s' } });
     const bucket = buckets.bucket(flood, 'client');
     for (let i = 0; i < 10; i++) expect(await bucket.tryConsume()).toBe(true);
@@ -301,7 +307,7 @@ describe('a flood, in front of a real Redis', () => {
     expect(sources.filter((source) => source === 'cache')).toHaveLength(99);
   });
 
-  it('reaches it with all of them if the cache is switched off', async () => {
+  it('sends all denied requests to Redis with `denyCache: false`', async () => {
     const { buckets } = await openBuckets({
       store: { redis: server.url, denyCache: false },
       failure: { mode: 'closed', timeout: '5s' },

@@ -14,35 +14,35 @@ import { freePort, type RedisServer, startRedis } from '../../support/redis.js';
 import { until } from '../../support/requests.js';
 
 const POOL = { name: 'pool', capacity: 10, refill: 0 };
-const ends: (() => unknown)[] = [];
+const cleanups: (() => unknown)[] = [];
 closeBuckets();
 afterEach(async () => {
   jest.restoreAllMocks();
-  for (const end of ends.splice(0).reverse()) await end();
-  await sleep(20); // connections end a little later than they are told to
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  await sleep(20); // connections close asynchronously
 });
 
 async function server(args: readonly string[] = [], port?: number): Promise<RedisServer> {
   const started = await startRedis({ args, port });
-  ends.push(() => started.kill());
+  cleanups.push(() => started.kill());
   return started;
 }
 
 function client(url: string, options = {}): Redis {
   const redis = new Redis(url, { retryStrategy: () => 20, ...options });
   redis.on('error', () => {});
-  ends.push(() => redis.disconnect());
+  cleanups.push(() => redis.disconnect());
   return redis;
 }
 
 const sourceOf = async (answer: Promise<{ source: string }>) => (await answer).source;
 
-describe('no ghost takes', () => {
-  it('of what was asked on a user’s own connection before Redis was there', async () => {
+describe('RedisStore and late takes', () => {
+  it('takes nothing for calls on an injected connection from before Redis started', async () => {
     const port = await freePort();
-    const own = client(`redis://127.0.0.1:${port}`); // the offline queue is on
+    const own = client(`redis://127.0.0.1:${port}`); // with an offline queue
     const { buckets, store } = await openBuckets({ store: { redis: own } });
-    const bucket = buckets.bucket(POOL, 'ghost');
+    const bucket = buckets.bucket(POOL, 'key');
     for (let i = 0; i < 3; i++) expect(await sourceOf(bucket.decide())).toBe('fallback');
     const { url } = await server([], port);
     await until(() => store.health().status === 'up' && own.status === 'ready');
@@ -53,11 +53,11 @@ describe('no ghost takes', () => {
     expect(await bucket.available()).toBe(9);
   });
 
-  it('of what is under way on a user’s own connection while Redis is paused, killed and restarted', async () => {
+  it('takes nothing for calls in flight on an injected connection when Redis is paused, killed and restarted', async () => {
     const first = await server();
     const own = client(first.url, { maxRetriesPerRequest: null });
     const { buckets } = await openBuckets({ store: { redis: own } });
-    const bucket = buckets.bucket(POOL, 'ghost');
+    const bucket = buckets.bucket(POOL, 'key');
     await until(async () => (await sourceOf(bucket.estimate())) === 'store');
     expect(await sourceOf(bucket.decide())).toBe('store');
     first.pause();
@@ -68,143 +68,148 @@ describe('no ghost takes', () => {
     expect(await bucket.available()).toBe(10);
   });
 
-  it('of a second pause that follows a first one at once', async () => {
+  it('makes no late takes during consecutive pauses', async () => {
     const redis = await server();
     const own = client(redis.url);
     const store = new ResilientStore(new RedisStore({ client: own, timeout: 50 }), FAILURE);
-    const take = { policy: parsePolicy(POOL, 'pool'), key: 'ghost', amount: 1000, maxWait: 0 };
-    const ask = async (verb: StoreRequest['verb'], amount = 1000) => store.run({ verb, takes: [{ ...take, amount }] });
-    expect((await ask('take')).taken).toBe(1);
+    const take = { policy: parsePolicy(POOL, 'pool'), key: 'key', amount: 1000, maxWait: 0 };
+    const run = async (verb: StoreRequest['verb'], amount = 1000) => store.run({ verb, takes: [{ ...take, amount }] });
+    expect((await run('take')).taken).toBe(1);
     for (let i = 0; i < 3; i++) {
       redis.pause();
-      expect((await ask('take')).source).toBe('fallback');
+      expect((await run('take')).source).toBe('fallback');
       await sleep(150);
       redis.resume();
-      await until(async () => (await ask('estimate')).source === 'store');
+      await until(async () => (await run('estimate')).source === 'store');
     }
-    expect((await ask('estimate', 0)).balance).toBe(9);
+    expect((await run('estimate', 0)).balance).toBe(9);
   });
 
-  it.each(['own', 'the user’s'])('under load, with pauses, on %s connection', async (whose) => {
-    const redis = await server();
-    const { buckets } = await openBuckets({ store: { redis: whose === 'own' ? redis.url : client(redis.url) } });
-    const bucket = buckets.bucket({ ...POOL, capacity: 1e9 }, 'ghost');
-    let told = 0;
-    let over = false;
-    const callers = Array.from({ length: 16 }, async () => {
-      while (!over) {
-        if ((await sourceOf(bucket.decide())) === 'store') told++;
-        await sleep(1);
+  it.each(['its own', 'an injected'])(
+    'makes no late takes under load with pauses, on %s connection',
+    async (connection) => {
+      const redis = await server();
+      const { buckets } = await openBuckets({
+        store: { redis: connection === 'its own' ? redis.url : client(redis.url) },
+      });
+      const bucket = buckets.bucket({ ...POOL, capacity: 1e9 }, 'key');
+      let reported = 0;
+      let done = false;
+      const callers = Array.from({ length: 16 }, async () => {
+        while (!done) {
+          if ((await sourceOf(bucket.decide())) === 'store') reported++;
+          await sleep(1);
+        }
+      });
+      for (const ms of [30, 70, 45, 120]) {
+        await sleep(50 + ms);
+        redis.pause();
+        await sleep(ms);
+        redis.resume();
       }
-    });
-    for (const ms of [30, 70, 45, 120]) {
-      await sleep(50 + ms);
-      redis.pause();
-      await sleep(ms);
-      redis.resume();
-    }
-    over = true;
-    await Promise.all(callers);
-    await until(async () => (await sourceOf(bucket.estimate())) === 'store');
-    const taken = 1e9 - (await bucket.available());
-    // What Redis did in time and told of too late stays taken: at most what was under way in one pause.
-    expect(taken).toBeGreaterThanOrEqual(told);
-    expect(taken - told).toBeLessThanOrEqual(16);
-  });
+      done = true;
+      await Promise.all(callers);
+      await until(async () => (await sourceOf(bucket.estimate())) === 'store');
+      const taken = 1e9 - (await bucket.available());
+      // Takes that Redis executed in time but answered too late stay taken: at most the calls in flight in one pause.
+      expect(taken).toBeGreaterThanOrEqual(reported);
+      expect(taken - reported).toBeLessThanOrEqual(16);
+    },
+  );
 
-  it('because what the server’s clock says is known from both sides', () => {
+  it('estimates the server time from both ends of each round trip', () => {
     const time = new ServerTime();
-    expect(time.of(1000)).toBe(0); // nothing is known: everything is too late
-    time.heard(500_000, 0, 10_000); // long under way: it may be anywhere between
-    expect(time.of(0)).toBe(490_000);
-    time.heard(510_000, 10_500, 10_502);
-    expect(time.of(0)).toBe(499_498);
-    time.heard(530_000, 20_000, 31_000); // long again: nothing new is learnt
-    expect(time.of(0)).toBe(499_498);
-    time.heard(500_000, 32_000, 32_002); // the server's clock was set back
-    expect(time.of(0)).toBe(468_000);
+    expect(time.at(1000)).toBe(0); // without a sample, every deadline has passed
+    time.observe(500_000, 0, 10_000); // a slow reply: the server time may be anywhere in between
+    expect(time.at(0)).toBe(490_000);
+    time.observe(510_000, 10_500, 10_502);
+    expect(time.at(0)).toBe(499_498);
+    time.observe(530_000, 20_000, 31_000); // slow again: no better estimate
+    expect(time.at(0)).toBe(499_498);
+    time.observe(500_000, 32_000, 32_002); // the server's clock was set back
+    expect(time.at(0)).toBe(468_000);
   });
 });
 
 const FAILURE = { mode: 'local', timeout: 50, instances: 1 } as const;
 
-/** A store in memory that does what a test tells it to. */
-class Double extends StoreWrapper {
-  readonly asked: StoreRequest[] = [];
-  answer: (request: StoreRequest) => Promise<StoreAnswer> = async (request) => this.store.run(request);
+/** A MemoryStore behind a scripted response. */
+class StoreDouble extends StoreWrapper {
+  readonly requests: StoreRequest[] = [];
+  respond: (request: StoreRequest) => Promise<StoreAnswer> = async (request) => this.store.run(request);
 
   constructor(readonly memory = new MemoryStore()) {
     super(memory);
   }
 
   override run(request: StoreRequest): Promise<StoreAnswer> {
-    this.asked.push(request);
-    return this.answer(request);
+    this.requests.push(request);
+    return this.respond(request);
   }
 
   fail(scope: 'store' | 'bucket' | 'write' = 'store'): void {
-    this.answer = async () => {
-      throw new RateLimitStoreError('told to fail', scope);
+    this.respond = async () => {
+      throw new RateLimitStoreError('simulated failure', scope);
     };
   }
 
-  work(): void {
-    this.answer = async (request) => this.store.run(request);
+  recover(): void {
+    this.respond = async (request) => this.store.run(request);
   }
 }
 
 function resilient(options: Partial<ConstructorParameters<typeof ResilientStore>[1]> = {}) {
-  const double = new Double();
+  const double = new StoreDouble();
   const store = new ResilientStore(double, { ...FAILURE, ...options });
-  ends.push(() => store.close());
+  cleanups.push(() => store.close());
   const policy = parsePolicy(POOL, 'pool');
-  const ask = async (verb: StoreRequest['verb'], more: Partial<StoreRequest> = {}, amount = 1000) =>
+  const run = async (verb: StoreRequest['verb'], more: Partial<StoreRequest> = {}, amount = 1000) =>
     store.run({ verb, takes: [{ policy, key: 'key', amount, maxWait: 0 }], ...more });
-  return { double, store, ask, policy };
+  return { double, store, run, policy };
 }
 
-describe("mode 'local'", () => {
-  it('divides the numbers by failure.instances', async () => {
-    const { double, ask } = resilient({ instances: 4 });
+describe('ResilientStore in failure mode `local`', () => {
+  it('divides the limits by `failure.instances`', async () => {
+    const { double, run } = resilient({ instances: 4 });
     double.fail();
     const allowed = [];
-    for (let i = 0; i < 4; i++) allowed.push((await ask('take')).allowed);
+    for (let i = 0; i < 4; i++) allowed.push((await run('take')).allowed);
     expect(allowed).toEqual([true, true, false, false]);
-    expect((await ask('take')).limit).toBe(2.5);
+    expect((await run('take')).limit).toBe(2.5);
   });
 
-  it('drops its buckets when the store is back, and not before', async () => {
+  it('drops its local buckets when the store recovers, and not earlier', async () => {
     const health: string[] = [];
-    const { double, ask } = resilient({ onHealth: ({ status }) => health.push(status) });
+    const { double, run } = resilient({ onHealth: ({ status }) => health.push(status) });
     double.fail();
-    for (let i = 0; i < 10; i++) await ask('take');
-    expect((await ask('take')).allowed).toBe(false);
-    double.work();
-    await until(async () => (await ask('take')).source === 'store');
+    for (let i = 0; i < 10; i++) await run('take');
+    expect((await run('take')).allowed).toBe(false);
+    double.recover();
+    await until(async () => (await run('take')).source === 'store');
     double.fail();
-    expect((await ask('take')).allowed).toBe(true);
+    expect((await run('take')).allowed).toBe(true);
     expect(health).toEqual(['down', 'up']);
   });
 
-  it('keeps them over a failure that is too short to be an outage', async () => {
-    const { double, ask } = resilient();
+  it('keeps its local buckets after failures that are too few for an outage', async () => {
+    const { double, run } = resilient();
     double.fail();
-    for (let i = 0; i < 4; i++) await ask('take');
-    double.work();
-    await ask('take');
+    for (let i = 0; i < 4; i++) await run('take');
+    double.recover();
+    await run('take');
     double.fail();
-    expect(await ask('take')).toMatchObject({ source: 'fallback', remaining: 5 });
+    expect(await run('take')).toMatchObject({ source: 'fallback', remaining: 5 });
   });
 
-  it('keeps them while a full store answers what it need not write', async () => {
-    const { double, store, ask } = resilient();
-    double.answer = async (request) => {
+  it('keeps its local buckets while a full store still answers reads', async () => {
+    const { double, store, run } = resilient();
+    double.respond = async (request) => {
       if (request.verb === 'take') throw new RateLimitStoreError('OOM', 'write');
       return double.memory.run(request);
     };
     for (let i = 0; i < 10; i++) {
-      await ask('take');
-      await ask('estimate');
+      await run('take');
+      await run('estimate');
     }
     expect(store.health()).toMatchObject({ status: 'down', error: { message: 'OOM' } });
     expect(JSON.parse(JSON.stringify(store.health().error))).toEqual({
@@ -213,18 +218,18 @@ describe("mode 'local'", () => {
       scope: 'write',
     });
     await sleep(600);
-    expect((await ask('estimate')).source).toBe('store'); // the probe
+    expect((await run('estimate')).source).toBe('store'); // the probe
     expect(store.health().status).toBe('down');
-    expect(await ask('take')).toMatchObject({ allowed: false, source: 'fallback' });
+    expect(await run('take')).toMatchObject({ allowed: false, source: 'fallback' });
     await sleep(600);
-    double.work();
-    expect((await ask('take')).source).toBe('store');
+    double.recover();
+    expect((await run('take')).source).toBe('store');
     expect(store.health().status).toBe('up');
   });
 });
 
-describe('failure modes', () => {
-  it('are the policy’s where it has one, and the strictest of all', async () => {
+describe('ResilientStore', () => {
+  it('prefers the failure mode of the policy, and applies the strictest of several', async () => {
     const { double, store } = resilient();
     double.fail();
     const take = (name: string, onStoreError?: 'local' | 'open' | 'closed') => ({
@@ -234,122 +239,122 @@ describe('failure modes', () => {
       maxWait: 0,
       onStoreError,
     });
-    const ask = async (...takes: ReturnType<typeof take>[]) => store.run({ verb: 'take', takes });
-    expect((await ask(take('a'))).source).toBe('fallback');
-    expect((await ask(take('a', 'open'))).source).toBe('open');
-    expect((await ask(take('a', 'open'), take('b'))).source).toBe('fallback');
-    await expect(ask(take('a', 'open'), take('b', 'closed'))).rejects.toThrow('told to fail');
-    await expect(ask(take('a', 'closed'))).rejects.toBeInstanceOf(RateLimitStoreError);
+    const run = async (...takes: ReturnType<typeof take>[]) => store.run({ verb: 'take', takes });
+    expect((await run(take('a'))).source).toBe('fallback');
+    expect((await run(take('a', 'open'))).source).toBe('open');
+    expect((await run(take('a', 'open'), take('b'))).source).toBe('fallback');
+    await expect(run(take('a', 'open'), take('b', 'closed'))).rejects.toThrow('simulated failure');
+    await expect(run(take('a', 'closed'))).rejects.toBeInstanceOf(RateLimitStoreError);
   });
 
-  it('let nothing that must last be done by halves', async () => {
-    const { double, ask, policy } = resilient({ mode: 'open' });
+  it('rejects operations that must persist in any failure mode', async () => {
+    const { double, run, policy } = resilient({ mode: 'open' });
     double.fail();
     for (const verb of ['reset', 'block', 'unblock', 'replace'] as const) {
-      await expect(ask(verb, { duration: 1000, to: policy, strategy: 'as-is' })).rejects.toThrow(RateLimitStoreError);
+      await expect(run(verb, { duration: 1000, to: policy, strategy: 'as-is' })).rejects.toThrow(RateLimitStoreError);
     }
-    for (const verb of ['put', 'charge', 'estimate'] as const) expect((await ask(verb)).source).toBe('open');
+    for (const verb of ['put', 'charge', 'estimate'] as const) expect((await run(verb)).source).toBe('open');
   });
 
-  it('do not count a bucket that cannot be read against the store, and tell of it once', async () => {
-    const told: string[] = [];
-    const { double, store, ask } = resilient({ onUnreadable: ({ message }) => told.push(message) });
+  it('does not count an unreadable bucket as a store failure, and reports it once', async () => {
+    const reported: string[] = [];
+    const { double, store, run } = resilient({ onUnreadable: ({ message }) => reported.push(message) });
     double.fail('bucket');
-    for (let i = 0; i < 8; i++) expect((await ask('take')).source).toBe('fallback');
+    for (let i = 0; i < 8; i++) expect((await run('take')).source).toBe('fallback');
     expect(store.health()).toEqual({ status: 'up' });
-    expect(told).toEqual(['told to fail']);
+    expect(reported).toEqual(['simulated failure']);
   });
 
-  it('give a place in line back that came too late', async () => {
+  it('cancels a reservation that arrived too late', async () => {
     const { double, store } = resilient();
-    const policy = parsePolicy({ name: 'line', capacity: 1, refill: 1 }, 'line');
+    const policy = parsePolicy({ name: 'queue', capacity: 1, refill: 1 }, 'queue');
     const take = { policy, key: 'key', amount: 1000, maxWait: 5000 };
     await store.run({ verb: 'take', takes: [take] });
-    double.answer = async (request) => {
+    double.respond = async (request) => {
       await sleep(80);
       return double.memory.run(request);
     };
     expect((await store.run({ verb: 'take', takes: [take] })).source).toBe('fallback');
-    await until(() => double.asked.at(-1)?.verb === 'cancel');
+    await until(() => double.requests.at(-1)?.verb === 'cancel');
     await sleep(100);
-    double.work();
+    double.recover();
     expect((await store.run({ verb: 'estimate', takes: [{ ...take, amount: 0 }] })).balance).toBeGreaterThanOrEqual(0);
   });
 
-  it('give back as many as there were that came too late', async () => {
-    const { double, ask } = resilient();
-    double.answer = async (request) => {
+  it('refunds the tokens of a `takeUpTo` that arrived too late', async () => {
+    const { double, run } = resilient();
+    double.respond = async (request) => {
       const answer = double.memory.run(request);
       await sleep(80);
       return answer;
     };
-    expect((await ask('takeUpTo', {}, 20_000)).source).toBe('fallback');
-    await until(() => double.asked.at(-1)?.verb === 'put');
-    double.work();
-    expect((await ask('estimate', {}, 0)).balance).toBe(POOL.capacity);
+    expect((await run('takeUpTo', {}, 20_000)).source).toBe('fallback');
+    await until(() => double.requests.at(-1)?.verb === 'put');
+    double.recover();
+    expect((await run('estimate', {}, 0)).balance).toBe(POOL.capacity);
   });
 });
 
-describe('deadlines and probes', () => {
-  it.each([-3_600_000, 3_600_000])('keep to their times when the clock is set by %d ms', async (step) => {
-    const { double, store, ask } = resilient();
+describe('ResilientStore deadlines and probes', () => {
+  it.each([-3_600_000, 3_600_000])('keeps its timing when the clock is adjusted by %d ms', async (step) => {
+    const { double, store, run } = resilient();
     const { now } = Date;
-    double.answer = () => new Promise(() => {});
+    double.respond = () => new Promise(() => {});
     const start = performance.now();
-    const answers = Array.from({ length: 6 }, () => ask('take'));
+    const answers = Array.from({ length: 6 }, () => run('take'));
     jest.spyOn(Date, 'now').mockImplementation(() => now() + step);
     for (const { source } of await Promise.all(answers)) expect(source).toBe('fallback');
     expect(performance.now() - start).toBeLessThan(150);
     expect(store.health().status).toBe('down');
-    double.work();
-    await until(async () => (await ask('take')).source === 'store');
+    double.recover();
+    await until(async () => (await run('take')).source === 'store');
     expect(performance.now() - start).toBeLessThan(1500);
   });
 
-  it('find the store well again though nobody asks it', async () => {
-    const { double, store, ask } = resilient();
+  it('detects recovery without requests', async () => {
+    const { double, store, run } = resilient();
     double.fail();
-    for (let i = 0; i < 5; i++) await ask('take');
-    double.work();
-    double.asked.length = 0;
+    for (let i = 0; i < 5; i++) await run('take');
+    double.recover();
+    double.requests.length = 0;
     await until(() => store.health().status === 'up');
-    expect(double.asked.map(({ verb }) => verb)).toEqual(['estimate']);
+    expect(double.requests.map(({ verb }) => verb)).toEqual(['estimate']);
   });
 
-  it('ask a dead store twice a second, not more', async () => {
-    const { double, ask } = resilient();
+  it('probes an unavailable store twice a second at most', async () => {
+    const { double, run } = resilient();
     double.fail();
-    for (let i = 0; i < 5; i++) await ask('take');
-    double.asked.length = 0;
+    for (let i = 0; i < 5; i++) await run('take');
+    double.requests.length = 0;
     const end = performance.now() + 1200;
     while (performance.now() < end) {
-      await ask('take');
+      await run('take');
       await sleep(5);
     }
-    expect(double.asked.length).toBeGreaterThanOrEqual(2);
-    expect(double.asked.length).toBeLessThanOrEqual(3);
+    expect(double.requests.length).toBeGreaterThanOrEqual(2);
+    expect(double.requests.length).toBeLessThanOrEqual(3);
   });
 });
 
-describe('a full Redis', () => {
-  it('does all of replacePolicy or nothing', async () => {
+describe('RedisStore with Redis out of memory', () => {
+  it('applies replacePolicy completely or not at all', async () => {
     const redis = await server();
-    const other = client(redis.url);
+    const admin = client(redis.url);
     const { buckets } = await openBuckets({ store: { redis: redis.url } });
     const bucket = buckets.bucket(POOL, 'key');
     await bucket.tryConsume(7);
-    await other.config('SET', 'maxmemory', '1');
+    await admin.config('SET', 'maxmemory', '1');
     const larger = { ...POOL, capacity: 20 };
-    await expect(bucket.replacePolicy(larger, 'as-is')).rejects.toThrow(/^Redis cannot write: .*OOM/);
-    await other.config('SET', 'maxmemory', '0');
+    await expect(bucket.replacePolicy(larger, 'as-is')).rejects.toThrow(/^Redis rejects writes: .*OOM/);
+    await admin.config('SET', 'maxmemory', '0');
     await until(async () => (await sourceOf(bucket.decide())) === 'store');
     expect(await bucket.available()).toBe(2);
     expect(await buckets.bucket(larger, 'key').available()).toBe(20);
   });
 });
 
-describe('watching', () => {
-  it('goes on when Redis has been restarted', async () => {
+describe('Bucket.watch', () => {
+  it('continues after Redis restarts', async () => {
     const first = await server();
     const { buckets } = await openBuckets({ store: { redis: first.url } });
     const bucket = buckets.bucket(POOL, 'key');
@@ -362,14 +367,14 @@ describe('watching', () => {
   });
 });
 
-describe('starting', () => {
+describe('RateLimitModule startup', () => {
   const silent = async () => {
     const port = await freePort();
-    ends.push(await listen(port, () => {}));
+    cleanups.push(await listen(port, () => {}));
     return `redis://127.0.0.1:${port}`;
   };
 
-  it('takes no longer than two seconds with a Redis that accepts and never answers', async () => {
+  it('takes at most two seconds if Redis accepts connections but never replies', async () => {
     const url = await silent();
     const start = performance.now();
     const { buckets, store } = await openBuckets({ store: { redis: url } });
@@ -378,7 +383,7 @@ describe('starting', () => {
     expect(await sourceOf(buckets.bucket(POOL, 'key').decide())).toBe('fallback');
   });
 
-  it('warns at once of a Redis that is away, and says where it was looked for and what is wrong', async () => {
+  it('warns immediately if Redis is unavailable, with its address and the cause', async () => {
     const port = await freePort();
     const { port: locked } = await server(['--requirepass', 'good']);
     const address = `127.0.0.1:${port}`;
@@ -396,71 +401,73 @@ describe('starting', () => {
     }
     const redis = 'warn: Redis at';
     expect(log.lines).toEqual([
-      `${redis} ${address} is not ready: connect ECONNREFUSED ${address}. Until it is, the failure mode decides`,
+      `${redis} ${address} is not ready: connect ECONNREFUSED ${address}. Using failure mode "local" until it is`,
       expect.stringMatching(`^${redis} 127.0.0.1:${locked} is not ready: WRONGPASS `),
       expect.stringMatching(`^${redis} 127.0.0.1:${locked} is not ready: NOAUTH `),
       expect.stringMatching(`^${redis} /none.sock is not ready: connect ENOENT /none.sock`),
-      expect.stringMatching(`^${redis} main, of ${address} is not ready: All sentinels are unreachable`),
+      expect.stringMatching(
+        `^warn: Redis master "main" \\(Sentinels ${address}\\) is not ready: All sentinels are unreachable`,
+      ),
       expect.stringMatching(/^warn: Redis at 127.0.0.1:\d+ is not ready: conn/),
     ]);
     expect(log.lines.join()).not.toContain('secret');
   });
 
-  it('tells the cause, too, when it stops asking', async () => {
+  it('logs the cause when it stops calling Redis', async () => {
     const port = await freePort();
     const { buckets, store } = await openBuckets({ store: { redis: `redis://127.0.0.1:${port}` } });
     const bucket = buckets.bucket(POOL, 'key');
     for (let i = 0; i < 5; i++) expect(await sourceOf(bucket.decide())).toBe('fallback');
     const cause = `Redis at 127.0.0.1:${port} is not ready: connect ECONNREFUSED 127.0.0.1:${port}`;
-    expect(log.lines.slice(1)).toEqual([`error: The store does not answer, the failure mode decides: ${cause}`]);
+    expect(log.lines.slice(1)).toEqual([`error: Rate limit store unavailable; using failure mode "local": ${cause}`]);
     expect(store.health().error?.message).toBe(cause);
   });
 
-  it('fails without Redis if it must connect, and says why', async () => {
+  it('fails with the cause if `mustConnect` is set and Redis is unavailable', async () => {
     const port = await freePort();
     const url = `redis://127.0.0.1:${port}`;
-    const refused = `Redis at 127.0.0.1:${port} did not answer: connect ECONNREFUSED 127.0.0.1:${port}`;
+    const message = `Cannot connect to Redis at 127.0.0.1:${port}: connect ECONNREFUSED 127.0.0.1:${port}`;
     const start = (redis: string | Redis) => openBuckets({ store: { redis, mustConnect: true } });
-    await expect(start(url)).rejects.toThrow(refused);
-    await expect(start(client(url, { maxRetriesPerRequest: null }))).rejects.toThrow(refused);
+    await expect(start(url)).rejects.toThrow(message);
+    await expect(start(client(url, { maxRetriesPerRequest: null }))).rejects.toThrow(message);
     await expect(start(client(await silent()))).rejects.toThrow(
-      /^Redis at 127.0.0.1:\d+ did not answer: silent for 2000/,
+      /^Cannot connect to Redis at 127.0.0.1:\d+: no reply within 2000/,
     );
     const { port: locked } = await server(['--requirepass', 'good']);
     await expect(start(`redis://:bad@127.0.0.1:${locked}`)).rejects.toThrow(
-      `Redis at 127.0.0.1:${locked} did not answer: WRONGPASS `,
+      `Cannot connect to Redis at 127.0.0.1:${locked}: WRONGPASS `,
     );
     await server([], port);
     const { store } = await start(url);
     expect(store.health()).toEqual({ status: 'up' });
   });
 
-  it('warns once of settings that do not suit', async () => {
+  it('warns once about unsuitable settings', async () => {
     const { url } = await server();
     await openBuckets({ store: { redis: client(url, { readOnly: true }) } });
     await openBuckets({ store: new RedisStore({ client: client(url) }) });
     await openBuckets({ store: new RedisStore({ client: client(url), timeout: 50 }) });
     await openBuckets({ store: { redis: url } });
     expect(log.lines).toEqual([
-      'warn: Redis connection: `readOnly` asks replicas, which cannot take tokens',
-      'warn: `timeout` of the RedisStore is above `failure.timeout`: what was given up may take tokens later',
+      'warn: Redis connection: `readOnly` sends commands to replicas, which cannot take tokens; remove it',
+      'warn: `timeout` of the RedisStore exceeds `failure.timeout`: requests that timed out may still take tokens. Set it to 50',
     ]);
   });
 });
 
-describe('closing', () => {
-  it('ends own connections, and leaves those of others open', async () => {
+describe('RateLimitModule shutdown', () => {
+  it('closes its own connections, and leaves injected ones open', async () => {
     const { url } = await server();
-    const other = client(url);
-    const connections = async () => ((await other.client('LIST')) as string).trim().split('\n').length;
-    const own = await openBuckets({ store: { redis: url } });
-    await own.buckets.bucket(POOL, 'key').watch(1);
-    const foreign = await openBuckets({ store: { redis: other } });
-    await foreign.buckets.bucket(POOL, 'key').watch(1);
+    const injected = client(url);
+    const connections = async () => ((await injected.client('LIST')) as string).trim().split('\n').length;
+    const withOwn = await openBuckets({ store: { redis: url } });
+    await withOwn.buckets.bucket(POOL, 'key').watch(1);
+    const withInjected = await openBuckets({ store: { redis: injected } });
+    await withInjected.buckets.bucket(POOL, 'key').watch(1);
     expect(await connections()).toBe(4);
-    await own.module.close();
-    await foreign.module.close();
+    await withOwn.module.close();
+    await withInjected.module.close();
     await until(async () => (await connections()) === 1);
-    expect(other.status).toBe('ready');
+    expect(injected.status).toBe('ready');
   });
 });

@@ -8,149 +8,150 @@ const POLICY: LimitOptions = { name: 'lease', capacity: 100, refill: 1, unit: 'h
 
 const turn = () => new Promise(setImmediate);
 
-/** A store that counts how often it is asked, and answers some turns later, as one far away does. */
-class FarStore extends StoreWrapper {
-  asked = 0;
-  /** How often it was asked while it was not being asked already. */
-  rounds = 0;
-  /** Something else answers. */
-  away = false;
+/** Counts calls, and answers a few turns of the event loop later, like a remote store. */
+class RemoteStore extends StoreWrapper {
+  calls = 0;
+  /** Calls that started while no other was in flight: how many round trips the callers waited for in total. */
+  roundTrips = 0;
+  /** Answers from the local fallback. */
+  unavailable = false;
   fails = false;
-  private underWay = 0;
+  private inFlight = 0;
 
-  constructor(private readonly near: MemoryStore) {
-    super(near);
+  constructor(private readonly memory: MemoryStore) {
+    super(memory);
   }
 
   override async run(request: StoreRequest) {
-    if (request.source) return this.near.run(request, request.source);
-    this.asked++;
-    if (this.underWay++ === 0) this.rounds++;
+    if (request.source) return this.memory.run(request, request.source);
+    this.calls++;
+    if (this.inFlight++ === 0) this.roundTrips++;
     await turn();
     await turn();
-    this.underWay--;
-    if (this.fails) throw new RateLimitStoreError('gone');
-    return this.near.run(request, this.away ? 'fallback' : 'store');
+    this.inFlight--;
+    if (this.fails) throw new RateLimitStoreError('simulated failure');
+    return this.memory.run(request, this.unavailable ? 'fallback' : 'store');
   }
 }
 
-describe('a lease', () => {
+describe('LeaseStore', () => {
   let clock: FakeClock;
-  let near: MemoryStore;
-  let far: FarStore;
-  let all: BucketService;
+  let memory: MemoryStore;
+  let remote: RemoteStore;
+  /** Accesses the buckets without leases. */
+  let direct: BucketService;
 
-  /** A process with leases on the one store. */
-  const process = () => {
-    const store = new LeaseStore(far);
+  /** Opens the store of one process, in front of the shared remote store. */
+  const openProcess = () => {
+    const store = new LeaseStore(remote);
     return { store, bucket: new BucketService(store).bucket(POLICY, 'key') };
   };
 
   beforeEach(() => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
     clock = new FakeClock();
-    near = new MemoryStore({ clock });
-    far = new FarStore(near);
-    all = new BucketService(near);
+    memory = new MemoryStore({ clock });
+    remote = new RemoteStore(memory);
+    direct = new BucketService(memory);
   });
   afterEach(() => {
-    near.close();
+    memory.close();
     jest.useRealTimers();
   });
 
-  it('is asked for once and spent here', async () => {
-    const { store, bucket } = process();
+  it('takes one lease and spends it locally', async () => {
+    const { store, bucket } = openProcess();
     for (let i = 0; i < 10; i++) expect(await bucket.tryConsume()).toBe(true);
-    expect(far.asked).toBe(1);
+    expect(remote.calls).toBe(1);
     expect(await bucket.decide()).toMatchObject({ allowed: true, source: 'cache', remaining: 89 });
-    expect(far.asked).toBe(2);
+    expect(remote.calls).toBe(2);
     await store.close();
   });
 
-  it('never admits more than the policy allows, over all processes', async () => {
-    const processes = [process(), process(), process()];
+  it('never admits more than the policy allows across all processes', async () => {
+    const processes = [openProcess(), openProcess(), openProcess()];
     const answers = await Promise.all(Array.from({ length: 300 }, (_, i) => processes[i % 3].bucket.tryConsume()));
     expect(answers.filter((allowed) => allowed)).toHaveLength(100);
-    expect(await all.bucket(POLICY, 'key').available()).toBe(0);
+    expect(await direct.bucket(POLICY, 'key').available()).toBe(0);
     for (const { store } of processes) await store.close();
   });
 
-  it('is asked for once by all who come together', async () => {
-    const { store, bucket } = process();
+  it('shares one refill among concurrent requests', async () => {
+    const { store, bucket } = openProcess();
     const answers = await Promise.all(Array.from({ length: 10 }, () => bucket.tryConsume()));
     expect(answers).toEqual(new Array(10).fill(true));
-    expect(far.asked).toBe(1);
+    expect(remote.calls).toBe(1);
     await store.close();
   });
 
-  it('asks but a few times one after the other, however many come together, with tokens or without', async () => {
-    const { store, bucket } = process();
+  it('coalesces concurrent refills into at most two round trips, with or without tokens left', async () => {
+    const { store, bucket } = openProcess();
     const answers = await Promise.all(Array.from({ length: 90 }, () => bucket.tryConsume()));
     expect(answers).toEqual(new Array(90).fill(true));
-    expect(far.rounds).toBe(2);
+    expect(remote.roundTrips).toBe(2);
     await bucket.tryConsume(10);
-    const before = far.rounds;
+    const before = remote.roundTrips;
     const decisions = await Promise.all(Array.from({ length: 100 }, () => bucket.decide()));
     expect(decisions.every(({ allowed, retryAfter }) => !allowed && retryAfter === 3_600_000)).toBe(true);
-    expect(far.rounds - before).toBeLessThanOrEqual(2);
+    expect(remote.roundTrips - before).toBeLessThanOrEqual(2);
     await store.close();
   });
 
-  it('lets nobody wait twice for a store that is away', async () => {
-    far.away = true;
-    const { store, bucket } = process();
+  it('waits at most once for an unavailable store', async () => {
+    remote.unavailable = true;
+    const { store, bucket } = openProcess();
     const decisions = await Promise.all(Array.from({ length: 20 }, () => bucket.decide()));
     expect(new Set(decisions.map(({ source }) => source))).toEqual(new Set(['fallback']));
-    expect(far.asked).toBe(1);
-    far.away = false;
+    expect(remote.calls).toBe(1);
+    remote.unavailable = false;
     expect(await bucket.decide()).toMatchObject({ allowed: true, source: 'cache' });
     await store.close();
   });
 
-  it('keeps what it holds when the rest of a larger request is not there, or cannot be asked for', async () => {
-    const { store, bucket } = process();
+  it('keeps held tokens if the rest of a larger request is denied or fails', async () => {
+    const { store, bucket } = openProcess();
     await bucket.tryConsume(97);
-    expect(await bucket.tryConsume(1)).toBe(true); // of the last three
-    far.fails = true;
-    await expect(bucket.tryConsume(3)).rejects.toThrow('gone');
-    far.fails = false;
+    expect(await bucket.tryConsume(1)).toBe(true); // one of the last three
+    remote.fails = true;
+    await expect(bucket.tryConsume(3)).rejects.toThrow('simulated failure');
+    remote.fails = false;
     expect(await bucket.tryConsume(3)).toBe(false);
     expect(await bucket.tryConsume(2)).toBe(true);
     await store.close();
   });
 
-  it('keeps what it holds where the bucket is looked at while the rest of a larger request is asked for', async () => {
-    const { store, bucket } = process();
+  it('keeps held tokens if `available` is called while the rest of a larger request is in flight', async () => {
+    const { store, bucket } = openProcess();
     await bucket.tryConsume(97);
-    expect(await bucket.tryConsume(1)).toBe(true); // of the last three
+    expect(await bucket.tryConsume(1)).toBe(true); // one of the last three
     const large = bucket.tryConsume(3);
-    const looked = bucket.available();
+    const available = bucket.available();
     expect(await large).toBe(false);
-    expect(await looked).toBe(2);
+    expect(await available).toBe(2);
     expect(await bucket.tryConsume(2)).toBe(true);
     expect(await bucket.tryConsume(1)).toBe(false);
     await store.close();
   });
 
-  it('is given back after a second without use', async () => {
-    const { store, bucket } = process();
+  it('refunds held tokens after a second of inactivity', async () => {
+    const { store, bucket } = openProcess();
     await bucket.tryConsume(3);
-    expect(await all.bucket(POLICY, 'key').available()).toBe(90);
+    expect(await direct.bucket(POLICY, 'key').available()).toBe(90);
     await clock.advance(1000);
     await jest.advanceTimersByTimeAsync(1000);
-    expect(await all.bucket(POLICY, 'key').available()).toBeCloseTo(97, 3);
+    expect(await direct.bucket(POLICY, 'key').available()).toBeCloseTo(97, 3);
     await store.close();
   });
 
-  it('is given back when the store is closed', async () => {
-    const { store, bucket } = process();
+  it('refunds held tokens on close', async () => {
+    const { store, bucket } = openProcess();
     await bucket.tryConsume();
     await store.close();
-    expect(await all.bucket(POLICY, 'key').available()).toBe(99);
+    expect(await direct.bucket(POLICY, 'key').available()).toBe(99);
   });
 
-  it('is given back before somebody looks at, resets or blocks the whole bucket', async () => {
-    const { store, bucket } = process();
+  it('refunds held tokens before it reads or blocks the bucket', async () => {
+    const { store, bucket } = openProcess();
     await bucket.tryConsume();
     expect(await bucket.available()).toBe(99);
     await bucket.block('1m');
@@ -158,44 +159,45 @@ describe('a lease', () => {
     await store.close();
   });
 
-  it('is not lost where the bucket is looked at while more is asked for', async () => {
-    const { store, bucket } = process();
+  it('loses no tokens if `available` is called while a refill is in flight', async () => {
+    const { store, bucket } = openProcess();
     const taken = Promise.all(Array.from({ length: 11 }, () => bucket.tryConsume()));
-    const looked = bucket.available();
+    const available = bucket.available();
     expect(await taken).toEqual(new Array(11).fill(true));
-    expect(await looked).toBe(89);
+    expect(await available).toBe(89);
     await store.close();
-    expect(await all.bucket(POLICY, 'key').available()).toBe(89);
+    expect(await direct.bucket(POLICY, 'key').available()).toBe(89);
   });
 
-  it('is given back where the store is closed while it is asked for', async () => {
-    const { store, bucket } = process();
+  it('refunds the tokens of a refill that is in flight on close', async () => {
+    const { store, bucket } = openProcess();
     const taken = bucket.tryConsume();
     await store.close();
     expect(await taken).toBe(true);
-    expect(await all.bucket(POLICY, 'key').available()).toBe(99);
+    expect(await direct.bucket(POLICY, 'key').available()).toBe(99);
   });
 
-  it('is not spent twice while the rest of a larger request is asked for', async () => {
-    const { store, bucket } = process();
+  it('spends no token twice while the rest of a larger request is in flight', async () => {
+    const { store, bucket } = openProcess();
     await bucket.tryConsume();
-    // Nine are held. Asked for two more, five of the nine go to others; then for five more, three to others.
+    // Nine tokens are held. The large request needs two more, but five of the nine are spent while that call is in
+    // flight. It then needs five more, and three are spent during that call.
     const large = bucket.tryConsume(11);
     const small = [bucket.tryConsume(5)];
-    while (far.asked < 3) await turn();
+    while (remote.calls < 3) await turn();
     small.push(bucket.tryConsume(3));
     expect(await Promise.all([large, ...small])).toEqual([true, true, true]);
     await store.close();
-    expect(await all.bucket(POLICY, 'key').available()).toBe(80);
+    expect(await direct.bucket(POLICY, 'key').available()).toBe(80);
   });
 
   it.each(['block', 'reset'] as const)(
-    'is not held any more after a %s, though it was taken during that',
+    'holds no lease after a %s, even if it was taken during the call',
     async (verb) => {
-      const { store, bucket } = process();
+      const { store, bucket } = openProcess();
       await bucket.tryConsume();
       const done = verb === 'block' ? bucket.block('1m') : bucket.reset();
-      while (far.asked < 2) await turn();
+      while (remote.calls < 2) await turn();
       const taken = bucket.tryConsume();
       await done;
       expect(await taken).toBe(true);
@@ -205,31 +207,31 @@ describe('a lease', () => {
     },
   );
 
-  it('does not survive the bucket it was taken from where another is carried over to it', async () => {
-    const { store, bucket } = process();
+  it('drops a lease whose bucket is replaced by that of another policy', async () => {
+    const { store, bucket } = openProcess();
     await bucket.tryConsume();
     const old = new BucketService(store).bucket({ name: 'old', capacity: 100, refill: 0 }, 'key');
     await old.consumeUpTo(100);
-    const carried = await old.replacePolicy(POLICY, 'as-is');
-    expect(await carried.tryConsume()).toBe(false);
+    const replaced = await old.replacePolicy(POLICY, 'as-is');
+    expect(await replaced.tryConsume()).toBe(false);
     await store.close();
   });
 
-  it('adds what it holds to what is left for a request that is larger than either', async () => {
-    const { store, bucket } = process();
+  it('combines held and remote tokens for a request that exceeds either', async () => {
+    const { store, bucket } = openProcess();
     await bucket.tryConsume(95);
     expect(await bucket.tryConsume(1)).toBe(true);
     expect(await bucket.tryConsume(4)).toBe(true);
-    const refused = await bucket.decide(1);
-    expect(refused).toMatchObject({ allowed: false, retryAfter: 3_600_000, source: 'store' });
+    const denied = await bucket.decide(1);
+    expect(denied).toMatchObject({ allowed: false, retryAfter: 3_600_000, source: 'store' });
     await store.close();
   });
 
   it.each([
-    [{ maxRequest: 5, lease: 2 }, '`lease` must be left out for a sliding window, where tokens cannot be held'],
+    [{ maxRequest: 5, lease: 2 }, '`lease` must be omitted for a sliding window, whose tokens cannot be held'],
     [{ capacity: 5, refill: 1, lease: 6 }, '`lease` must be at most the capacity of 5, got 6'],
     [{ capacity: 5, refill: 1, lease: 0.5 }, '`lease` must be a positive whole number, got 0.5'],
-  ])('is refused as %j', (options, message) => {
-    expect(() => all.bucket(options, 'key')).toThrow(message);
+  ])('rejects the policy %j', (options, message) => {
+    expect(() => direct.bucket(options, 'key')).toThrow(message);
   });
 });

@@ -19,13 +19,17 @@ import { until } from '../../support/requests.js';
 const MODES = ['local', 'open', 'closed'] as const;
 type Mode = (typeof MODES)[number];
 
-/** The default of `failure.timeout`, and how late an answer may be on top of it. */
+/** The default `failure.timeout`, and the tolerated delay beyond it, ms. */
 const DEADLINE = 50;
 const GRACE = 50;
 const RECOVERY = 3000;
-/** A pool: what was taken from it stays taken, however long a test lasts. */
+/** A bucket without refill, so that taken tokens stay taken for the whole test. */
 const POOL = { name: 'pool', capacity: 1000, refill: 0 };
-const ANSWER = { local: 'decided here (`fallback`)', open: 'passes (`open`)', closed: '503, `RateLimitStoreError`' };
+const OUTCOME = {
+  local: 'decided locally (`fallback`)',
+  open: 'admitted (`open`)',
+  closed: '503, `RateLimitStoreError`',
+};
 const DOCUMENT = new URL('../../../docs/redis-failures.md', import.meta.url);
 
 @Controller()
@@ -37,8 +41,8 @@ class Shop {
   }
 }
 
-/** How late this process's own timers are: the machine's part in a late answer. */
-async function measured<T>(ask: () => Promise<T>): Promise<{ value: T; ms: number }> {
+/** Measures a call in ms, minus the lag of this process's own timers, which is not the store's fault. */
+async function measured<T>(call: () => Promise<T>): Promise<{ value: T; ms: number }> {
   let lag = 0;
   let last = performance.now();
   const ticker = setInterval(() => {
@@ -48,19 +52,20 @@ async function measured<T>(ask: () => Promise<T>): Promise<{ value: T; ms: numbe
   }, 5);
   const start = performance.now();
   try {
-    const value = await ask();
+    const value = await call();
     return { value, ms: Math.max(0, performance.now() - start - lag) };
   } finally {
     clearInterval(ticker);
   }
 }
 
-/** An application as users write it, in one failure mode. */
+/** A typical application in one failure mode. */
 class Subject {
-  /** Tokens that the store gave and told of. */
+  /** Tokens that the store reported as taken. */
   taken = 0;
+  /** Duration of the slowest call, ms. */
   slowest = 0;
-  /** Of the first answer after the fault. */
+  /** Duration of the first call after the fault, ms. */
   first = 0;
 
   private constructor(
@@ -88,13 +93,14 @@ class Subject {
     return value;
   }
 
-  async answersAgain(): Promise<boolean> {
+  /** Takes a token, and returns whether the store decided. */
+  async takesFromStore(): Promise<boolean> {
     const answer = await this.take();
     return !(answer instanceof Error) && answer.source === 'store';
   }
 
-  /** Whether the store answers; takes nothing. */
-  async isAnswered(): Promise<boolean> {
+  /** Returns whether the store answers, without taking a token. */
+  async reachesStore(): Promise<boolean> {
     const answer = await this.bucket.estimate().catch(() => undefined);
     return answer?.source === 'store';
   }
@@ -104,7 +110,7 @@ class Subject {
   }
 }
 
-/** What the store without an answer must come to. */
+/** Expects the outcome of a failure mode. */
 function expectFailure(mode: Mode, answer: Decision | RateLimitStoreError): void {
   if (mode === 'closed') {
     expect(answer).toBeInstanceOf(RateLimitStoreError);
@@ -114,13 +120,13 @@ function expectFailure(mode: Mode, answer: Decision | RateLimitStoreError): void
   }
 }
 
-const found = new Map<Fault, { ms: number[]; recovery: number }>();
+const measurements = new Map<Fault, { ms: number[]; recovery: number }>();
 
 describe.each(FAULTS)('Redis: $name', (fault) => {
   let rig: Rig;
   let subjects: Subject[] = [];
   let keys: string[];
-  let foreign: unknown;
+  let corruptValues: unknown;
 
   beforeAll(async () => {
     log.lines.length = 0;
@@ -130,8 +136,8 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
     keys = [];
     if (fault.data !== 'none') {
       for (const subject of subjects) {
-        // On a busy machine the first answer may miss the deadline.
-        await until(() => subject.isAnswered(), 4000, 10);
+        // On a busy machine the first call may miss its deadline.
+        await until(() => subject.reachesStore(), 4000, 10);
         for (let i = 0; i < 3; i++) expect(await subject.take()).toMatchObject({ allowed: true, source: 'store' });
         await subject.get('/shop').expect(200);
         subject.first = 0;
@@ -142,10 +148,10 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
       expect(keys).toHaveLength(2 * MODES.length);
     }
     await rig.break(keys);
-    if (fault.scope === 'bucket') foreign = await values();
+    if (fault.scope === 'bucket') corruptValues = await values();
   });
 
-  /** What stands in the keys, whatever it is. */
+  /** Returns the raw values of all keys, of any type. */
   async function values(): Promise<unknown> {
     const client = connection(rig.url);
     const dumped = await Promise.all(keys.map((key) => client.dump(key)));
@@ -158,7 +164,7 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
     await rig.close();
   });
 
-  it('is answered by the failure mode, in time', async () => {
+  it('applies the failure mode within the deadline', async () => {
     await Promise.all(
       subjects.map(async (subject) => {
         const { mode } = subject;
@@ -172,13 +178,13 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
         else expect(response.headers).not.toHaveProperty('retry-after');
         expect(ms).toBeLessThan(DEADLINE + GRACE);
         expect(subject.slowest).toBeLessThan(DEADLINE + GRACE);
-        if (fault.answers === 'by the deadline') expect(subject.first).toBeGreaterThan(DEADLINE - 5);
+        if (fault.fails === 'at the deadline') expect(subject.first).toBeGreaterThan(DEADLINE - 5);
         else expect(subject.first).toBeLessThan(DEADLINE);
       }),
     );
   });
 
-  it('shows in the health of the store, and once in the log', () => {
+  it('reflects the fault in health(), and logs it once', () => {
     for (const { store } of subjects) {
       const { status, error, since } = store.health();
       if (fault.scope === 'bucket') {
@@ -193,43 +199,43 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
     for (const line of log.lines) {
       expect(line).toMatch(
         fault.scope === 'store'
-          ? /^error: The store does not answer, the failure mode decides: Redis|^error: .* No answer within 50 ms/
-          : /^warn: The bucket cannot be read: \w+:1:\{.*: (WRONGTYPE|.*not a bucket|.*attempt to index)/,
+          ? /^error: Rate limit store unavailable; using failure mode "\w+": Redis|^error: .* No answer within 50 ms/
+          : /^warn: Unreadable bucket \w+:1:\{.*: (WRONGTYPE|.*not a bucket|.*attempt to index)/,
       );
     }
   });
 
-  it('is over soon after, without a restart and without a ghost', async () => {
+  it('recovers without a restart and without late takes', async () => {
     log.lines.length = 0;
     const slowest = subjects.map((subject) => subject.slowest);
-    if (fault.scope === 'bucket') expect(await values()).toEqual(foreign);
-    await rig.mend();
+    if (fault.scope === 'bucket') expect(await values()).toEqual(corruptValues);
+    await rig.repair();
     const recovery = Math.max(
-      ...(await Promise.all(subjects.map((subject) => until(() => subject.answersAgain(), RECOVERY, 10)))),
+      ...(await Promise.all(subjects.map((subject) => until(() => subject.takesFromStore(), RECOVERY, 10)))),
     );
-    found.set(fault, { ms: slowest, recovery });
+    measurements.set(fault, { ms: slowest, recovery });
     for (const subject of subjects) {
       expect(subject.store.health()).toEqual({ status: 'up' });
-      // What the store told of is what it holds: nothing that timed out was taken, neither then nor since.
+      // The store contains exactly what it reported: no call that timed out took a token, then or later.
       const kept = fault.data === 'kept' && fault.scope === 'store' ? subject.taken : 1;
-      // A late answer on a busy machine is that of the failure mode; what a ghost took would never come back.
+      // Polls, because on a busy machine a call may miss its deadline. A late take would never disappear.
       await until(async () => (await subject.bucket.available()) === POOL.capacity - kept);
       await subject.get('/shop').expect(200);
     }
-    expect(log.lines).toEqual(fault.scope === 'store' ? MODES.map(() => 'log: The store answers again') : []);
+    expect(log.lines).toEqual(fault.scope === 'store' ? MODES.map(() => 'log: Rate limit store available again') : []);
   });
 });
 
-describe('the document', () => {
-  it('has the table of what was found here', () => {
+describe('docs/redis-failures.md', () => {
+  it('contains the table of these measurements', () => {
     const rows = FAULTS.map((fault) => {
-      const { ms, recovery } = found.get(fault) ?? { ms: [], recovery: Number.NaN };
-      const after = { kept: 'as before', lost: 'empty', none: 'empty' }[fault.data];
-      const cells = MODES.map((mode, i) => `${ANSWER[mode]}, ${Math.ceil(ms[i])} ms`);
+      const { ms, recovery } = measurements.get(fault) ?? { ms: [], recovery: Number.NaN };
+      const after = { kept: 'unchanged', lost: 'empty', none: 'empty' }[fault.data];
+      const cells = MODES.map((mode, i) => `${OUTCOME[mode]}, ${Math.ceil(ms[i])} ms`);
       return [fault.name, ...cells, after, `${Math.ceil(recovery / 100) / 10} s`];
     });
     const table = [
-      ['What is wrong with Redis', ...MODES.map((mode) => `\`${mode}\``), 'In Redis afterwards', 'Answers again after'],
+      ['Fault', ...MODES.map((mode) => `\`${mode}\``), 'Data afterwards', 'Recovers after'],
       ['---', '---', '---', '---', '---', '---'],
       ...rows,
     ]
@@ -237,10 +243,10 @@ describe('the document', () => {
       .join('\n');
     const text = readFileSync(DOCUMENT, 'utf8');
     if (process.env.UPDATE_DOCS) {
-      writeFileSync(DOCUMENT, text.replace(/\| What is wrong[\s\S]*?\n(?!\|)/, `${table}\n`));
+      writeFileSync(DOCUMENT, text.replace(/\| Fault[\s\S]*?\n(?!\|)/, `${table}\n`));
       return;
     }
-    // The times are those of the run that made the table; that they keep to their bounds is checked above.
+    // The times in the page are from another run. The tests above check their bounds.
     const untimed = (lines: string) =>
       lines
         .replace(/ +/g, ' ')

@@ -1,17 +1,18 @@
 /** The twin of core/bucket-state.ts. */
 export const BUCKET_STATE = `
--- A state is { at = …, blockedUntil = …, lineEnd = …, [i] = debt or log }.
+-- A state is { at = …, blockedUntil = …, queueEnd = …, [i] = the state of limit i, as its algorithm keeps it }.
+-- A take is { amount = …, amounts = {…} or nil }.
 
-local function forget(policy, state)
-  state.blockedUntil, state.lineEnd = 0, 0
-  for i, limit in ipairs(policy) do state[i] = limit.window and newLog() or 0 end
+local function amountFor(take, i) return take.amounts and take.amounts[i] or take.amount end
+
+local function clear(policy, state)
+  state.blockedUntil, state.queueEnd = 0, 0
+  for i, limit in ipairs(policy) do state[i] = algorithms[limit.kind].new() end
 end
 
 local function fillTime(policy)
   local longest = 0
-  for _, limit in ipairs(policy) do
-    longest = max(longest, limit.window and limit.period or timeFor(limit, limit.capacity, 0))
-  end
+  for _, limit in ipairs(policy) do longest = max(longest, algorithms[limit.kind].fillTime(limit)) end
   return longest
 end
 
@@ -19,79 +20,41 @@ local function advance(policy, state, now)
   local ahead = state.at - now
   if ahead > 0 then
     if ahead <= max(fillTime(policy), state.blockedUntil - state.at) then return end
-    forget(policy, state)
+    clear(policy, state)
   end
-  for i, limit in ipairs(policy) do
-    if limit.window then expire(limit, state[i], now) else state[i] = debtAt(limit, state[i], state.at, now) end
-  end
+  for i, limit in ipairs(policy) do algorithms[limit.kind].advance(limit, state, i, now) end
   state.at = now
   if state.blockedUntil <= now then state.blockedUntil = 0 end
-  if state.lineEnd <= now then state.lineEnd = 0 end
+  if state.queueEnd <= now then state.queueEnd = 0 end
 end
 
-local function waitOf(limit, state, i, amount)
-  if limit.window then return windowWait(limit, state[i], amount, state.at) end
-  return bucketWait(limit, state[i], amount * limit.weight, state.at)
-end
-
-local function take(policy, state, amount, wait)
-  for i, limit in ipairs(policy) do
-    if limit.window then
-      admit(limit, state[i], amount, state.at + wait)
-    else
-      local units = amount * limit.weight
-      local own = wait == 0 and 0 or bucketWait(limit, state[i], units, state.at)
-      state[i] = bucketTake(limit, state[i], units, state.at, own, wait)
-    end
-  end
-  if wait > 0 then state.lineEnd = max(state.lineEnd, state.at + wait) end
+local function take(policy, state, taken, wait)
+  for i, limit in ipairs(policy) do algorithms[limit.kind].take(limit, state, i, amountFor(taken, i), wait) end
+  if wait > 0 then state.queueEnd = max(state.queueEnd, state.at + wait) end
   state.changed = true
 end
 
-local function give(policy, state, amount)
-  for i, limit in ipairs(policy) do
-    if limit.window then takeBack(limit, state[i], amount, state.at)
-    else state[i] = max(0, state[i] - amount * limit.weight) end
-  end
+local function refund(policy, state, taken)
+  for i, limit in ipairs(policy) do algorithms[limit.kind].refund(limit, state, i, amountFor(taken, i)) end
   state.changed = true
 end
 
-local function endOfLine(policy, state)
+local function queueEndOf(policy, state)
   local last = 0
-  for i, limit in ipairs(policy) do
-    if limit.window then last = max(last, state[i].sum > 0 and state[i].times[#state[i].times] or 0)
-    elseif limit.refill > 0 then last = max(last, state.at + bucketWait(limit, state[i], 0, state.at)) end
-  end
+  for i, limit in ipairs(policy) do last = max(last, algorithms[limit.kind].queueEnd(limit, state, i)) end
   return last > state.at and last or 0
 end
 
-local function cancel(policy, state, amount, actAt)
-  if actAt <= state.at or actAt > state.lineEnd then return end
-  for i, limit in ipairs(policy) do
-    if limit.window then cancelAdmission(limit, state[i], amount, actAt)
-    else state[i] = bucketCancel(limit, state[i], amount * limit.weight, state.at, actAt, state.lineEnd) end
-  end
-  if actAt == state.lineEnd then state.lineEnd = endOfLine(policy, state) end
+local function cancel(policy, state, taken, actAt)
+  if actAt <= state.at or actAt > state.queueEnd then return end
+  for i, limit in ipairs(policy) do algorithms[limit.kind].cancel(limit, state, i, amountFor(taken, i), actAt) end
+  if actAt == state.queueEnd then state.queueEnd = queueEndOf(policy, state) end
   state.changed = true
-end
-
-local function balanceOf(limit, state, i)
-  return limit.capacity - (limit.window and state[i].sum or state[i])
-end
-
-local function resetOf(limit, state, i)
-  if limit.window then return windowReset(limit, state[i], state.at) end
-  return timeFor(limit, state[i], state.at)
-end
-
-local function moreOf(limit, state, i)
-  if limit.window then return windowMore(limit, state[i], state.at) end
-  return bucketMore(limit, state[i], state.at)
 end
 
 local function lifetime(policy, state, now)
   local reset = max(0, state.blockedUntil - state.at)
-  for i, limit in ipairs(policy) do reset = max(reset, resetOf(limit, state, i)) end
+  for i, limit in ipairs(policy) do reset = max(reset, algorithms[limit.kind].reset(limit, state, i)) end
   if reset == 0 then return 0 end
   return state.at - now + reset
 end

@@ -1,26 +1,26 @@
-/** The way that nearly every request takes, in front of all that it does not need. It has no twin. */
-export const SHORT_LANE = `
--- What follows is the same as decide for what nearly every request is: a take from one policy, of at most three buckets
--- that refill or of one window, which nothing else has opened, at once or not at all. False where it is not that simple;
--- then nothing has been done. A table or a call of a function costs more than what is calculated here, so the functions
--- of token-bucket.ts and sliding-window.ts are written out.
+/** The fast path of nearly every request, placed before all definitions that it does not need. It has no twin. */
+export const FAST_PATH = `
+-- The same as decide for nearly every request: a take from one policy, of at most three buckets that refill or of one
+-- window, which nothing else has opened, now or not at all. Both functions return false, and have changed nothing, if
+-- the request is not that simple. A table or a function call costs more than what is computed here, so the functions of
+-- token-bucket.ts and sliding-window.ts are written out.
 
--- Whether a state was written by now, and nobody is blocked or waits.
-local function calm(at, blockedUntil, lineEnd)
-  return at % 1 == 0 and at >= 0 and at <= now and blockedUntil == 0 and lineEnd % 1 == 0 and lineEnd >= 0 and lineEnd <= now
+-- Whether a state is from no later than now, not blocked and without queued requests.
+local function isIdle(at, blockedUntil, queueEnd)
+  return at % 1 == 0 and at >= 0 and at <= now and blockedUntil == 0 and queueEnd % 1 == 0 and queueEnd >= 0 and queueEnd <= now
 end
 
 local debts, waits = {}, {}
-local function quickTake(policy, key, amount, maxWait)
+local function takeFromBuckets(policy, key, amount, maxWait)
   if opened[key] then return false end
   local stored = call('GET', key)
   local at = now
   debts[1], debts[2], debts[3] = 0, 0, 0
   if stored then
     if #stored ~= policy.size then return false end
-    local blockedUntil, lineEnd
-    at, blockedUntil, lineEnd, debts[1], debts[2], debts[3] = unpacks(policy.format, stored)
-    if not calm(at, blockedUntil, lineEnd) then return false end
+    local blockedUntil, queueEnd
+    at, blockedUntil, queueEnd, debts[1], debts[2], debts[3] = unpacks(policy.format, stored)
+    if not isIdle(at, blockedUntil, queueEnd) then return false end
   end
   local longest = 0
   for i = 1, #policy do
@@ -34,7 +34,7 @@ local function quickTake(policy, key, amount, maxWait)
     local units, wait = amount * limit.weight, 0
     local over = debt + units - limit.capacity
     if over > 0 then
-      wait = units > limit.capacity and INFINITY or min(ceil(over / limit.refill) * limit.period - limit.past, LONGEST_TOLD)
+      wait = units > limit.capacity and INFINITY or min(ceil(over / limit.refill) * limit.period - limit.past, MAX_TIME)
       if wait > longest then longest = wait end
     end
     debts[i], waits[i] = debt, wait
@@ -58,8 +58,8 @@ local function quickTake(policy, key, amount, maxWait)
       if units > debt then units = debt end
       reset = ceil(debt / refill) * period - limit.past
       more = ceil(units / refill) * period - limit.past
-      if reset > LONGEST_TOLD then reset = LONGEST_TOLD end
-      if more > LONGEST_TOLD then more = LONGEST_TOLD end
+      if reset > MAX_TIME then reset = MAX_TIME end
+      if more > MAX_TIME then more = MAX_TIME end
       if reset > ttl then ttl = reset end
     end
     rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = capacity - debt, wait == INFINITY and NEVER or wait, reset, more
@@ -73,8 +73,8 @@ local function quickTake(policy, key, amount, maxWait)
   return true
 end
 
--- Of a window only the ends are looked at, however many admissions there are.
-local function quickWindow(policy, key, amount, maxWait)
+-- Reads only the ends of a window's log, however many admissions it has.
+local function takeFromWindow(policy, key, amount, maxWait)
   if opened[key] then return false end
   local limit, stored = policy[1], call('GET', key)
   local period, capacity, slot = limit.period, limit.capacity, limit.slot
@@ -82,9 +82,9 @@ local function quickWindow(policy, key, amount, maxWait)
   local oldest, newest, taken
   if stored then
     if #stored < 40 then return false end
-    local at, blockedUntil, lineEnd
-    at, blockedUntil, lineEnd, sum, count = unpacks('<ddddd', stored)
-    if not calm(at, blockedUntil, lineEnd) or #stored ~= 40 + 16 * count then return false end
+    local at, blockedUntil, queueEnd
+    at, blockedUntil, queueEnd, sum, count = unpacks('<ddddd', stored)
+    if not isIdle(at, blockedUntil, queueEnd) or #stored ~= 40 + 16 * count then return false end
     while count > 0 do
       oldest, taken = unpacks('<dd', stored, place)
       if not (oldest + period <= now) then break end
@@ -92,7 +92,7 @@ local function quickWindow(policy, key, amount, maxWait)
     end
     if count > 0 then
       newest, taken = unpacks('<dd', stored, #stored - 15)
-      if not (whole(sum) and whole(oldest) and whole(newest) and whole(taken)) then return false end
+      if not (isWhole(sum) and isWhole(oldest) and isWhole(newest) and isWhole(taken)) then return false end
     elseif sum ~= 0 then
       return false
     end
@@ -103,7 +103,7 @@ local function quickWindow(policy, key, amount, maxWait)
     local time, entries = slot == 1 and now or ceil(now / slot) * slot, ''
     if count > 0 then
       if newest > time or count == MOST_EXACT then return false end
-      -- What came in the same slot is one entry.
+      -- Admissions in the same slot are one entry.
       entries = string.sub(stored, place, newest == time and -17 or -1)
       if newest == time then count = count - 1 else taken = 0 end
     else
@@ -120,7 +120,7 @@ local function quickWindow(policy, key, amount, maxWait)
       over, place = over - taken, place + 16
     end
     wait = gone + period - now
-    if not whole(wait) then return false end
+    if not isWhole(wait) then return false end
   end
   local n = size
   rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = allowed and 1 or 0, 0, allowed and amount or 0, now
@@ -130,20 +130,20 @@ local function quickWindow(policy, key, amount, maxWait)
   return true
 end
 
--- Carries requests out until one comes that is not that simple.
-local function quickTakes()
+-- Executes requests until one comes that is not that simple.
+local function takeFast()
   while more() do
     local take = run[1]
-    local quick = take.policy.buckets and quickTake or take.policy.window and quickWindow
-    if run.verb ~= TAKE or #run > 1 or not quick or take.amount == 0 then return end
+    local fast = take.policy.buckets and takeFromBuckets or take.policy.window and takeFromWindow
+    if run.verb ~= TAKE or #run > 1 or not fast or take.amount == 0 or take.amounts then return end
     while left > 0 do
-      if not quick(take.policy, KEYS[nextKey], take.amount, take.maxWait) then return end
+      if not fast(take.policy, KEYS[nextKey], take.amount, take.maxWait) then return end
       nextKey, left = nextKey + 1, left - 1
     end
   end
 end
 
--- Where a key holds something else, all that follows goes the long way, which tells of it.
-pcall(quickTakes)
+-- If a key holds something else, the general path executes all that follows, and reports it.
+pcall(takeFast)
 if not more() then return pack(rows, 1, size) end
 `;

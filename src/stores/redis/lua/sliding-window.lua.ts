@@ -1,10 +1,15 @@
-/** The twin of core/sliding-window.ts. */
+import { EXACT_WINDOW, MOST_EXACT } from '../../../core/algorithms/sliding-window.js';
+
+/** The constants of windows, which the fast path needs as well. */
+export const WINDOW_CONSTANTS = `
+local MOST_EXACT, EXACT_WINDOW = ${MOST_EXACT}, ${EXACT_WINDOW}
+`;
+
+/** The twin of core/algorithms/sliding-window.ts. */
 export const SLIDING_WINDOW = `
 -- A log is { sum = …, times = {…}, amounts = {…} }, without a head.
 
-local function newLog() return { sum = 0, times = {}, amounts = {} } end
-
-local function inSlot(time, slot)
+local function slotTime(time, slot)
   if slot == 1 then return time end
   return ceil(time / slot) * slot
 end
@@ -49,7 +54,7 @@ end
 local function merge(log, slot)
   local times, amounts = {}, {}
   for i = 1, #log.times do
-    local time = inSlot(log.times[i], slot)
+    local time = slotTime(log.times[i], slot)
     if times[#times] == time then
       amounts[#times] = amounts[#times] + log.amounts[i]
     else
@@ -60,10 +65,10 @@ local function merge(log, slot)
   log.times, log.amounts = times, amounts
 end
 
-local function admit(limit, log, asked, at)
+local function admit(limit, log, requested, at)
   local times, amounts = log.times, log.amounts
-  local amount = min(asked, MAX_SAFE_INTEGER - log.sum)
-  local time = inSlot(at, limit.slot)
+  local amount = min(requested, MAX_SAFE_INTEGER - log.sum)
+  local time = slotTime(at, limit.slot)
   local index = #times
   while index > 0 and times[index] > time do index = index - 1 end
   log.sum = log.sum + amount
@@ -87,8 +92,8 @@ local function reduce(log, index, amount)
   return taken
 end
 
-local function takeBack(limit, log, amount, now)
-  local latest = inSlot(now, limit.slot)
+local function refundNewest(limit, log, amount, now)
+  local latest = slotTime(now, limit.slot)
   local index = #log.times
   while index > 0 and log.times[index] > latest do index = index - 1 end
   while index > 0 and amount > 0 do
@@ -98,7 +103,7 @@ local function takeBack(limit, log, amount, now)
 end
 
 local function cancelAdmission(limit, log, amount, actAt)
-  local time = inSlot(actAt, limit.slot)
+  local time = slotTime(actAt, limit.slot)
   local index, behind = #log.times, 0
   while index > 0 and log.times[index] > time do
     behind = behind + log.amounts[index]
@@ -106,4 +111,40 @@ local function cancelAdmission(limit, log, amount, actAt)
   end
   if index > 0 and amount > behind then reduce(log, index, amount - behind) end
 end
+
+-- state[i] is a log.
+algorithms[SLIDING_WINDOW] = {
+  new = function() return { sum = 0, times = {}, amounts = {} } end,
+  fillTime = function(limit) return limit.period end,
+  advance = function(limit, state, i, now) expire(limit, state[i], now) end,
+  wait = function(limit, state, i, amount) return windowWait(limit, state[i], amount, state.at) end,
+  take = function(limit, state, i, amount, wait) admit(limit, state[i], amount, state.at + wait) end,
+  refund = function(limit, state, i, amount) refundNewest(limit, state[i], amount, state.at) end,
+  cancel = function(limit, state, i, amount, actAt) cancelAdmission(limit, state[i], amount, actAt) end,
+  queueEnd = function(_, state, i) return state[i].sum > 0 and state[i].times[#state[i].times] or 0 end,
+  used = function(_, state, i) return state[i].sum end,
+  reset = function(limit, state, i) return windowReset(limit, state[i], state.at) end,
+  more = function(limit, state, i) return windowMore(limit, state[i], state.at) end,
+  replace = function(limit, state, i, from)
+    local log = from.state[from.k]
+    for n = 1, #log.times do admit(limit, state[i], log.amounts[n], log.times[n]) end
+  end,
+  load = function(state, i, read)
+    local log, sum = state[i], read()
+    for n = 1, read() do
+      log.times[n], log.amounts[n] = read(), read()
+      log.sum = log.sum + log.amounts[n]
+    end
+    return log.sum == sum
+  end,
+  store = function(state, i, write)
+    local log = state[i]
+    write(log.sum)
+    write(#log.times)
+    for n = 1, #log.times do
+      write(log.times[n])
+      write(log.amounts[n])
+    end
+  end,
+}
 `;

@@ -1,4 +1,4 @@
-/** The twin of core/token-bucket.ts. */
+/** The twin of core/algorithms/token-bucket.ts. */
 export const TOKEN_BUCKET = `
 local function boundaries(limit, from, to)
   if limit.period == 1 then return to - from end
@@ -16,8 +16,8 @@ local function timeFor(limit, units, now)
   if units <= 0 then return 0 end
   if limit.refill == 0 then return INFINITY end
   local steps = ceil(units / limit.refill)
-  if limit.period == 1 then return min(steps, LONGEST_TOLD) end
-  return min((floor(now / limit.period) + steps) * limit.period - now, LONGEST_TOLD)
+  if limit.period == 1 then return min(steps, MAX_TIME) end
+  return min((floor(now / limit.period) + steps) * limit.period - now, MAX_TIME)
 end
 
 local function bucketWait(limit, debt, units, now)
@@ -38,9 +38,48 @@ local function bucketTake(limit, debt, units, now, own, wait)
   return min(held + units, MAX_SAFE_INTEGER)
 end
 
-local function bucketCancel(limit, debt, units, now, actAt, lineEnd)
+local function bucketCancel(limit, debt, units, now, actAt, queueEnd)
   local beyond = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill
-  local behind = max(beyond, boundaries(limit, actAt, lineEnd) * limit.refill)
+  local behind = max(beyond, boundaries(limit, actAt, queueEnd) * limit.refill)
   return max(0, debt - max(0, units - max(0, behind)))
 end
+
+local function carriedDebt(old, balance, limit, strategy)
+  local amount = balance / old.weight
+  local capacity = limit.capacity / limit.weight
+  local carried = amount
+  if strategy == STRATEGY_PROPORTIONALLY then carried = (amount * capacity) / (old.capacity / old.weight)
+  elseif strategy == STRATEGY_ADDITIVE then carried = amount + max(0, capacity - old.capacity / old.weight) end
+  local debt = ceil(limit.capacity - carried * limit.weight - 1e-6)
+  return min(max(0, debt), MAX_SAFE_INTEGER)
+end
+
+-- state[i] is a debt.
+algorithms[TOKEN_BUCKET] = {
+  new = function() return 0 end,
+  fillTime = function(limit) return timeFor(limit, limit.capacity, 0) end,
+  advance = function(limit, state, i, now) state[i] = debtAt(limit, state[i], state.at, now) end,
+  wait = function(limit, state, i, amount) return bucketWait(limit, state[i], amount * limit.weight, state.at) end,
+  take = function(limit, state, i, amount, wait)
+    local units = amount * limit.weight
+    local own = wait == 0 and 0 or bucketWait(limit, state[i], units, state.at)
+    state[i] = bucketTake(limit, state[i], units, state.at, own, wait)
+  end,
+  refund = function(limit, state, i, amount) state[i] = max(0, state[i] - amount * limit.weight) end,
+  cancel = function(limit, state, i, amount, actAt)
+    state[i] = bucketCancel(limit, state[i], amount * limit.weight, state.at, actAt, state.queueEnd)
+  end,
+  queueEnd = function(limit, state, i)
+    return limit.refill == 0 and 0 or state.at + bucketWait(limit, state[i], 0, state.at)
+  end,
+  used = function(_, state, i) return state[i] end,
+  reset = function(limit, state, i) return timeFor(limit, state[i], state.at) end,
+  more = function(limit, state, i) return bucketMore(limit, state[i], state.at) end,
+  replace = function(limit, state, i, from, strategy)
+    local balance = from.limit.capacity - from.state[from.k]
+    state[i] = carriedDebt(from.limit, balance, limit, strategy)
+  end,
+  load = function(state, i, read) state[i] = read() end,
+  store = function(state, i, write) write(state[i]) end,
+}
 `;

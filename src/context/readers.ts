@@ -1,0 +1,43 @@
+import type { ArgumentsHost, ExecutionContext } from '@nestjs/common';
+import type { ContextReader } from './context-reader.js';
+import { graphql } from './graphql.js';
+import { http } from './http.js';
+import { rpc } from './rpc.js';
+import { ws } from './ws.js';
+
+/** Contexts of types that are unknown here: queues, bots and jobs of other libraries. */
+const other: ContextReader = {
+  hasHttpRequest: false,
+  endsWithResponse: false,
+  address: () => undefined,
+  request: (context) => context.getArgByIndex(0),
+  response: () => undefined,
+  socket: () => undefined,
+  identity: (context) => context.getArgs(),
+  runsInterceptors: () => false,
+};
+
+/** The reader of each kind of context. `transport/transports.ts` has the transport of each. */
+const READERS = { http, graphql, ws, rpc, other } satisfies Record<string, ContextReader>;
+
+/** What a context is. Each kind has a reader and a transport. */
+export type ContextKind = keyof typeof READERS;
+
+/**
+ * The kind of a context: the only place that interprets `getType()`. Nest reports `'rpc'` for gRPC and Kafka as well; a
+ * kind of its own for one of them is detected here, by `context.switchToRpc().getContext()`.
+ */
+export function kindOf(context: ArgumentsHost): ContextKind {
+  const type = typeOf(context);
+  return type === 'http' || type === 'graphql' || type === 'ws' || type === 'rpc' ? type : 'other';
+}
+
+/** What Nest calls a context, also of types that are unknown here. */
+export function typeOf(context: ArgumentsHost): string {
+  return context.getType<string>();
+}
+
+/** The reader of a context. */
+export function readerOf(context: ExecutionContext): ContextReader {
+  return READERS[kindOf(context)];
+}

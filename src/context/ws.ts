@@ -1,0 +1,37 @@
+import type { ExecutionContext } from '@nestjs/common';
+import { type ContextReader, nonEmptyString } from './context-reader.js';
+
+/** A client of socket.io or `ws`. */
+interface Client {
+  /** socket.io */
+  readonly handshake?: { readonly address?: unknown; readonly headers?: unknown };
+  readonly data?: { readonly user?: unknown };
+  /** `ws`, which has no public way to it */
+  readonly _socket?: { readonly remoteAddress?: unknown } | null;
+  readonly user?: unknown;
+}
+
+function clientOf(context: ExecutionContext): Client | null | undefined {
+  return context.getArgByIndex<Client | null | undefined>(0);
+}
+
+/** Gateways. */
+export const ws: ContextReader = {
+  hasHttpRequest: false,
+  endsWithResponse: false,
+
+  address(context) {
+    const client = clientOf(context);
+    return nonEmptyString(client?.handshake?.address) ?? nonEmptyString(client?._socket?.remoteAddress);
+  },
+
+  request(context) {
+    const client = clientOf(context);
+    return { headers: client?.handshake?.headers, user: client?.user ?? client?.data?.user };
+  },
+
+  response: () => undefined,
+  socket: clientOf,
+  identity: (context) => context.getArgs(),
+  runsInterceptors: () => true,
+};

@@ -1,0 +1,117 @@
+/** The kinds of limits. Two limits of a policy are matched by it when a policy is replaced. */
+export type LimitKind = 'bucket' | 'window';
+
+/**
+ * One rule, ready to count by. All counts are whole numbers of *units*: an amount (a thousandth of a token) weighs
+ * `weight` units, and each `period` ms adds `refill` units. A greedy bucket has a period of 1 ms, and `weight` makes
+ * `refill` whole: 10 tokens per minute are 10,000 amounts per 60,000 ms, so one amount weighs 6 units and each ms adds
+ * 1. Nothing is divided before a time is reported.
+ */
+export interface Limit {
+  readonly kind: LimitKind;
+  /** How it counts. */
+  readonly algorithm: Algorithm;
+  readonly name: string;
+  /** `capacity` or `maxRequest` as the user wrote it. */
+  readonly size: number;
+  /** The same in units. */
+  readonly capacity: number;
+  readonly weight: number;
+  /** Units per period; 0 for a window. */
+  readonly refill: number;
+  /** Bucket: ms between refills. Window: its length in ms. */
+  readonly period: number;
+  /** Window: the resolution of its admissions in ms; 1 is exact. */
+  readonly slot: number;
+  /** The longest time from empty to full, in ms. */
+  readonly fillTime: number;
+}
+
+/**
+ * The state of one policy for one key: for each limit a debt, and a part where its state is more than a number. It is
+ * valid at the instant `at`. A new state is full; a store may drop one that is full and unblocked.
+ */
+export interface BucketState {
+  /** The bucket's own clock, ms: when the rest was true. */
+  at: number;
+  /** Every request is denied until this instant; 0 if not blocked. */
+  blockedUntil: number;
+  /** When the last queued request acts; 0 if none is queued. */
+  queueEnd: number;
+  /** For each limit the units missing from full; 0 where `parts` has its state. */
+  readonly debts: number[];
+  /** For each limit the state that is more than a number, such as the admissions of a window. */
+  readonly parts: (StatePart | undefined)[];
+  /** Set by whatever changes the state. */
+  changed: boolean;
+}
+
+/** The state of one limit where it is more than a number. */
+export interface StatePart {
+  /** A copy that shares nothing with this one. */
+  clone(): StatePart;
+  /** Becomes `other`, which must be of the same class; may share its lists. */
+  assign(other: StatePart): void;
+  /** The state as plain data for JSON. */
+  entries(): StateEntry[];
+  /** Restores what `entries` returned into a new part. */
+  fill(entries: readonly StateEntry[]): void;
+}
+
+/** One element of a stored state. */
+export type StateEntry = number | string;
+
+export const REPLACE_STRATEGIES = ['reset', 'as-is', 'proportionally', 'additive'] as const;
+
+/** How `replacePolicy` carries a balance over to new limits. */
+export type ReplaceStrategy = (typeof REPLACE_STRATEGIES)[number];
+
+/**
+ * How one kind of limit counts: pure functions of limit, state, amount and time. `i` is the index of the limit in its
+ * policy, and so in `state.debts` and `state.parts`. The instant is `state.at`, except in `advance`. An amount is in
+ * thousandths of a token; a wait is in ms, `Infinity` for never.
+ *
+ * The Lua twin in `stores/redis/lua/` has a table of the same functions, found by `id`.
+ */
+export interface Algorithm {
+  /** Index of the Lua twin in its table of algorithms; unique. */
+  readonly id: number;
+  /** Whether costs must be whole tokens. */
+  readonly wholeCosts: boolean;
+  /** Whether a process may take several tokens at once and spend them later (`lease`). */
+  readonly leasable: boolean;
+  /** The strategies that `replace` supports. */
+  readonly strategies: readonly ReplaceStrategy[];
+  /** The numbers of a limit in a few characters; part of the bucket's name in Redis, so it must never change. */
+  fingerprint(limit: Limit): string;
+  /** The limit's share for one of `instances` processes; at least one request. */
+  divide(limit: Limit, instances: number): Limit;
+  /** The part of a full state; `undefined` if its debt is its whole state. */
+  newPart(): StatePart | undefined;
+  /** Brings the state of the limit from `state.at` up to `now`. */
+  advance(limit: Limit, state: BucketState, i: number, now: number): void;
+  /** How long `amount` must wait; 0 if it fits now. */
+  wait(limit: Limit, state: BucketState, i: number, amount: number): number;
+  /** Takes `amount`, to be used after `wait` ms (the longest wait over all limits), whatever the balance. */
+  take(limit: Limit, state: BucketState, i: number, amount: number, wait: number): void;
+  /** Refunds `amount`, never above full. */
+  refund(limit: Limit, state: BucketState, i: number, amount: number): void;
+  /** Cancels a reservation of `amount` that would have acted at `actAt`; later reservations keep their instants. */
+  cancel(limit: Limit, state: BucketState, i: number, amount: number, actAt: number): void;
+  /** When the last of the remaining reservations acts; 0 if that has passed. */
+  queueEnd(limit: Limit, state: BucketState, i: number): number;
+  /** Units in use; above the capacity when in debt. */
+  used(limit: Limit, state: BucketState, i: number): number;
+  /** Milliseconds until the limit is full. */
+  reset(limit: Limit, state: BucketState, i: number): number;
+  /** Milliseconds until one whole token more is available, or the limit is full; 0 if it is full. */
+  more(limit: Limit, state: BucketState, i: number): number;
+  /** Carries the state of limit `k` of another policy over to limit `i`, which is full. */
+  replace(
+    limit: Limit,
+    state: BucketState,
+    i: number,
+    from: { readonly limit: Limit; readonly state: BucketState; readonly k: number },
+    strategy: ReplaceStrategy,
+  ): void;
+}

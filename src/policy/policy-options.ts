@@ -1,0 +1,153 @@
+import type { Type } from '@nestjs/common';
+import { AMOUNT_PER_TOKEN, toAmount } from '../core/amount.js';
+import { LIMIT_SYNONYMS } from '../core/limit.js';
+import { POLICY_OPTIONS, type Policy } from '../core/policy.js';
+import { FAILURE_MODES, type FailureMode } from '../core/request.js';
+import { parseDuration } from '../util/duration.js';
+import { invalidOption } from '../util/option-error.js';
+import type { LimitedResolver, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
+import { isResolver, type ResolveFn, type ResolverLookup, toResolveFn } from './resolvable.js';
+
+/** What the parsers of options need to know. */
+export interface OptionContext {
+  readonly policy: Policy;
+  readonly defaultKey: ResolveFn<unknown>;
+  readonly resolvers: ResolverLookup;
+}
+
+interface PolicyOption {
+  /** Validates the option; `undefined` if it was omitted. */
+  parse(value: unknown, context: OptionContext): unknown;
+  /** Whether it may be an injectable class. */
+  readonly resolvable?: true;
+}
+
+/** The options of one policy that are not about its limits: a new one is an entry here. */
+export const REQUEST_OPTIONS = {
+  key: {
+    resolvable: true,
+    parse: (value: unknown, { defaultKey, resolvers }: OptionContext) => parseKey(value, defaultKey, resolvers),
+  },
+  cost: { resolvable: true, parse: parseCost },
+  skip: { resolvable: true, parse: (value: unknown, { resolvers }: OptionContext) => parseSkip(value, resolvers) },
+  maxWait: { parse: (value: unknown) => (value === undefined ? 0 : parseDuration('maxWait', value)) },
+  settle: { parse: parseSettle },
+  dryRun: { parse: (value: unknown) => parseFlag('dryRun', value, false) },
+  message: { parse: parseMessage },
+  onLimited: {
+    resolvable: true,
+    parse: (value: unknown, { resolvers }: OptionContext) => parseOnLimited(value, resolvers),
+  },
+  onStoreError: {
+    parse: (value: unknown) => (value === undefined ? undefined : parseFailureMode('onStoreError', value)),
+  },
+  perHandler: { parse: (value: unknown) => parseFlag('perHandler', value, false) },
+} satisfies Record<string, PolicyOption>;
+
+type RequestOptionName = keyof typeof REQUEST_OPTIONS;
+const REQUEST_OPTION_NAMES = Object.keys(REQUEST_OPTIONS) as RequestOptionName[];
+
+/** The parsed values of `REQUEST_OPTIONS`. */
+export type ParsedRequestOptions = {
+  readonly [Name in RequestOptionName]: ReturnType<(typeof REQUEST_OPTIONS)[Name]['parse']>;
+};
+
+/** The names of all options of `@RateLimit`. */
+export const OPTION_NAMES: readonly string[] = [...POLICY_OPTIONS, ...REQUEST_OPTION_NAMES];
+
+/** What the options of other rate limiters are called here. */
+export const OPTION_SYNONYMS: Readonly<Record<string, string>> = {
+  ...LIMIT_SYNONYMS,
+  keyGenerator: '`key`',
+  getTracker: '`key`',
+  keyPrefix: '`name`',
+  skipIf: '`skip`',
+  blockDuration: '`block`',
+  errorMessage: '`message`',
+  handler: '`onLimited`',
+  skipSuccessfulRequests: "`settle: 'failures'`",
+  skipFailedRequests: "`settle: 'successes'`",
+};
+
+/** Parses the options of one policy that are not about its limits. */
+export function parseRequestOptions(options: RateLimitOptions, context: OptionContext): ParsedRequestOptions {
+  const parsed: Record<string, unknown> = {};
+  for (const name of REQUEST_OPTION_NAMES) parsed[name] = REQUEST_OPTIONS[name].parse(options[name], context);
+  return parsed as ParsedRequestOptions;
+}
+
+/** The injectable classes among the options of a policy, or of the module. */
+export function resolversIn(options: object): Type[] {
+  return REQUEST_OPTION_NAMES.filter((name) => 'resolvable' in REQUEST_OPTIONS[name])
+    .map((name) => (options as RateLimitOptions)[name])
+    .filter(isResolver);
+}
+
+/** A key: a string, a function or an injectable class. */
+export function parseKey(key: unknown, fallback: ResolveFn<unknown>, resolvers: ResolverLookup): ResolveFn<unknown> {
+  if (key === undefined) return fallback;
+  if ((typeof key === 'string' && key !== '') || typeof key === 'function') {
+    return toResolveFn('key', key as Resolvable<unknown>, resolvers);
+  }
+  return invalidOption('key', 'a non-empty string, a function or an injectable class', key);
+}
+
+/** Whether to skip: a constant, a function or an injectable class. */
+export function parseSkip(skip: unknown, resolvers: ResolverLookup): ResolveFn<unknown> | undefined {
+  if (skip === undefined) return undefined;
+  if (typeof skip !== 'boolean' && typeof skip !== 'function') {
+    invalidOption('skip', 'true, false, a function or an injectable class', skip);
+  }
+  return toResolveFn('skip', skip as Resolvable<unknown>, resolvers);
+}
+
+/** What rejections contain: a string, an object or a function. */
+export function parseMessage(message: unknown): RateLimitOptions['message'] {
+  if (message === null || !['undefined', 'string', 'object', 'function'].includes(typeof message)) {
+    invalidOption('message', 'a string, an object or a function', message);
+  }
+  return message as RateLimitOptions['message'];
+}
+
+/** What is answered instead of a rejection: a function or an injectable class. */
+export function parseOnLimited(value: unknown, resolvers: ResolverLookup): LimitedResolver['resolve'] | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== 'function') invalidOption('onLimited', 'a function or an injectable class', value);
+  return toResolveFn('onLimited', value as Resolvable<unknown>, resolvers);
+}
+
+export function parseFlag(option: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback;
+  return typeof value === 'boolean' ? value : invalidOption(option, 'true or false', value);
+}
+
+export function parseFailureMode(option: string, value: unknown): FailureMode {
+  const mode = FAILURE_MODES.find((known) => known === value);
+  return mode ?? invalidOption(option, `one of ${FAILURE_MODES.join(', ')}`, value);
+}
+
+/** A constant cost in thousandths of a token, or a function that returns it in tokens. */
+function parseCost(cost: unknown = 1, { policy, resolvers }: OptionContext): number | ResolveFn<unknown> {
+  if (typeof cost === 'function') return toResolveFn('cost', cost as Type<Resolver<unknown>>, resolvers);
+  const amount = toCostAmount(policy, cost, (rule) => invalidOption('cost', rule, cost));
+  const small = policy.limits.find((limit) => amount * limit.weight > limit.capacity);
+  if (small) invalidOption('cost', `at most ${small.size}, otherwise no request could be allowed`, cost);
+  return amount;
+}
+
+/** The amount of a cost; calls `fail` with the rule that it breaks. */
+export function toCostAmount(policy: Policy, cost: unknown, fail: (rule: string) => never): number {
+  const amount = cost === 0 ? 0 : toAmount(cost);
+  if (amount === undefined) return fail('a number of at least 0 with at most three decimals');
+  if (amount % AMOUNT_PER_TOKEN !== 0 && policy.limits.some(({ algorithm }) => algorithm.wholeCosts)) {
+    return fail('a whole number for a sliding window, which counts requests');
+  }
+  return amount;
+}
+
+function parseSettle(settle: unknown): RateLimitOptions['settle'] {
+  if (settle !== undefined && settle !== 'failures' && settle !== 'successes' && typeof settle !== 'function') {
+    invalidOption('settle', "'failures', 'successes' or a function", settle);
+  }
+  return settle as RateLimitOptions['settle'];
+}

@@ -1,0 +1,78 @@
+import { BlockedSlots } from './blocked-slots.js';
+import { DueHeap } from './due-heap.js';
+
+/** ms for which a full bucket is kept: most clients come back, and reusing their bucket is cheaper than making one. */
+const LINGER = 10_000;
+
+/**
+ * The order in which buckets may be dropped: the unblocked ones by the instant when they will be full, then the blocked
+ * ones by the end of their block.
+ *
+ * A take only postpones the instant when its bucket will be full, so it does not touch the order: a bucket that comes up
+ * too early is moved then.
+ */
+export class EvictionOrder {
+  readonly blocked = new BlockedSlots();
+  private readonly heap = new DueHeap();
+
+  /** `dueOf` returns when the bucket in a slot will be full. */
+  constructor(private readonly dueOf: (slot: number) => number) {}
+
+  get hasUnblocked(): boolean {
+    return this.heap.size > 0;
+  }
+
+  /** Adds a slot; `blockedUntil` is 0 for one that is not blocked. */
+  add(slot: number, blockedUntil: number): void {
+    if (blockedUntil > 0) this.blocked.set(slot, blockedUntil);
+    else this.heap.add(slot, this.dueOf(slot));
+  }
+
+  /** Puts a slot in its right place after a change that may have brought its end nearer, blocked or unblocked it. */
+  update(slot: number, blockedUntil: number): void {
+    if (blockedUntil > 0) {
+      if (!this.blocked.has(slot)) this.heap.remove(slot);
+      this.blocked.set(slot, blockedUntil);
+    } else if (this.blocked.delete(slot)) {
+      this.heap.add(slot, this.dueOf(slot));
+    } else {
+      this.heap.move(slot, this.dueOf(slot));
+    }
+  }
+
+  delete(slot: number): void {
+    if (!this.blocked.delete(slot)) this.heap.remove(slot);
+  }
+
+  /** Examines up to `most` slots whose buckets may be full, and passes those that have been for a while to `drop`. */
+  sweep(now: number, most: number, drop: (slot: number) => void): void {
+    for (let seen = 0; seen < most && this.blocked.firstEnd <= now; seen++) {
+      const { first } = this.blocked;
+      this.update(first, 0);
+    }
+    const latest = now - LINGER;
+    for (let seen = 0; seen < most && this.heap.firstDue <= latest; seen++) {
+      const { first } = this.heap;
+      const due = this.dueOf(first);
+      if (due <= latest) drop(first);
+      else this.heap.move(first, due);
+    }
+  }
+
+  /** When the unblocked bucket nearest to full will be full; `Infinity` if there is none. */
+  nearest(): number {
+    for (;;) {
+      if (this.heap.size === 0) return Infinity;
+      const { first, firstDue } = this.heap;
+      const due = this.dueOf(first);
+      if (due <= firstDue) return firstDue;
+      this.heap.move(first, due);
+    }
+  }
+
+  /** The slot to drop first; `undefined` if there is none. */
+  first(): number | undefined {
+    if (this.nearest() < Infinity || this.heap.size > 0) return this.heap.first;
+    return this.blocked.size > 0 ? this.blocked.first : undefined;
+  }
+}

@@ -1,0 +1,13 @@
+import { STRATEGY_CONSTANTS } from '../script-protocol.js';
+
+/** The twin of core/algorithms/algorithm.ts: the table that the algorithms add themselves to. */
+export const ALGORITHMS = `
+${STRATEGY_CONSTANTS}
+
+-- algorithms[kind] has the functions of the Algorithm in TypeScript, with the same parameters, and also:
+--   new()                  the state of a full limit: a number or a table, kept in state[i]
+--   fillTime(limit)        ms from empty to full
+--   load(state, i, read)   fills state[i] from stored numbers; false if they are not a state
+--   store(state, i, write) writes them
+local algorithms = {}
+`;

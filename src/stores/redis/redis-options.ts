@@ -1,0 +1,51 @@
+import type { Clock } from '../../util/clock.js';
+import { checkOptionNames, invalidOption } from '../../util/option-error.js';
+import { type BufferClient, isRedisClient, type RedisClient } from './clients/redis-client.js';
+
+/** Options of `RedisStore`. */
+export interface RedisStoreOptions {
+  /** An ioredis connection, `Redis` or `Cluster`. The store does not close it. */
+  client: RedisClient;
+  /** Prefix of all keys; default `rl:`. At most 64 characters, printable ASCII without spaces and braces. */
+  prefix?: string;
+  /** `true` hashes all user keys, so that no address or name is stored in Redis. Default `false`. */
+  hashKeys?: boolean;
+  /** `false` sends every request to Redis. By default the module remembers denials for up to a second. */
+  denyCache?: boolean;
+  /** `false` sends one command per request. By default up to 32 requests of one event loop turn share a command. */
+  batch?: boolean;
+  /**
+   * Milliseconds after which a request that reaches Redis is not executed. Default: no limit. The module sets it to
+   * `failure.timeout`, so that a request that has timed out never takes tokens later.
+   */
+  timeout?: number;
+  /** A clock for tests. Default: the time of the Redis server. */
+  clock?: Clock;
+}
+
+/** Options of `RedisStore.connect`. */
+export interface RedisConnectOptions extends Omit<RedisStoreOptions, 'client'> {
+  /** `true` rejects if Redis is unavailable, so that the application does not start. Default `false`. */
+  mustConnect?: boolean;
+}
+
+const STORE_OPTIONS = ['prefix', 'hashKeys', 'denyCache', 'batch', 'timeout', 'clock'];
+
+/** The names of all options of `RedisStore.connect`. */
+export const REDIS_CONNECT_OPTIONS = [...STORE_OPTIONS, 'mustConnect'];
+
+/** The options of `RedisStore`, checked and with defaults. */
+export interface ParsedRedisOptions extends Required<Omit<RedisStoreOptions, 'client' | 'clock'>> {
+  readonly client: BufferClient;
+  readonly clock: Clock | undefined;
+}
+
+export function parseRedisOptions(options: RedisStoreOptions): ParsedRedisOptions {
+  checkOptionNames(options, ['client', ...STORE_OPTIONS]);
+  const { client, prefix = 'rl:', hashKeys = false, batch = true, timeout = Infinity, clock } = options;
+  if (!isRedisClient(client)) invalidOption('client', 'an ioredis Redis or Cluster', client);
+  if (typeof prefix !== 'string' || !/^[\x21-\x7a|~]{0,64}$/.test(prefix)) {
+    invalidOption('prefix', 'at most 64 characters of printable ASCII without spaces and braces', prefix);
+  }
+  return { client, prefix, hashKeys, batch, denyCache: options.denyCache ?? true, timeout, clock };
+}

@@ -1,0 +1,99 @@
+import type { Decision, LimitState } from '../core/decision.js';
+
+/** A format of rate limit headers; `Retry-After` is sent with each. */
+export type HeaderSet = 'draft-11' | 'draft-6' | 'legacy';
+
+/** Nest's HTTP adapter: the one method of it that is called here. */
+export interface HeaderWriter {
+  setHeader(response: unknown, name: string, value: string): unknown;
+}
+
+/** The parts of the headers that are the same in every answer. */
+export interface FixedHeaders {
+  /**
+   * `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: an item for each limit with its quota and its window
+   * in seconds (a bucket's is the time it needs to fill): `"SmsController.send";q=20;w=120`.
+   */
+  readonly policies: string;
+  /** How the items of `RateLimit` begin, in the order of the decision's `limits`: `"SmsController.send";r=`. */
+  readonly beginnings: readonly string[];
+}
+
+/**
+ * How one format is written and documented. Header names are written in lower case, as Fastify and HTTP/2 write all
+ * names: Node looks names up in lower case, and lowering them costs more than writing them.
+ */
+interface HeaderFormat {
+  write(decision: Decision, fixed: FixedHeaders, writer: HeaderWriter, response: unknown): void;
+  /** The headers as OpenAPI documents them. */
+  readonly documented: Readonly<Record<string, object>>;
+}
+
+/** All formats: a new one is an entry here. */
+export const HEADER_FORMATS: Readonly<Record<HeaderSet, HeaderFormat>> = {
+  'draft-11': {
+    write(decision, { policies, beginnings }, writer, response) {
+      writer.setHeader(response, 'ratelimit-policy', policies);
+      writer.setHeader(response, 'ratelimit', limitHeader(decision, beginnings));
+    },
+    documented: {
+      RateLimit: { description: 'The remaining quota of each limit.', schema: { type: 'string' } },
+      'RateLimit-Policy': { description: 'The limits.', schema: { type: 'string' } },
+    },
+  },
+  'draft-6': triple('RateLimit'),
+  legacy: triple('X-RateLimit'),
+};
+
+export const HEADER_SETS = Object.keys(HEADER_FORMATS) as readonly HeaderSet[];
+
+/** `RateLimit`: what remains of each limit, and in how many seconds more is available: `"SmsController.send";r=19;t=6`. */
+function limitHeader(decision: Decision, beginnings: readonly string[]): string {
+  const { limits } = decision;
+  let header = limitItem(beginnings[0], limits[0]);
+  for (let i = 1; i < limits.length; i++) header += `, ${limitItem(beginnings[i], limits[i])}`;
+  return header;
+}
+
+function limitItem(beginning: string, { remaining, retryAfter, moreAfter }: LimitState): string {
+  const item = beginning + Math.floor(remaining);
+  const more = retryAfter > 0 ? retryAfter : moreAfter;
+  return more > 0 && more !== Infinity ? `${item};t=${retrySeconds(more)}` : item;
+}
+
+/** Limit, remaining requests and seconds until full, all of the limit nearest to exhaustion. */
+function triple(prefix: string): HeaderFormat {
+  const [limitName, remainingName, resetName] = ['limit', 'remaining', 'reset'].map(
+    (name) => `${prefix.toLowerCase()}-${name}`,
+  );
+  return {
+    write(decision, _fixed, writer, response) {
+      const { limit, remaining, limits } = decision;
+      const nearest = limits.find((one) => one.limit === limit && one.remaining === remaining) ?? decision;
+      writer.setHeader(response, limitName, String(Math.floor(limit)));
+      writer.setHeader(response, remainingName, String(Math.floor(remaining)));
+      if (nearest.resetAfter === Infinity) return;
+      writer.setHeader(response, resetName, String(Math.ceil(nearest.resetAfter / 1000)));
+    },
+    documented: {
+      [`${prefix}-Limit`]: wholeNumber('The most requests allowed.', 0),
+      [`${prefix}-Remaining`]: wholeNumber('The remaining requests.', 0),
+      [`${prefix}-Reset`]: wholeNumber('Seconds until all requests are available again.', 0),
+    },
+  };
+}
+
+/** A header whose value is a whole number, as OpenAPI documents it. */
+export function wholeNumber(description: string, minimum: number): object {
+  return { description, schema: { type: 'integer', minimum } };
+}
+
+/** Whole seconds after which a client may retry: rounded up, and at least 1. */
+export function retrySeconds(ms: number): number {
+  return Math.max(1, Math.ceil(ms / 1000));
+}
+
+/** A structured-field string; names are printable ASCII. */
+export function quoted(name: string): string {
+  return `"${name.replace(/["\\]/g, '\\$&')}"`;
+}
