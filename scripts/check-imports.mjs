@@ -1,9 +1,14 @@
-// Checks the imports of src (or of the given folder) against scripts/rooms.mjs, and that only one file reads the time.
+// Checks the imports of src (or of the given folder) against scripts/rooms.json, and that only one file reads the time.
 // Prints each violation as `file:line: rule (what was found)`, and then exits with 1.
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import ts from 'typescript';
-import { ROOMS } from './rooms.mjs';
+
+/**
+ * What each room may import: other rooms, and packages or Node's modules (`node:`). `types` are packages of which only
+ * types are imported, `lazily` those that are imported when they are needed, by `import()`.
+ */
+const ROOMS = JSON.parse(readFileSync(new URL('rooms.json', import.meta.url), 'utf8'));
 
 const root = process.argv[2] ?? 'src';
 const CLOCK = 'util/clock.ts';
@@ -85,7 +90,7 @@ function timeIn(node) {
 function checkFile(file, imports) {
   if (file === INDEX) return;
   const room = roomOf(file);
-  if (!room) return report(file, 1, `src has ${INDEX} and the rooms of scripts/rooms.mjs only`, file);
+  if (!room) return report(file, 1, `src has ${INDEX} and the rooms of scripts/rooms.json only`, file);
   for (const found of imports) checkImport(file, room, found);
 }
 

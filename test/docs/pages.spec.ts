@@ -39,22 +39,53 @@ function anchorsOf(page: string): string[] {
   );
 }
 
+interface Room {
+  readonly rooms: readonly string[];
+  readonly packages: readonly string[];
+  readonly types?: readonly string[];
+  readonly lazily?: readonly string[];
+}
+
 describe('CONTRIBUTING.md', () => {
-  it('maps every file of src, by its name or by a folder with no named files, and nothing that does not exist', () => {
-    const map = /## The map\n\n```text\n(.*?)```/s.exec(contributing)?.[1] ?? '';
+  it('maps every room of src, and nothing that does not exist', () => {
+    const map = /## The map\n.*?```text\n(.*?)```/s.exec(contributing)?.[1] ?? '';
     const named: string[] = [];
-    const folders: string[] = [];
-    for (const line of map.trimEnd().split('\n')) {
-      const [, indent, words] = /^( *)(\S+(?:, \S+)*)(?: {2}|$)/.exec(line) ?? [];
-      folders.length = indent.length / 2;
-      for (const word of words.split(', ')) named.push([...folders, word].join('/').replaceAll('//', '/'));
-      if (words.endsWith('/')) folders.push(words);
+    let folder = '';
+    for (const [, indent, name] of map.matchAll(/^( *)(\S+)/gm)) {
+      if (!indent) folder = name;
+      named.push(indent ? folder + name : name);
     }
-    expect(named.length).toBeGreaterThan(30);
     expect(named.filter((name) => !existsSync(name))).toEqual([]);
-    const last = named.filter((name) => !named.some((other) => other !== name && other.startsWith(name)));
-    const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).map((file) => `src/${file}`);
-    const missing = files.filter((file) => file.endsWith('.ts') && !last.some((name) => file.startsWith(name)));
+    const rooms = readdirSync('src').map((name) => (name.endsWith('.ts') ? name : `${name}/`));
+    expect(named.filter((name) => /^src\/./.test(name)).sort()).toEqual(rooms.map((name) => `src/${name}`).sort());
+  });
+
+  it('has the import rules of scripts/rooms.json', () => {
+    const code = (names: readonly string[] = [], suffix = '') => names.map((name) => `\`${name}${suffix}\``);
+    const rules = Object.entries(JSON.parse(readFileSync('scripts/rooms.json', 'utf8')) as Record<string, Room>).map(
+      ([name, { rooms, packages, types, lazily }]) => {
+        const all = [...code(packages), ...code(types).map((one) => `types of ${one}`)];
+        all.push(...code(lazily).map((one) => `${one} lazily`));
+        return [`\`${name}/\``, code(rooms, '/').join(', ') || 'none', all.join(', ') || 'none'];
+      },
+    );
+    const [table = ''] = /^\| Room .*?\n\n/ms.exec(contributing) ?? [];
+    const rows = table.trim().split('\n').slice(2);
+    expect(
+      rows.map((row) =>
+        row
+          .split('|')
+          .slice(1, -1)
+          .map((cell) => cell.trim()),
+      ),
+    ).toEqual(rules);
+  });
+
+  it('names only files that exist in its recipes', () => {
+    const [recipes = ''] = /^## Recipes.*?^## /ms.exec(contributing) ?? [];
+    const paths = [...recipes.matchAll(/`((?:src|test|docs|scripts|stores)\/[\w./-]+)`/g)].map(([, path]) => path);
+    expect(paths.length).toBeGreaterThan(10);
+    const missing = paths.filter((path) => !existsSync(path) && !existsSync(`src/${path}`));
     expect(missing).toEqual([]);
   });
 

@@ -107,7 +107,7 @@ describe('check-imports', () => {
       `guard/guard.ts:1: ${guard} (ioredis)`,
       `guard/guard.ts:2: ${guard} (../opentelemetry/index.js)`,
       'keys/a.ts:1: keys/ imports only context/, exceptions/, observe/, util/, node:, @nestjs/common (@nestjs/common/internal)',
-      'loose.ts:1: src has index.ts and the rooms of scripts/rooms.mjs only (loose.ts)',
+      'loose.ts:1: src has index.ts and the rooms of scripts/rooms.json only (loose.ts)',
       'observe/messages.ts:1: observe/ imports only core/, util/, node:, @nestjs/common (../policy/plan.js)',
       'observe/messages.ts:2: observe/ imports only core/, util/, node:, @nestjs/common (@nestjs/swagger)',
       `opentelemetry/index.ts:1: ${otel} (../policy/plan.js)`,
@@ -125,7 +125,7 @@ describe('check-imports', () => {
       'swagger/a.ts:1: swagger/ imports only exceptions/, policy/, transport/, util/, @nestjs/common (@nestjs/swagger)',
       'transport/ws.ts:1: transport/ imports only context/, core/, exceptions/, util/, @nestjs/common, @nestjs/core, rxjs, ' +
         '@nestjs/websockets lazily, @nestjs/microservices lazily (@nestjs/websockets)',
-      'unknown/a.ts:1: src has index.ts and the rooms of scripts/rooms.mjs only (unknown/a.ts)',
+      'unknown/a.ts:1: src has index.ts and the rooms of scripts/rooms.json only (unknown/a.ts)',
       'util/time.ts:1: only util/clock.ts reads the time (setTimeout)',
       'util/time.ts:2: only util/clock.ts reads the time (Date.now)',
       'util/time.ts:2: only util/clock.ts reads the time (performance.now)',
