@@ -2,10 +2,10 @@ import type { ReplaceStrategy } from './algorithms/algorithm.js';
 import type { DecisionSource } from './decision.js';
 import type { Policy } from './policy.js';
 
-export const FAILURE_MODES = ['local', 'open', 'closed'] as const;
-
 /** What happens to a request when the store cannot answer. */
-export type FailureMode = (typeof FAILURE_MODES)[number];
+export type FailureMode = 'local' | 'open' | 'closed';
+
+export const FAILURE_MODES: readonly FailureMode[] = ['local', 'open', 'closed'];
 
 /** One bucket of a request: how much to take, from the bucket of this policy for this key. */
 export interface Take {
@@ -29,19 +29,6 @@ export function amountFor({ amount, amounts }: Amounts, i: number): number {
   return amounts === undefined ? amount : amounts[i];
 }
 
-export const VERBS = [
-  'take',
-  'estimate',
-  'charge',
-  'takeUpTo',
-  'put',
-  'cancel',
-  'reset',
-  'block',
-  'unblock',
-  'replace',
-] as const;
-
 /**
  * - `take`: takes from all buckets or from none, at once or within each one's `maxWait`.
  * - `estimate`: returns what `take` would; nothing changes.
@@ -50,7 +37,17 @@ export const VERBS = [
  * - `reset`: makes the bucket full and unblocked. `block` (for `duration`) and `unblock`.
  * - `replace`: moves the state of the one take's policy to the policy `to`.
  */
-export type Verb = (typeof VERBS)[number];
+export type Verb =
+  | 'take'
+  | 'estimate'
+  | 'charge'
+  | 'takeUpTo'
+  | 'put'
+  | 'cancel'
+  | 'reset'
+  | 'block'
+  | 'unblock'
+  | 'replace';
 
 /** What a store does in one step, at one instant. */
 export interface StoreRequest {

@@ -61,10 +61,10 @@ export interface StatePart {
 /** One element of a stored state. */
 export type StateEntry = number | string;
 
-export const REPLACE_STRATEGIES = ['reset', 'as-is', 'proportionally', 'additive'] as const;
-
 /** How `replacePolicy` carries a balance over to new limits. */
-export type ReplaceStrategy = (typeof REPLACE_STRATEGIES)[number];
+export type ReplaceStrategy = 'reset' | 'as-is' | 'proportionally' | 'additive';
+
+export const REPLACE_STRATEGIES: readonly ReplaceStrategy[] = ['reset', 'as-is', 'proportionally', 'additive'];
 
 /**
  * How one kind of limit counts: pure functions of limit, state, amount and time. `i` is the index of the limit in its

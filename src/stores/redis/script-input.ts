@@ -1,7 +1,7 @@
 import type { Policy } from '../../core/policy.js';
 import { matchLimits } from '../../core/replace.js';
 import type { StoreRequest, Take } from '../../core/request.js';
-import { PER_LIMIT, strategyCode, verbCode } from './script-protocol.js';
+import { PER_LIMIT, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
 
 /** Collects requests for one call of the Lua script: its KEYS and its argument. */
 export class ScriptInput {
@@ -33,7 +33,7 @@ export class ScriptInput {
   private endRun(): void {
     if (!this.last) return;
     const { verb, takes } = this.last;
-    let run = `,${verbCode(verb)},${this.count},${takes.length}`;
+    let run = `,${VERB_CODES[verb]},${this.count},${takes.length}`;
     for (const { policy, amount, amounts, maxWait } of takes) {
       const wanted = amounts ? `${PER_LIMIT},${amounts.join()}` : amount;
       run += `,${this.policyNumber(policy)},${wanted},${maxWait === Infinity ? -1 : maxWait}`;
@@ -50,7 +50,7 @@ export class ScriptInput {
     if (verb === 'block') return [duration];
     if (verb !== 'replace' || !to || !strategy) return [];
     const matches = matchLimits(takes[0].policy, to).map((index) => index + 1);
-    return [this.policyNumber(to), strategyCode(strategy), ...matches];
+    return [this.policyNumber(to), STRATEGY_CODES[strategy], ...matches];
   }
 
   private policyNumber(policy: Policy): number {

@@ -1,10 +1,30 @@
-import { REPLACE_STRATEGIES, type ReplaceStrategy } from '../../core/algorithms/algorithm.js';
-import { VERBS, type Verb } from '../../core/request.js';
+import type { ReplaceStrategy } from '../../core/algorithms/algorithm.js';
+import type { Verb } from '../../core/request.js';
 
 /*
  * The numbers that stand for words in the arguments and replies of the Lua script. Both sides take them from here: the
  * script has them interpolated.
  */
+
+export const VERB_CODES: Readonly<Record<Verb, number>> = {
+  take: 1,
+  estimate: 2,
+  charge: 3,
+  takeUpTo: 4,
+  put: 5,
+  cancel: 6,
+  reset: 7,
+  block: 8,
+  unblock: 9,
+  replace: 10,
+};
+
+export const STRATEGY_CODES: Readonly<Record<ReplaceStrategy, number>> = {
+  reset: 1,
+  'as-is': 2,
+  proportionally: 3,
+  additive: 4,
+};
 
 /** Takes the place of `allowed` in a reply: the command reached the server after its deadline. */
 export const LATE = -1;
@@ -13,21 +33,8 @@ export const UNREADABLE = -2;
 /** Precedes an amount for each limit of a policy, instead of one amount for all. */
 export const PER_LIMIT = -1;
 
-export function verbCode(verb: Verb): number {
-  return VERBS.indexOf(verb) + 1;
-}
-
-export function strategyCode(strategy: ReplaceStrategy): number {
-  return REPLACE_STRATEGIES.indexOf(strategy) + 1;
-}
-
-/** A line of Lua that declares a constant for each verb: `local TAKE, TAKE_UP_TO = 1, 4`. */
-export const VERB_CONSTANTS = constants('', VERBS, verbCode);
-
-/** The same for the strategies of `replace`: `local STRATEGY_AS_IS = 2`. */
-export const STRATEGY_CONSTANTS = constants('STRATEGY_', REPLACE_STRATEGIES, strategyCode);
-
-function constants<T extends string>(prefix: string, words: readonly T[], codeOf: (word: T) => number): string {
-  const names = words.map((word) => prefix + word.replace(/-|(?=[A-Z])/g, '_').toUpperCase());
-  return `local ${names.join(', ')} = ${words.map(codeOf).join(', ')}`;
+/** A line of Lua that declares a constant for each code: `local TAKE, TAKE_UP_TO = 1, 4`. */
+export function declareConstants(codes: Readonly<Record<string, number>>, prefix = ''): string {
+  const names = Object.keys(codes).map((word) => prefix + word.replace(/-|(?=[A-Z])/g, '_').toUpperCase());
+  return `local ${names.join(', ')} = ${Object.values(codes).join(', ')}`;
 }

@@ -1,8 +1,8 @@
-import { STRATEGY_CONSTANTS } from '../script-protocol.js';
+import { declareConstants, STRATEGY_CODES } from '../script-protocol.js';
 
 /** The twin of core/algorithms/algorithm.ts: the table that the algorithms add themselves to. */
 export const ALGORITHMS = `
-${STRATEGY_CONSTANTS}
+${declareConstants(STRATEGY_CODES, 'STRATEGY_')}
 
 -- algorithms[kind] has the functions of the Algorithm in TypeScript, with the same parameters, and also:
 --   new()                  the state of a full limit: a number or a table, kept in state[i]

@@ -2,7 +2,7 @@ import { slidingWindow } from '../../../core/algorithms/sliding-window.js';
 import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
 import { NEVER } from '../../../core/answer.js';
-import { LATE, PER_LIMIT, UNREADABLE, VERB_CONSTANTS } from '../script-protocol.js';
+import { declareConstants, LATE, PER_LIMIT, UNREADABLE, VERB_CODES } from '../script-protocol.js';
 
 /** The arguments and the reply of the script; its first part. */
 export const INPUT = `
@@ -20,7 +20,7 @@ export const INPUT = `
 --          with an unreadable bucket is one ${UNREADABLE}; then the reply is a list of that string and of a message for
 --          each such request. If the command arrived too late, the reply is ${LATE} and the server's time, and nothing
 --          was changed
-${VERB_CONSTANTS}
+${declareConstants(VERB_CODES)}
 local TOKEN_BUCKET, SLIDING_WINDOW = ${tokenBucket.id}, ${slidingWindow.id}
 local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MAX_TIME = ${AMOUNT_PER_TOKEN}, ${Number.MAX_SAFE_INTEGER}, ${MAX_TIME}
 local INFINITY, NEVER = math.huge, ${NEVER}
