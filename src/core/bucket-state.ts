@@ -36,7 +36,10 @@ export function advance(policy: Policy, state: BucketState, now: number): void {
     clear(policy, state);
   }
   const { limits } = policy;
-  for (let i = 0; i < limits.length; i++) limits[i].algorithm.advance(limits[i], state, i, now);
+  for (let i = 0; i < limits.length; i++) {
+    const limit = limits[i];
+    limit.algorithm.advance(limit, state, i, now);
+  }
   state.at = now;
   if (state.blockedUntil <= now) state.blockedUntil = 0;
   if (state.queueEnd <= now) state.queueEnd = 0;
@@ -45,7 +48,8 @@ export function advance(policy: Policy, state: BucketState, now: number): void {
 /** Takes the amounts from all limits, to be used after `wait` ms (the longest wait over all limits). */
 export function take({ limits }: Policy, state: BucketState, amounts: Amounts, wait: number): void {
   for (let i = 0; i < limits.length; i++) {
-    limits[i].algorithm.take(limits[i], state, i, amountFor(amounts, i), wait);
+    const limit = limits[i];
+    limit.algorithm.take(limit, state, i, amountFor(amounts, i), wait);
   }
   if (wait > 0) state.queueEnd = Math.max(state.queueEnd, state.at + wait);
   state.changed = true;
@@ -53,7 +57,10 @@ export function take({ limits }: Policy, state: BucketState, amounts: Amounts, w
 
 /** Refunds the amounts to all limits, never above full. */
 export function refund({ limits }: Policy, state: BucketState, amounts: Amounts): void {
-  for (let i = 0; i < limits.length; i++) limits[i].algorithm.refund(limits[i], state, i, amountFor(amounts, i));
+  for (let i = 0; i < limits.length; i++) {
+    const limit = limits[i];
+    limit.algorithm.refund(limit, state, i, amountFor(amounts, i));
+  }
   state.changed = true;
 }
 
@@ -65,7 +72,8 @@ export function cancel(policy: Policy, state: BucketState, amounts: Amounts, act
   if (actAt <= state.at || actAt > state.queueEnd) return;
   const { limits } = policy;
   for (let i = 0; i < limits.length; i++) {
-    limits[i].algorithm.cancel(limits[i], state, i, amountFor(amounts, i), actAt);
+    const limit = limits[i];
+    limit.algorithm.cancel(limit, state, i, amountFor(amounts, i), actAt);
   }
   if (actAt === state.queueEnd) state.queueEnd = queueEndOf(policy, state);
   state.changed = true;
@@ -74,7 +82,10 @@ export function cancel(policy: Policy, state: BucketState, amounts: Amounts, act
 /** When the last remaining reservation acts, over all limits; 0 if none is left. */
 function queueEndOf({ limits }: Policy, state: BucketState): number {
   let end = 0;
-  for (let i = 0; i < limits.length; i++) end = Math.max(end, limits[i].algorithm.queueEnd(limits[i], state, i));
+  for (let i = 0; i < limits.length; i++) {
+    const limit = limits[i];
+    end = Math.max(end, limit.algorithm.queueEnd(limit, state, i));
+  }
   return end > state.at ? end : 0;
 }
 
@@ -82,6 +93,9 @@ function queueEndOf({ limits }: Policy, state: BucketState): number {
 export function lifetime(policy: Policy, state: BucketState, now: number): number {
   let reset = Math.max(0, state.blockedUntil - state.at);
   const { limits } = policy;
-  for (let i = 0; i < limits.length; i++) reset = Math.max(reset, limits[i].algorithm.reset(limits[i], state, i));
+  for (let i = 0; i < limits.length; i++) {
+    const limit = limits[i];
+    reset = Math.max(reset, limit.algorithm.reset(limit, state, i));
+  }
   return reset === 0 ? 0 : state.at - now + reset;
 }

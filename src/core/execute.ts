@@ -115,7 +115,8 @@ function denies(state: BucketState, wait: number, maxWait: number): boolean {
 function longestWait({ limits }: Policy, state: BucketState, amounts: Amounts, now: number): number {
   let longest = 0;
   for (let i = 0; i < limits.length; i++) {
-    const wait = limits[i].algorithm.wait(limits[i], state, i, amountFor(amounts, i));
+    const limit = limits[i];
+    const wait = limit.algorithm.wait(limit, state, i, amountFor(amounts, i));
     if (wait > longest) longest = wait;
   }
   return longest === 0 ? 0 : state.at - now + longest;
@@ -125,8 +126,8 @@ function longestWait({ limits }: Policy, state: BucketState, amounts: Amounts, n
 function wholeTokens({ limits }: Policy, state: BucketState): number {
   let least = Infinity;
   for (let i = 0; i < limits.length; i++) {
-    const { algorithm, capacity, weight } = limits[i];
-    least = Math.min(least, (capacity - algorithm.used(limits[i], state, i)) / weight);
+    const limit = limits[i];
+    least = Math.min(least, (limit.capacity - limit.algorithm.used(limit, state, i)) / limit.weight);
   }
   return Math.max(0, Math.floor(least / AMOUNT_PER_TOKEN)) * AMOUNT_PER_TOKEN;
 }

@@ -2,7 +2,7 @@ import { type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/co
 import { HttpAdapterHost } from '@nestjs/core';
 import { typeOf } from '../context/readers.js';
 import { toDecision } from '../core/answer.js';
-import type { StoreAnswer } from '../core/decision.js';
+import type { Decision, StoreAnswer } from '../core/decision.js';
 import { mergeTakes } from '../core/request.js';
 import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
 import { failures } from '../observe/channels.js';
@@ -12,11 +12,12 @@ import { RejectionLog } from '../observe/rejection-log.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import type { Plan } from '../policy/plan.js';
 import { PlanRegistry } from '../policy/plan-registry.js';
+import type { RequestPolicy } from '../policy/request-policy.js';
 import type { RequestTake } from '../policy/request-take.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { SuspendableGuard, type SuspendableRequestContext } from '../suspend/suspendable.guard.js';
 import { transportOf } from '../transport/transports.js';
-import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
+import { chain, isPromise } from '../util/maybe-promise.js';
 import { answerInstead, canAnswerInstead } from './rate-limit.interceptor.js';
 import { settleAtEnd } from './settlement.js';
 import { WaitQueue } from './wait-queue.js';
@@ -139,30 +140,35 @@ export class RateLimitGuard extends SuspendableGuard {
     rejections.note(answer.policy);
     const decision = toDecision(answer);
     const policy = takes.find((take) => take.policy.labels.includes(answer.policy))?.requestPolicy;
-    const reject = () => {
-      const given = policy?.message ?? this.options.message;
-      const message = typeof given === 'function' ? given(context, decision) : given;
-      return throwWhenReady(transportOf(context).rejection(decision, message));
-    };
     const onLimited = policy?.onLimited ?? this.options.onLimited;
-    if (!onLimited || !canAnswerInstead(context)) return reject();
+    if (!onLimited || !canAnswerInstead(context)) return this.throwRejection(context, policy, decision);
     return chain(onLimited(context, decision), (value) =>
-      value === undefined ? reject() : answerInstead(context, value),
+      value === undefined ? this.throwRejection(context, policy, decision) : answerInstead(context, value),
     );
+  }
+
+  private throwRejection(
+    context: SuspendableRequestContext,
+    policy: RequestPolicy | undefined,
+    decision: Decision,
+  ): Promise<never> {
+    const given = policy?.message ?? this.options.message;
+    const message = typeof given === 'function' ? given(context, decision) : given;
+    const error = transportOf(context).rejection(decision, message);
+    if (!isPromise(error)) throw error;
+    return error.then(rethrow);
   }
 
   private failWith(context: SuspendableRequestContext, takes: readonly RequestTake[], error: unknown): Promise<never> {
     if (!(error instanceof RateLimitStoreError)) throw error;
     const [{ policy }] = takes;
     if (failures.hasSubscribers) failures.publish({ policy: policy.name, transport: typeOf(context), error });
-    return throwWhenReady(transportOf(context).unavailable(context, error, this.adapterHost.httpAdapter));
+    const unavailable = transportOf(context).unavailable(context, error, this.adapterHost.httpAdapter);
+    if (!isPromise(unavailable)) throw unavailable;
+    return unavailable.then(rethrow);
   }
 }
 
-/** Throws an error that may have to be created asynchronously. */
-function throwWhenReady(error: MaybePromise<Error>): Promise<never> {
-  if (!isPromise(error)) throw error;
-  return error.then((created) => {
-    throw created;
-  });
+function rethrow(error: Error): never {
+  throw error;
 }

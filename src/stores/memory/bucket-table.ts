@@ -37,9 +37,9 @@ export class BucketTable {
   private readonly hasParts: boolean;
   /** Copies: V8 reads the elements of frozen arrays slowly. */
   private readonly lists: Pick<Policy, 'limits' | 'labels'>;
+  private readonly fast: boolean;
   /** Whether the policy is a single bucket. */
   private readonly single: boolean;
-  private readonly fast: boolean;
   private readonly order = new EvictionOrder((slot) => this.dueOf(slot));
   private readonly blocked: BlockedSlots = this.order.blocked;
   /** When the last queued request of a bucket acts; only for buckets with a queue. */
@@ -52,8 +52,8 @@ export class BucketTable {
     this.cells = new Float64Array(16 * this.width);
     this.scratch = newState(policy);
     this.hasParts = this.scratch.parts.some((part) => part !== undefined);
-    this.single = policy.limits.length === 1 && !this.hasParts;
     this.fast = hasFastPath(policy);
+    this.single = this.fast && policy.limits.length === 1 && !this.hasParts;
     this.lists = { limits: [...policy.limits], labels: [...policy.labels] };
   }
 
@@ -76,11 +76,12 @@ export class BucketTable {
 
   /** Takes by the fast path; `undefined`, with nothing changed, if the request needs `execute`. */
   takeNow(take: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
-    if (!this.fast || take.amounts) return undefined;
     const slot = this.slots.get(take.key);
     if (slot === undefined || take.amount === 0 || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
     const start = slot * this.width;
+    // Of a single limit `amounts` has just `amount`.
     if (this.single) return takeFromOneBucket(take, this.cells, start, now, source);
+    if (!this.fast || take.amounts) return undefined;
     // Another policy with the same numbers may have other limit names.
     const lists = take.policy === this.policy ? this.lists : take.policy;
     const parts = this.hasParts ? this.parts : undefined;
