@@ -120,7 +120,7 @@ export async function settlementsDone(store: RateLimitStore): Promise<void> {
   await Promise.race([Promise.all(calls), new Promise<void>((resolve) => later(SHUTDOWN_TIMEOUT, resolve))]);
 }
 
-/** Refunds what was taken too much, or charges what was taken too little. */
+/** Refunds an overestimate of the cost, or charges an underestimate. */
 async function settle(
   context: ExecutionContext,
   take: RequestTake,

@@ -35,7 +35,7 @@ export interface RateLimitModuleOptions {
   skip?: Resolvable<boolean>;
   /** The message of rejections by policies without a `message`. */
   message?: RateLimitOptions['message'];
-  /** What is answered instead of a rejection, for policies without an `onLimited`. */
+  /** The `onLimited` of policies without one: answers instead of a rejection. */
   onLimited?: OnLimited;
   /** `false`: the guard is not bound to all handlers; bind `RateLimitGuard` with `@UseGuards`. Default `true`. */
   guard?: boolean;

@@ -109,7 +109,7 @@ export function parseMessage(message: unknown): RateLimitOptions['message'] {
   return message as RateLimitOptions['message'];
 }
 
-/** What is answered instead of a rejection: a function or an injectable class. */
+/** Answers instead of a rejection: a function or an injectable class. */
 export function parseOnLimited(value: unknown, resolvers: ResolverLookup): LimitedResolver['resolve'] | undefined {
   if (value === undefined) return undefined;
   if (typeof value !== 'function') invalidOption('onLimited', 'a function or an injectable class', value);

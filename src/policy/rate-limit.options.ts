@@ -22,7 +22,7 @@ export interface Outcome {
   readonly durationMs: number;
 }
 
-/** Returns what is answered instead of a rejection; `undefined` rejects the request. */
+/** Returns the answer to send instead of a rejection; `undefined` rejects the request. */
 export interface LimitedResolver {
   resolve(context: ExecutionContext, decision: Decision): unknown;
 }

@@ -1,4 +1,5 @@
 import { type Clock, type Sleeper, sleepIn } from '../util/clock.js';
+import { DueQueue } from '../util/due-queue.js';
 
 /**
  * A manual clock for tests: time passes only when the test advances it, so waits need no real time.
@@ -10,7 +11,7 @@ import { type Clock, type Sleeper, sleepIn } from '../util/clock.js';
  * ```
  */
 export class FakeClock implements Clock {
-  private readonly sleepers: Sleeper[] = [];
+  private readonly sleepers = new DueQueue<Sleeper>();
 
   /** @param time The start in milliseconds since 1970; the default is a multiple of every common period. */
   constructor(private time = 1_814_400_000_000) {}
@@ -23,21 +24,17 @@ export class FakeClock implements Clock {
   /** Resolves when the clock has advanced by `ms`; rejects with the signal's reason if the signal is aborted. */
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     if (ms <= 0) return Promise.resolve();
-    const queue = {
-      add: (sleeper: Sleeper) => this.add(sleeper),
-      remove: (sleeper: Sleeper) => this.sleepers.splice(this.sleepers.indexOf(sleeper), 1),
-    };
-    return sleepIn(queue, this.time + ms, signal);
+    return sleepIn(this.sleepers, this.time + ms, signal);
   }
 
   /** The number of pending sleeps. */
   get sleeping(): number {
-    return this.sleepers.length;
+    return this.sleepers.size;
   }
 
   /** When the next sleep ends, in milliseconds since 1970; `Infinity` if none is pending. */
   get nextWake(): number {
-    return this.sleepers[0]?.due ?? Infinity;
+    return this.sleepers.firstDue;
   }
 
   /**
@@ -47,8 +44,8 @@ export class FakeClock implements Clock {
   async advance(ms: number): Promise<void> {
     const end = this.time + ms;
     await nextTurn();
-    while (this.sleepers.length > 0 && this.sleepers[0].due <= end) {
-      this.time = Math.max(this.time, this.sleepers[0].due);
+    while (this.sleepers.firstDue <= end) {
+      this.time = Math.max(this.time, this.sleepers.firstDue);
       this.sleepers.shift()?.wake();
       await nextTurn();
     }
@@ -58,11 +55,6 @@ export class FakeClock implements Clock {
   /** Sets the clock to `time`, which may be in the past. Ends no sleep. */
   set(time: number): void {
     this.time = time;
-  }
-
-  private add(sleeper: Sleeper): void {
-    const after = this.sleepers.findIndex((other) => other.due > sleeper.due);
-    this.sleepers.splice(after < 0 ? this.sleepers.length : after, 0, sleeper);
   }
 }
 

@@ -1,3 +1,5 @@
+import { type Due, DueQueue } from './due-queue.js';
+
 /**
  * Reads the time and sleeps. Only this file reads the system clock or sets a timer; everything else receives a `Clock`,
  * so that a test can pass a fake one.
@@ -24,8 +26,7 @@ export function every(ms: number, run: () => void): () => void {
   return () => clearInterval(timer);
 }
 
-export interface Sleeper {
-  readonly due: number;
+export interface Sleeper extends Due {
   readonly wake: () => void;
 }
 
@@ -44,30 +45,22 @@ export const steady = (): number => performance.now();
  * wake them in the order of their timers' durations; here none overtakes another.
  */
 class SleepQueue {
-  private readonly sleepers: Sleeper[] = [];
+  private readonly sleepers = new DueQueue<Sleeper>();
   private timer: NodeJS.Timeout | undefined;
   private timerDue = Infinity;
 
   add(sleeper: Sleeper): void {
-    let low = 0;
-    let high = this.sleepers.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.sleepers[middle].due <= sleeper.due) low = middle + 1;
-      else high = middle;
-    }
-    this.sleepers.splice(low, 0, sleeper);
+    this.sleepers.add(sleeper);
     this.setTimer();
   }
 
   remove(sleeper: Sleeper): void {
-    const index = this.sleepers.indexOf(sleeper);
-    if (index >= 0) this.sleepers.splice(index, 1);
+    this.sleepers.remove(sleeper);
     this.setTimer();
   }
 
   private setTimer(): void {
-    const due = this.sleepers.length > 0 ? this.sleepers[0].due : Infinity;
+    const due = this.sleepers.firstDue;
     if (due === this.timerDue) return;
     clearTimeout(this.timer);
     this.timerDue = due;
@@ -77,10 +70,7 @@ class SleepQueue {
 
   private readonly ring = (): void => {
     this.timerDue = Infinity;
-    const now = steadyNow();
-    let count = 0;
-    while (count < this.sleepers.length && this.sleepers[count].due <= now) count++;
-    for (const sleeper of this.sleepers.splice(0, count)) sleeper.wake();
+    for (const sleeper of this.sleepers.takeDue(steadyNow())) sleeper.wake();
     this.setTimer();
   };
 }

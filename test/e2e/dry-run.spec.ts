@@ -24,7 +24,7 @@ class Resource {
     name: 'throwing',
     dryRun: true,
     key: () => {
-      throw new Error('nobody is logged in');
+      throw new Error('no user is logged in');
     },
   })
   @RateLimit({ ...TWO, name: 'rejecting', dryRun: true, cost: async () => Number.NaN })
@@ -75,7 +75,7 @@ describe.each(COMBINATIONS)('Dry-run policy on $adapter with the $store store', 
     expect(warnings).toEqual([
       '[dry run] Policy keyless could not be evaluated: RateLimitResolverError: The key of policy keyless must be a non-empty string, got undefined',
       '[dry run] Policy rejecting could not be evaluated: RateLimitResolverError: The cost of policy rejecting must be a number of at least 0 with at most three decimals, got NaN',
-      '[dry run] Policy throwing could not be evaluated: Error: nobody is logged in',
+      '[dry run] Policy throwing could not be evaluated: Error: no user is logged in',
     ]);
   });
 });

@@ -295,13 +295,13 @@ describe.each(COMBINATIONS)('Per-request options on $adapter with the $store sto
   });
 
   it('fail with the name of the handler if a policy resolver returns an invalid value', async () => {
-    const values = ['"nobody"', 'null', '{"capacity":0,"refill":1}', '7'];
+    const values = ['"missing"', 'null', '{"capacity":0,"refill":1}', '7'];
     for (const value of values) {
       expect(await get(`/async-policy?wrong=${encodeURIComponent(value)}`)).toEqual([500, undefined]);
     }
     const subject = 'The resolver of @RateLimit on Resource.asyncPolicy returned';
     expect(errors.map((error) => (error as Error).message)).toEqual([
-      `${subject} an unknown name: the policy must be one of those in \`policies\` (large), got 'nobody'`,
+      `${subject} an unknown name: the policy must be one of those in \`policies\` (large), got 'missing'`,
       `${subject} null; it must return a policy name or options`,
       `${subject} invalid options: \`capacity\` must be a positive number, got 0`,
       `${subject} 7; it must return a policy name or options`,

@@ -140,7 +140,7 @@ const DECORATOR_ERRORS: [unknown, string][] = [
   [[], 'a list must have at least one policy, got []'],
   [[null], '`options` must be an object, got null'],
   [NoResolver, '`options` must be a function or a class with a `resolve` method, got class NoResolver'],
-  ['nobody', "the policy must be one of those in `policies` (none), got 'nobody'"],
+  ['missing', "the policy must be one of those in `policies` (none), got 'missing'"],
 ];
 
 describe('@RateLimit option errors', () => {

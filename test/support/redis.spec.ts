@@ -19,7 +19,7 @@ describe('the Redis of the tests', () => {
     expect(await client(redisUrl()).ping()).toBe('PONG');
   });
 
-  it('may be a server of its own, which takes arguments, freezes and goes on', async () => {
+  it('may be a separate server, which accepts arguments, can be paused, and resumes', async () => {
     const server = await startRedis({ args: ['--maxmemory', '3mb'] });
     const redis = client(server.url);
     expect(await redis.config('GET', 'maxmemory')).toEqual(['maxmemory', `${3 * 1024 * 1024}`]);

@@ -97,7 +97,7 @@ describe('SuspendableInterceptor', () => {
     ).toEqual(['recovered', 'complete']);
   });
 
-  it('waits until resumed, and emits the value that replaced the original meanwhile', async () => {
+  it('waits until resumed, and emits the value that replaced the original during the suspension', async () => {
     let suspended: SuspendableResponseContext | undefined;
     const { events } = run((context) => {
       context.suspend();

@@ -72,7 +72,7 @@ function refundNewest(limit: Limit, log: AdmissionLog, amount: number, now: numb
   for (; index >= log.head && amount > 0; index -= 2) amount -= reduce(log, index, amount);
 }
 
-/** Cancels an admission of `amount` that would have acted at `actAt`; what was reserved behind it is not refunded. */
+/** Cancels an admission of `amount` that would have acted at `actAt`; later reservations keep their amounts. */
 function cancelAdmission(limit: Limit, log: AdmissionLog, amount: number, actAt: number): void {
   const time = slotTime(actAt, limit.slot);
   let index = log.list.length - 2;

@@ -13,7 +13,7 @@ import { type Algorithm, type Limit, REPLACE_STRATEGIES, type ReplaceStrategy } 
  * (1,000 amounts) takes 6,000 ms. A debt of 120,000 is empty; a request for one token then waits for 6,000 units.
  */
 
-/** What is left at `now` of the debt at `at`. */
+/** The rest at `now` of the debt at `at`. */
 export function debtAt(limit: Limit, debt: number, at: number, now: number): number {
   if (debt === 0) return 0;
   const gained = boundaries(limit, at, now) * limit.refill;

@@ -98,7 +98,7 @@ export function takeFromLimits(
   return new Answer(allowed, states, allowed ? amount / AMOUNT_PER_TOKEN : 0, source);
 }
 
-/** Admits `amount` to a window if `allowed`; `head` is its log without what has expired. */
+/** Admits `amount` to a window if `allowed`; `head` is its log without expired admissions. */
 function admitTo(
   log: AdmissionLog,
   head: AdmissionLog,

@@ -2,8 +2,8 @@ import type { ReplaceStrategy } from '../../core/algorithms/algorithm.js';
 import type { Verb } from '../../core/request.js';
 
 /*
- * The numbers that stand for words in the arguments and replies of the Lua script. Both sides take them from here: the
- * script has them interpolated.
+ * The numeric codes in the arguments and replies of the Lua script. Both sides take them from here: the script has them
+ * interpolated.
  */
 
 export const VERB_CODES: Readonly<Record<Verb, number>> = {

@@ -22,7 +22,7 @@ export function newLease(take: Take): Lease {
   return { take, held: 0, wanted: 0, lastUsedAt: 0, answer: undefined, pending: undefined, dry: false };
 }
 
-/** Spends held tokens. The answer reports what is left in the lease and, as of the last call, in the store. */
+/** Spends held tokens. The answer reports the rest of the lease plus the balance in the store as of the last call. */
 export function spend(lease: Lease, take: Take): StoreAnswer {
   lease.held -= take.amount;
   const left = lease.held / AMOUNT_PER_TOKEN;

@@ -2,7 +2,7 @@
 export const FAST_PATH = `
 -- The same as decide for nearly every request: a take from one policy, of at most three buckets that refill or of one
 -- window, which nothing else has opened, now or not at all. Both functions return false, and have changed nothing, if
--- the request is not that simple. A table or a function call costs more than what is computed here, so the functions of
+-- the request is not that simple. A table or a function call costs more than this whole computation, so the functions of
 -- token-bucket.ts and sliding-window.ts are written out.
 
 -- Whether a state is from no later than now, not blocked and without queued requests.
