@@ -19,8 +19,6 @@ export interface ContextReader {
   socket(context: ExecutionContext): unknown;
   /** An object that guard and interceptor of one call have in common. */
   identity(context: ExecutionContext): object;
-  /** Whether Nest runs the handler's interceptors. */
-  runsInterceptors(context: ExecutionContext): boolean;
 }
 
 /** An address as a framework reports it. */

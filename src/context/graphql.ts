@@ -25,12 +25,6 @@ export const graphql: ContextReader = {
   },
 
   identity: (context) => context.getArgs(),
-
-  /** Fields of objects may have guards but no interceptors: see `fieldResolverEnhancers`. */
-  runsInterceptors(context) {
-    const info = context.getArgByIndex<{ path?: { prev?: unknown } } | undefined>(3);
-    return info?.path !== undefined && info.path.prev === undefined;
-  },
 };
 
 /** The request of an execution; of a subscription the one that opened its connection. */

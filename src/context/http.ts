@@ -23,5 +23,4 @@ export const http: ContextReader = {
   response: responseOf,
   socket: () => undefined,
   identity: requestOf<object>,
-  runsInterceptors: () => true,
 };

@@ -14,7 +14,6 @@ const other: ContextReader = {
   response: () => undefined,
   socket: () => undefined,
   identity: (context) => context.getArgs(),
-  runsInterceptors: () => false,
 };
 
 /** The reader of each kind of context. `transport/transports.ts` has the transport of each. */

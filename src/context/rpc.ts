@@ -17,5 +17,4 @@ export const rpc: ContextReader = {
   response: () => undefined,
   socket: tcpSocketOf,
   identity: (context) => context.getArgs(),
-  runsInterceptors: () => true,
 };

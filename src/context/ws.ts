@@ -33,5 +33,4 @@ export const ws: ContextReader = {
   response: () => undefined,
   socket: clientOf,
   identity: (context) => context.getArgs(),
-  runsInterceptors: () => true,
 };

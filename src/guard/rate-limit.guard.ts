@@ -3,7 +3,6 @@ import { HttpAdapterHost } from '@nestjs/core';
 import { typeOf } from '../context/readers.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
-import { mergeTakes } from '../core/request.js';
 import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
 import { failures } from '../observe/channels.js';
 import { logger, warnOnce } from '../observe/logger.js';
@@ -16,6 +15,7 @@ import type { RequestPolicy } from '../policy/request-policy.js';
 import type { RequestTake } from '../policy/request-take.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { SuspendableGuard, type SuspendableRequestContext } from '../suspend/suspendable.guard.js';
+import type { Transport } from '../transport/transport.js';
 import { transportOf } from '../transport/transports.js';
 import { chain, isPromise } from '../util/maybe-promise.js';
 import { answerInstead, canAnswerInstead } from './rate-limit.interceptor.js';
@@ -73,7 +73,7 @@ export class RateLimitGuard extends SuspendableGuard {
   private takeAll(context: SuspendableRequestContext, plan: Plan, all: readonly RequestTake[]): void | Promise<void> {
     if (all.length === 1 && !all[0].requestPolicy.dryRun) return this.take(context, plan, all);
     for (const take of all) if (take.requestPolicy.dryRun) this.takeDryRun(context, take);
-    const takes = mergeTakes(all.filter(({ requestPolicy }) => !requestPolicy.dryRun));
+    const takes = all.filter(({ requestPolicy }) => !requestPolicy.dryRun);
     return takes.length > 0 ? this.take(context, plan, takes) : undefined;
   }
 
@@ -116,14 +116,15 @@ export class RateLimitGuard extends SuspendableGuard {
     answer: StoreAnswer,
   ): void | Promise<void> {
     publishDecision(answer, takes, typeOf(context));
+    const transport = transportOf(context);
     // In failure mode 'open' nothing is counted, so there is nothing to report.
     if (answer.source !== 'open') {
       const { headers } = this.options;
       const { httpAdapter } = this.adapterHost;
-      transportOf(context).writeHeaders?.(context, answer, headers, plan.headersOf(takes), httpAdapter);
+      transport.writeHeaders?.(context, answer, headers, plan.headersOf(takes), httpAdapter);
     }
-    if (!answer.allowed) return this.reject(context, takes, answer);
-    if (answer.delay > 0) this.queue.suspend(context, takes, answer, () => this.admit(context, plan, takes, answer));
+    if (!answer.allowed) return this.reject(context, transport, takes, answer);
+    if (answer.delay > 0) this.queue.enqueue(context, takes, answer, () => this.admit(context, plan, takes, answer));
     else this.admit(context, plan, takes, answer);
   }
 
@@ -134,6 +135,7 @@ export class RateLimitGuard extends SuspendableGuard {
   /** Rejects the request, unless `onLimited` of the policy or the module has another answer. */
   private reject(
     context: SuspendableRequestContext,
+    transport: Transport,
     takes: readonly RequestTake[],
     answer: StoreAnswer,
   ): void | Promise<void> {
@@ -141,20 +143,23 @@ export class RateLimitGuard extends SuspendableGuard {
     const decision = toDecision(answer);
     const policy = takes.find((take) => take.policy.labels.includes(answer.policy))?.requestPolicy;
     const onLimited = policy?.onLimited ?? this.options.onLimited;
-    if (!onLimited || !canAnswerInstead(context)) return this.throwRejection(context, policy, decision);
+    if (!onLimited || !canAnswerInstead(context, transport)) {
+      return this.throwRejection(context, transport, policy, decision);
+    }
     return chain(onLimited(context, decision), (value) =>
-      value === undefined ? this.throwRejection(context, policy, decision) : answerInstead(context, value),
+      value === undefined ? this.throwRejection(context, transport, policy, decision) : answerInstead(context, value),
     );
   }
 
   private throwRejection(
     context: SuspendableRequestContext,
+    transport: Transport,
     policy: RequestPolicy | undefined,
     decision: Decision,
   ): Promise<never> {
     const given = policy?.message ?? this.options.message;
     const message = typeof given === 'function' ? given(context, decision) : given;
-    const error = transportOf(context).rejection(decision, message);
+    const error = transport.rejection(decision, message);
     if (!isPromise(error)) throw error;
     return error.then(rethrow);
   }

@@ -2,6 +2,7 @@ import { type CallHandler, type ExecutionContext, type NestInterceptor, UseInter
 import { isObservable, type Observable, of } from 'rxjs';
 import { readerOf } from '../context/readers.js';
 import type { Handler } from '../policy/explorer.js';
+import type { Transport } from '../transport/transport.js';
 import { observeOutcome } from './settlement.js';
 
 /** The results of `onLimited`. They are kept, because interceptors such as one with `retry` may subscribe again. */
@@ -36,6 +37,6 @@ export function answerInstead(context: ExecutionContext, value: unknown): void {
 }
 
 /** Whether the interceptor will certainly run; otherwise the handler would, without a limit. */
-export function canAnswerInstead(context: ExecutionContext): boolean {
-  return isBound(context.getHandler()) && readerOf(context).runsInterceptors(context);
+export function canAnswerInstead(context: ExecutionContext, transport: Transport): boolean {
+  return isBound(context.getHandler()) && transport.runsInterceptors(context);
 }

@@ -11,18 +11,7 @@ import { later } from '../util/clock.js';
 import { chain, type MaybePromise } from '../util/maybe-promise.js';
 import { formatValue } from '../util/option-error.js';
 
-/** An admitted request whose cost is settled when it ends, with its outcome as far as it is known. */
-interface Settlement {
-  value?: unknown;
-  error?: unknown;
-  /** Whether the handler is running. */
-  running?: boolean;
-  /** Settles the cost; later calls do nothing. */
-  end(status: number): void;
-  /** Whether the client disconnected while the handler was running: then the end of the handler counts. */
-  disconnected?: boolean;
-}
-
+/** The settlements of admitted requests, by what guard and interceptor have in common. */
 const open = new WeakMap<object, Settlement>();
 
 /** The calls of each store that are settling costs. */
@@ -36,66 +25,94 @@ export function settleAtEnd(
   source: DecisionSource,
 ): void {
   const settled = takes.filter(({ requestPolicy }) => requestPolicy.settle !== undefined);
-  if (settled.length === 0) return;
-  const started = store.clock.now();
-  let ended = false;
-  const settlement: Settlement = {
-    end(status) {
-      if (ended) return;
-      ended = true;
-      if (settlement.disconnected) settlement.error ??= new ClientGoneError();
-      const outcome: Outcome = {
-        ...('value' in settlement && { value: settlement.value }),
-        ...('error' in settlement && { error: settlement.error }),
-        status: settlement.disconnected ? 499 : status,
-        durationMs: store.clock.now() - started,
-      };
-      for (const take of settled) track(store, settle(context, take, outcome, store, source));
-    },
-  };
-  const reader = readerOf(context);
-  open.set(reader.identity(context), settlement);
-  if (reader.endsWithResponse) endWithResponse(context, settlement);
-}
-
-/** The response closes after everything else: filters have set the status by then, and a stream has ended. */
-function endWithResponse(context: ExecutionContext, settlement: Settlement): void {
-  let stop = () => {};
-  stop = onDisconnect(context, () => {
-    stop();
-    settlement.disconnected = isDisconnected(context);
-    if (settlement.disconnected && settlement.running) return;
-    settlement.end(responseConnection(context)?.statusCode ?? 200);
-  });
+  if (settled.length > 0) new Settlement(context, settled, store, source).start();
 }
 
 /** Observes the outcome of a handler, if a cost is settled by it. */
 export function observeOutcome(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-  const reader = readerOf(context);
-  const settlement = open.get(reader.identity(context));
-  if (!settlement) return next.handle();
-  settlement.running = true;
-  // Over HTTP the response ends the request, unless its client disconnected before the handler had finished.
-  const finish = (status: number) => {
-    settlement.running = false;
-    if (settlement.disconnected || !reader.endsWithResponse) settlement.end(status);
-  };
-  return next.handle().pipe(
-    tap({
-      next: (value) => {
-        settlement.value = value;
-      },
-      error: (error) => {
-        settlement.error = error;
-        finish(statusOf(error));
-      },
-      complete: () => finish(200),
-      unsubscribe: () => {
-        settlement.error ??= new ClientGoneError();
-        finish(499);
-      },
-    }),
-  );
+  const settlement = open.get(readerOf(context).identity(context));
+  return settlement ? settlement.observe(next) : next.handle();
+}
+
+/** An admitted request whose cost is settled when it ends, with its outcome as far as it is known. */
+class Settlement {
+  private value: { readonly value?: unknown } = {};
+  private error: { readonly error?: unknown } = {};
+  private isRunning = false;
+  private isOver = false;
+  /** Whether the client disconnected while the handler was running: then the end of the handler counts. */
+  private isDisconnected = false;
+  private readonly started: number;
+  private readonly endsWithResponse: boolean;
+  private stopListening = () => {};
+
+  constructor(
+    private readonly context: ExecutionContext,
+    private readonly takes: readonly RequestTake[],
+    private readonly store: RateLimitStore,
+    private readonly source: DecisionSource,
+  ) {
+    this.started = store.clock.now();
+    const reader = readerOf(context);
+    this.endsWithResponse = reader.endsWithResponse;
+    open.set(reader.identity(context), this);
+  }
+
+  /** Ends with the response, which closes after everything else: filters have set the status, and a stream has ended. */
+  start(): void {
+    if (this.endsWithResponse) this.stopListening = onDisconnect(this.context, () => this.responseClosed());
+  }
+
+  observe(next: CallHandler): Observable<unknown> {
+    this.isRunning = true;
+    return next.handle().pipe(
+      tap({
+        next: (value) => {
+          this.value = { value };
+        },
+        error: (error) => {
+          this.error = { error };
+          this.handlerEnded(statusOf(error));
+        },
+        complete: () => this.handlerEnded(200),
+        unsubscribe: () => {
+          this.failUnlessFailed();
+          this.handlerEnded(499);
+        },
+      }),
+    );
+  }
+
+  private responseClosed(): void {
+    this.stopListening();
+    this.isDisconnected = isDisconnected(this.context);
+    if (this.isDisconnected && this.isRunning) return;
+    this.end(responseConnection(this.context)?.statusCode ?? 200);
+  }
+
+  /** Over HTTP the response ends the request, unless its client disconnected before the handler had finished. */
+  private handlerEnded(status: number): void {
+    this.isRunning = false;
+    if (this.isDisconnected || !this.endsWithResponse) this.end(status);
+  }
+
+  private failUnlessFailed(): void {
+    if (this.error.error === undefined) this.error = { error: new ClientGoneError() };
+  }
+
+  /** Settles the cost; later calls do nothing. */
+  private end(status: number): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    if (this.isDisconnected) this.failUnlessFailed();
+    const outcome: Outcome = {
+      ...this.value,
+      ...this.error,
+      status: this.isDisconnected ? 499 : status,
+      durationMs: this.store.clock.now() - this.started,
+    };
+    for (const take of this.takes) track(this.store, settle(this.context, take, outcome, this.store, this.source));
+  }
 }
 
 function statusOf(error: unknown): number {

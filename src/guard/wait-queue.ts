@@ -45,7 +45,7 @@ export class WaitQueue {
   }
 
   /** Suspends a request until its reservation acts, then calls `proceed`. */
-  suspend(context: SuspendableRequestContext, takes: readonly Take[], answer: StoreAnswer, proceed: () => void): void {
+  enqueue(context: SuspendableRequestContext, takes: readonly Take[], answer: StoreAnswer, proceed: () => void): void {
     const suspension = context.suspend({ timeout: answer.delay + GRACE });
     this.size++;
     const publishEnd = publishWait(answer, takes, typeOf(context), this.store.clock);

@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import type { Take } from '../core/request.js';
+import { mergeTakes, type Take } from '../core/request.js';
 import type { FixedHeaders } from '../transport/header-formats.js';
 import { fixedHeaders } from '../transport/headers.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
@@ -36,7 +36,7 @@ export class Plan {
     return fixedHeaders(takes.map(({ policy }) => policy));
   }
 
-  /** What a request takes, of all policies that apply to it. */
+  /** What a request takes, of all policies that apply to it. Takes from one bucket are merged, except those of dry runs. */
   resolveTakes(context: ExecutionContext): MaybePromise<readonly RequestTake[]> {
     const { single } = this;
     if (!single) return this.resolveAll(context);
@@ -59,8 +59,8 @@ export class Plan {
       for (const pending of takes) if (isPromise(pending)) pending.catch(() => {});
       throw error;
     }
-    if (takes.some(isPromise)) return Promise.all(takes).then(present);
-    return present(takes as (RequestTake | undefined)[]);
+    if (takes.some(isPromise)) return Promise.all(takes).then(merge);
+    return merge(takes as (RequestTake | undefined)[]);
   }
 }
 
@@ -72,6 +72,8 @@ function listOf(take: RequestTake | undefined): readonly RequestTake[] {
   return take ? [take] : NOTHING;
 }
 
-function present(takes: readonly (RequestTake | undefined)[]): readonly RequestTake[] {
-  return takes.filter((take) => take !== undefined);
+function merge(all: readonly (RequestTake | undefined)[]): readonly RequestTake[] {
+  const takes = all.filter((take) => take !== undefined);
+  const dryRuns = takes.filter(({ requestPolicy }) => requestPolicy.dryRun);
+  return [...dryRuns, ...mergeTakes(takes.filter(({ requestPolicy }) => !requestPolicy.dryRun))];
 }

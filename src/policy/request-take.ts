@@ -50,11 +50,19 @@ function takeUnlessFree(
   context: ExecutionContext,
 ): MaybePromise<RequestTake | undefined> {
   const { cost, policy } = requestPolicy;
-  const amount =
-    typeof cost === 'number' ? cost : chain(cost(context), (resolved) => resolvedAmount('cost', policy, resolved));
-  return chain(amount, (resolved) =>
-    resolved === 0 ? undefined : chain(requestPolicy.key(context), (key) => toTake(requestPolicy, key, resolved)),
+  if (typeof cost === 'number') return takeAmount(requestPolicy, context, cost);
+  return chain(cost(context), (resolved) =>
+    takeAmount(requestPolicy, context, resolvedAmount('cost', policy, resolved)),
   );
+}
+
+function takeAmount(
+  requestPolicy: RequestPolicy,
+  context: ExecutionContext,
+  amount: number,
+): MaybePromise<RequestTake | undefined> {
+  if (amount === 0) return undefined;
+  return chain(requestPolicy.key(context), (key) => toTake(requestPolicy, key, amount));
 }
 
 /** The take of a resolved key; `undefined` if the request has no client address, so the policy does not apply. */

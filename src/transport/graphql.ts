@@ -14,6 +14,12 @@ import { retryAfterMember, STORE_RETRY_AFTER, type Transport } from './transport
 
 /** Apollo and Mercurius. Errors have `extensions`, which graphql-js copies into its own error. */
 export const graphql: Transport = {
+  /** Fields of objects may have guards but no interceptors: see `fieldResolverEnhancers`. */
+  runsInterceptors(context) {
+    const info = context.getArgByIndex<{ path?: { prev?: unknown } } | undefined>(3);
+    return info?.path !== undefined && info.path.prev === undefined;
+  },
+
   writeHeaders(context, decision, sets, fixed) {
     const response = writableResponse(context);
     if (!response) return;

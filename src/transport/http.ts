@@ -5,6 +5,8 @@ import { STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 /** Express and Fastify: 429 with headers. */
 export const http: Transport = {
+  runsInterceptors: () => true,
+
   writeHeaders(context, decision, sets, fixed, adapter) {
     writeHeaders(decision, sets, fixed, adapter, responseOf(context));
   },

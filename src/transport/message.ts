@@ -27,6 +27,8 @@ export function messageTransport(load: () => Promise<MessageException>): Transpo
     );
   };
   return {
+    runsInterceptors: () => true,
+
     rejection(decision, message = DEFAULT_MESSAGE) {
       const answer = typeof message === 'object' ? message : messageBody(message, decision.retryAfter);
       return exception(answer, rejection(decision));

@@ -5,6 +5,8 @@ import type { FixedHeaders, HeaderSet, HeaderWriter } from './header-formats.js'
 
 /** Writes the answers to one kind of request. The counterpart of `ContextReader`, which reads the request. */
 export interface Transport {
+  /** Whether Nest runs the handler's interceptors, so that one can answer instead of it. */
+  runsInterceptors(context: ExecutionContext): boolean;
   /** Writes the headers of a decision. Absent if answers have no headers. */
   writeHeaders?(
     context: ExecutionContext,

@@ -9,6 +9,7 @@ import { ws } from './ws.js';
 
 /** Contexts of types that are unknown here: what the guard throws is for the caller to interpret. */
 const other: Transport = {
+  runsInterceptors: () => false,
   rejection: http.rejection,
   unavailable: (_context, cause) => new RateLimitUnavailableException(cause),
 };
