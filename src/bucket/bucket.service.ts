@@ -9,7 +9,7 @@ import { BUCKET, publishDecision } from '../observe/messages.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { shutdownError } from '../suspend/open-suspensions.js';
 import { boundKey } from '../util/bounded-key.js';
-import { invalidOption } from '../util/option-error.js';
+import { invalidOption, unknownPolicy } from '../util/option-error.js';
 import { Bucket } from './bucket.js';
 
 /** The injection token of the module's named policies. */
@@ -73,10 +73,7 @@ export class BucketService implements OnModuleDestroy {
 
   private policy(policy: string | LimitOptions, fallbackName: string): Policy {
     if (typeof policy === 'string') {
-      const named = this.policies.get(policy);
-      if (named) return named.policy;
-      const names = [...this.policies.keys()].join(', ') || 'none';
-      invalidOption('policy', `the name of a policy in \`policies\` (${names})`, policy);
+      return this.policies.get(policy)?.policy ?? unknownPolicy(policy, this.policies.keys());
     }
     if (typeof policy !== 'object' || policy === null)
       invalidOption('policy', 'a policy name or limit options', policy);

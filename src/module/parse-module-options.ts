@@ -25,6 +25,7 @@ import {
   invalidOption,
   invalidSecretOption,
   RateLimitOptionError,
+  unknownPolicy,
 } from '../util/option-error.js';
 import type { FailureOptions, RateLimitModuleOptions } from './module-options.js';
 
@@ -78,10 +79,7 @@ export function parseModuleOptions(
   const { named } = parsed;
   for (const input of parsed.default) {
     if (typeof input !== 'string' || named.has(input)) continue;
-    const known = [...named.keys()].join(', ') || 'none';
-    inPlace('Invalid RateLimitModule options', () =>
-      invalidOption('default', `one of those in \`policies\` (${known})`, input),
-    );
+    inPlace('Invalid RateLimitModule options: default', () => unknownPolicy(input, named.keys()));
   }
   return { ...parsed, inputs: [...parsed.inputs, ...features.flatMap((policies) => Object.values(policies))] };
 }

@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { chain } from '../util/maybe-promise.js';
-import { formatValue, inPlace, invalidOption, RateLimitOptionError } from '../util/option-error.js';
+import { formatValue, inPlace, invalidOption, RateLimitOptionError, unknownPolicy } from '../util/option-error.js';
 import type { DeclaredLimits, ExploredMethod } from './explorer.js';
 import type { ParsedModuleOptions } from './parsed-options.js';
 import { Plan, type PolicySource } from './plan.js';
@@ -92,12 +92,7 @@ class PlanCompiler {
 
   private byName(policy: string): RequestPolicy {
     const { named } = this.context;
-    const found = named.get(policy);
-    if (found) return found;
-    const known = [...named.keys()].join(', ') || 'none';
-    throw new RateLimitOptionError(
-      `the policy must be one of those in \`policies\` (${known}), got ${formatValue(policy)}`,
-    );
+    return named.get(policy) ?? unknownPolicy(policy, named.keys());
   }
 
   private parse(options: RateLimitOptions, index: number): RequestPolicy {
@@ -114,7 +109,7 @@ class PlanCompiler {
     const subject = `The resolver of @RateLimit on ${this.place} returned`;
     const parsed = new WeakMap<RateLimitOptions, RequestPolicy>();
     const parse = (result: string | RateLimitOptions): RequestPolicy => {
-      if (typeof result === 'string') return inPlace(`${subject} an unknown name`, () => this.byName(result));
+      if (typeof result === 'string') return inPlace(`${subject} a wrong name`, () => this.byName(result));
       if (typeof result !== 'object' || result === null || Array.isArray(result)) {
         throw new RateLimitOptionError(`${subject} ${formatValue(result)}; it must return a policy name or options`);
       }

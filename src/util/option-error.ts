@@ -50,6 +50,15 @@ export function checkOptionNames(
   }
 }
 
+/** Throws because no policy in `policies` has this name. */
+export function unknownPolicy(name: string, known: Iterable<string>): never {
+  const names = [...known];
+  const similar = nearest(name, names);
+  const rest = names.length > 0 ? `; \`policies\` has ${names.join(', ')}` : '; `policies` is empty';
+  const hint = similar === undefined ? rest : `. Did you mean ${formatValue(similar)}?`;
+  throw new RateLimitOptionError(`unknown policy ${formatValue(name)}${hint}`);
+}
+
 const LONGEST_STRING = 60;
 const MOST_ELEMENTS = 5;
 

@@ -301,7 +301,7 @@ describe.each(COMBINATIONS)('Per-request options on $adapter with the $store sto
     }
     const subject = 'The resolver of @RateLimit on Resource.asyncPolicy returned';
     expect(errors.map((error) => (error as Error).message)).toEqual([
-      `${subject} an unknown name: the policy must be one of those in \`policies\` (large), got 'missing'`,
+      `${subject} a wrong name: unknown policy 'missing'; \`policies\` has large`,
       `${subject} null; it must return a policy name or options`,
       `${subject} invalid options: \`capacity\` must be a positive number, got 0`,
       `${subject} 7; it must return a policy name or options`,

@@ -140,7 +140,7 @@ const DECORATOR_ERRORS: [unknown, string][] = [
   [[], 'a list must have at least one policy, got []'],
   [[null], '`options` must be an object, got null'],
   [NoResolver, '`options` must be a function or a class with a `resolve` method, got class NoResolver'],
-  ['missing', "the policy must be one of those in `policies` (none), got 'missing'"],
+  ['missing', "unknown policy 'missing'; `policies` is empty"],
 ];
 
 describe('@RateLimit option errors', () => {
@@ -231,7 +231,8 @@ const MODULE_ERRORS: [unknown, string][] = [
   [{ default: { maxRequest: 0 } }, 'default: `maxRequest` must be a positive whole number, got 0'],
   [{ default: [] }, 'default: `options` must be an object, got []'],
   [{ default: [bucket, null] }, 'default: `options` must be an object, got null'],
-  [{ default: 'free', policies: { paid: bucket } }, "`default` must be one of those in `policies` (paid), got 'free'"],
+  [{ default: 'payed', policies: { paid: bucket } }, "default: unknown policy 'payed'. Did you mean 'paid'?"],
+  [{ default: 'free', policies: { paid: bucket } }, "default: unknown policy 'free'; `policies` has paid"],
   [{ key: '' }, "`key` must be a non-empty string, a function or an injectable class, got ''"],
   [{ key: 1 }, '`key` must be a non-empty string, a function or an injectable class, got 1'],
   [{ guard: 'no' }, "`guard` must be true or false, got 'no'"],
