@@ -231,7 +231,7 @@ const MODULE_ERRORS: [unknown, string][] = [
   [{ default: { maxRequest: 0 } }, 'default: `maxRequest` must be a positive whole number, got 0'],
   [{ default: [] }, 'default: `options` must be an object, got []'],
   [{ default: [bucket, null] }, 'default: `options` must be an object, got null'],
-  [{ default: 'payed', policies: { paid: bucket } }, "default: unknown policy 'payed'. Did you mean 'paid'?"],
+  [{ default: 'payd', policies: { paid: bucket } }, "default: unknown policy 'payd'. Did you mean 'paid'?"],
   [{ default: 'free', policies: { paid: bucket } }, "default: unknown policy 'free'; `policies` has paid"],
   [{ key: '' }, "`key` must be a non-empty string, a function or an injectable class, got ''"],
   [{ key: 1 }, '`key` must be a non-empty string, a function or an injectable class, got 1'],
