@@ -62,18 +62,22 @@ export function unknownPolicy(name: string, known: Iterable<string>): never {
 const LONGEST_STRING = 60;
 const MOST_ELEMENTS = 5;
 
-/** A value as it appears in an error message: one short line, without the values of an object, which may be secret. */
+/**
+ * A value as it appears in an error message: one short line, without the values of an object, which may be secret. Values
+ * may come from clients: strings are quoted and cut, and none of their own properties or methods is used.
+ */
 export function formatValue(value: unknown): string {
   if (typeof value === 'string') {
     return inspect(value.length > LONGEST_STRING ? `${value.slice(0, LONGEST_STRING)}…` : value);
   }
   if (typeof value === 'function') return `${isClass(value) ? 'class' : 'function'} ${value.name || '(anonymous)'}`;
-  if (Array.isArray(value)) return `[${shorten(value.map(formatValue))}]`;
+  if (Array.isArray(value)) return `[${shorten(value, (one) => (Array.isArray(one) ? '[…]' : formatValue(one)))}]`;
   if (typeof value !== 'object' || value === null) return String(value);
   const type = Object.getPrototypeOf(value)?.constructor?.name;
   if (type !== undefined && type !== 'Object') return `an instance of ${type}`;
   const names = Object.keys(value);
-  return names.length === 0 ? '{}' : `{ ${shorten(names)} }`;
+  if (names.length === 0) return '{}';
+  return `{ ${shorten(names, (name) => (/^[\w$]{1,30}$/.test(name) ? name : formatValue(name)))} }`;
 }
 
 /** Whether a function was written as a class. */
@@ -81,6 +85,7 @@ export function isClass(value: unknown): boolean {
   return typeof value === 'function' && /^class\b/.test(Function.prototype.toString.call(value));
 }
 
-function shorten(items: readonly string[]): string {
-  return [...items.slice(0, MOST_ELEMENTS), ...(items.length > MOST_ELEMENTS ? ['…'] : [])].join(', ');
+function shorten<T>(items: readonly T[], format: (item: T) => string): string {
+  const shown = items.slice(0, MOST_ELEMENTS).map(format);
+  return (items.length > MOST_ELEMENTS ? [...shown, '…'] : shown).join(', ');
 }
