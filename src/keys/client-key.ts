@@ -2,6 +2,7 @@ import type { ExecutionContext } from '@nestjs/common';
 import { ClientGoneError, isDisconnected } from '../context/connection.js';
 import { readerOf } from '../context/readers.js';
 import { BoundedMap } from '../util/bounded-map.js';
+import { detachedString } from '../util/detached-string.js';
 import { addressKey, isOwnKey } from './address.js';
 import { checkProxy } from './proxy-warning.js';
 
@@ -33,7 +34,7 @@ export function clientKey(context: ExecutionContext): string | symbol | undefine
   let key = recent.get(address);
   if (key === undefined) {
     key = addressKey(address);
-    recent.set(address, key);
+    recent.set(detachedString(address), detachedString(key));
   }
   return key;
 }

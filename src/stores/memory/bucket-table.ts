@@ -3,6 +3,7 @@ import { lifetime, newState } from '../../core/bucket-state.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
+import { detachedString } from '../../util/detached-string.js';
 import type { BlockedSlots } from './blocked-slots.js';
 import { EvictionOrder } from './eviction-order.js';
 import { hasFastPath, takeFromLimits, takeFromOneBucket } from './fast-path.js';
@@ -98,6 +99,7 @@ export class BucketTable {
     const slot = this.free === NO_SLOT ? this.keys.length : this.free;
     if (slot === this.free) this.free = this.cells[slot * this.width] | 0;
     bucket.slot = slot;
+    bucket.key = detachedString(bucket.key);
     this.keys[slot] = bucket.key;
     this.slots.add(bucket.key, slot);
     if ((slot + 1) * this.width > this.cells.length) {

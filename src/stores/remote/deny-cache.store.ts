@@ -2,6 +2,7 @@ import { plainAnswer } from '../../core/answer.js';
 import type { StoreAnswer } from '../../core/decision.js';
 import { bucketName, type StoreRequest, type Take } from '../../core/request.js';
 import { BoundedMap } from '../../util/bounded-map.js';
+import { detachedString } from '../../util/detached-string.js';
 import { chain } from '../../util/maybe-promise.js';
 import { answerAt, type Denial, denialOf } from './denial.js';
 import { StoreWrapper } from './store-wrapper.js';
@@ -62,10 +63,11 @@ export class DenyCacheStore extends StoreWrapper {
     return denial && takes.every(({ maxWait }) => maxWait < denial.until - now) ? denial : undefined;
   }
 
-  private remember(takes: readonly Take[], answer: StoreAnswer, calledAt: number): void {
+  private remember(denied: readonly Take[], answer: StoreAnswer, calledAt: number): void {
     // A denial without end is not remembered: only a refund ends it, and one by another process is not noticed.
     if (answer.source !== 'store' || answer.retryAfter === Infinity) return;
     const answeredAt = this.clock.now();
+    const takes = denied.map((take) => ({ ...take, key: detachedString(take.key) }));
     const denial = { takes, answer: plainAnswer(answer), calledAt, answeredAt, until: calledAt + answer.retryAfter };
     if (takes.length === 1) {
       this.single.set(bucketName(takes[0]), denial);

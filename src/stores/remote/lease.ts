@@ -1,6 +1,7 @@
 import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import type { Take } from '../../core/request.js';
+import { detachedString } from '../../util/detached-string.js';
 
 /** Tokens of one bucket that this process has taken and not yet spent. Amounts are thousandths of a token. */
 export interface Lease {
@@ -19,7 +20,8 @@ export interface Lease {
 }
 
 export function newLease(take: Take): Lease {
-  return { take, held: 0, wanted: 0, lastUsedAt: 0, answer: undefined, pending: undefined, dry: false };
+  const kept = { ...take, key: detachedString(take.key) };
+  return { take: kept, held: 0, wanted: 0, lastUsedAt: 0, answer: undefined, pending: undefined, dry: false };
 }
 
 /** Spends held tokens. The answer reports the rest of the lease plus the balance in the store as of the last call. */
