@@ -40,11 +40,28 @@ function toConnection(found: unknown): Connection | undefined {
 /** Whether the client has disconnected. */
 export function isDisconnected(context: ExecutionContext): boolean {
   const response = responseConnection(context);
-  if (!response) return isClosed(socketConnection(context));
+  if (!response) return isClosed(socketConnection(context)) || isReset(context);
   if (response.writableFinished === true) return false;
+  if (isReset(context)) return true;
   // A socket is destroyed, and loses its address, some turns of the event loop before its response emits `close`.
   const socket = response.socket ?? response.req?.socket;
   return response.destroyed === true || socket?.destroyed === true;
+}
+
+/**
+ * Whether the client has reset its connection, or closed it. A reset takes the remote address at once, while what the
+ * client sent before is still being read, and long before anything is closed. Unix sockets never have an address.
+ */
+function isReset(context: ExecutionContext): boolean {
+  const socket = readerOf(context).networkSocket(context) as NetworkSocket | null | undefined;
+  if (!socket) return false;
+  return socket.destroyed === true || (socket.remoteAddress === undefined && typeof socket.localAddress === 'string');
+}
+
+interface NetworkSocket {
+  readonly destroyed?: boolean;
+  readonly remoteAddress?: string;
+  readonly localAddress?: string;
 }
 
 /** Sockets of socket.io have `disconnected`, those of `ws` are in state 2 or 3, and others are destroyed. */

@@ -17,8 +17,16 @@ export interface ContextReader {
   response(context: ExecutionContext): unknown;
   /** The socket of a client that sends messages, which outlives each of them. */
   socket(context: ExecutionContext): unknown;
+  /** The network socket of the client, whose address identifies it; `undefined` if there is none. */
+  networkSocket(context: ExecutionContext): unknown;
   /** An object that guard and interceptor of one call have in common. */
   identity(context: ExecutionContext): object;
+}
+
+/** The network socket of a request of Express, of Fastify, whose own request is `raw`, or of Node. */
+export function socketOfRequest(request: unknown): unknown {
+  const found = request as { socket?: unknown; raw?: { socket?: unknown } } | null | undefined;
+  return found?.raw?.socket ?? found?.socket;
 }
 
 /** An address as a framework reports it. */

@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { addressOfRequest, type ContextReader } from './context-reader.js';
+import { addressOfRequest, type ContextReader, socketOfRequest } from './context-reader.js';
 
 /*
  * What Nest's drivers put into the context of a GraphQL execution, and what users make of it: request and response of
@@ -24,6 +24,7 @@ export const graphql: ContextReader = {
     return object((object(request?.raw) ?? request)?.socket);
   },
 
+  networkSocket: (context) => socketOfRequest(graphqlRequestOf(context)),
   identity: (context) => context.getArgs(),
 };
 

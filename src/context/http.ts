@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { addressOfRequest, type ContextReader } from './context-reader.js';
+import { addressOfRequest, type ContextReader, socketOfRequest } from './context-reader.js';
 
 /*
  * Request and response of an HTTP context. They are its first two arguments; `switchToHttp` would create an object and
@@ -22,5 +22,6 @@ export const http: ContextReader = {
   request: requestOf,
   response: responseOf,
   socket: () => undefined,
+  networkSocket: (context) => socketOfRequest(requestOf(context)),
   identity: requestOf<object>,
 };

@@ -13,6 +13,7 @@ const other: ContextReader = {
   request: (context) => context.getArgByIndex(0),
   response: () => undefined,
   socket: () => undefined,
+  networkSocket: () => undefined,
   identity: (context) => context.getArgs(),
 };
 

@@ -16,5 +16,6 @@ export const rpc: ContextReader = {
   request: (context) => context.getArgByIndex(0),
   response: () => undefined,
   socket: tcpSocketOf,
+  networkSocket: tcpSocketOf,
   identity: (context) => context.getArgs(),
 };

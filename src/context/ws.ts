@@ -1,11 +1,12 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { type ContextReader, nonEmptyString } from './context-reader.js';
+import { type ContextReader, nonEmptyString, socketOfRequest } from './context-reader.js';
 
 /** A client of socket.io or `ws`. */
 interface Client {
   /** socket.io */
   readonly handshake?: { readonly address?: unknown; readonly headers?: unknown };
   readonly data?: { readonly user?: unknown };
+  readonly conn?: { readonly request?: unknown };
   /** `ws`, which has no public way to it */
   readonly _socket?: { readonly remoteAddress?: unknown } | null;
   readonly user?: unknown;
@@ -32,5 +33,11 @@ export const ws: ContextReader = {
 
   response: () => undefined,
   socket: clientOf,
+
+  networkSocket(context) {
+    const client = clientOf(context);
+    return client?._socket ?? socketOfRequest(client?.conn?.request);
+  },
+
   identity: (context) => context.getArgs(),
 };

@@ -1,6 +1,7 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter, type Type } from '@nestjs/common';
 import { BaseExceptionFilter, type HttpAdapterHost } from '@nestjs/core';
 import { throwError } from 'rxjs';
+import { ClientGoneError } from '../context/connection.js';
 import { kindOf } from '../context/readers.js';
 import { RateLimitExceededException, RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import { graphql } from './graphql.js';
@@ -15,7 +16,7 @@ type Rejection = RateLimitExceededException | RateLimitUnavailableException;
  * Answers rejections in the way of each transport, wherever they are thrown: the guard's are complete, but those of
  * `Bucket.consume` know nothing of the request. With `problemDetails` they are `application/problem+json` over HTTP.
  */
-@Catch(RateLimitExceededException, RateLimitUnavailableException)
+@Catch(RateLimitExceededException, RateLimitUnavailableException, ClientGoneError)
 export class RejectionFilter extends BaseExceptionFilter {
   constructor(
     protected override readonly httpAdapterHost: HttpAdapterHost,
@@ -24,13 +25,21 @@ export class RejectionFilter extends BaseExceptionFilter {
     super();
   }
 
-  override catch(exception: Rejection, host: ArgumentsHost): unknown {
+  override catch(exception: Rejection | ClientGoneError, host: ArgumentsHost): unknown {
     const kind = kindOf(host);
+    if (exception instanceof ClientGoneError) return this.drop(exception, host);
     if (kind === 'http') return this.answer(exception, host);
     if (kind === 'rpc') return throwError(() => messageOf(exception));
     // An exception with extensions comes from the guard. Without a result Nest rethrows it.
     if (kind !== 'graphql' || 'extensions' in exception) return undefined;
     return graphql.rejection((exception as RateLimitExceededException).decision, exception.message);
+  }
+
+  /** The client receives nothing, and Nest would log the error with its stack. */
+  private drop(exception: ClientGoneError, host: ArgumentsHost): unknown {
+    const kind = kindOf(host);
+    if (kind === 'http') return super.catch(exception, host);
+    return kind === 'rpc' ? throwError(() => ({ status: 'error', message: exception.message })) : undefined;
   }
 
   private answer(exception: Rejection, host: ArgumentsHost): unknown {
@@ -46,9 +55,10 @@ export class RejectionFilter extends BaseExceptionFilter {
 }
 
 /** The same for gateways, which global filters do not reach. */
-@Catch(RateLimitExceededException)
+@Catch(RateLimitExceededException, ClientGoneError)
 class GatewayFilter implements ExceptionFilter {
-  async catch(exception: RateLimitExceededException, host: ArgumentsHost): Promise<void> {
+  async catch(exception: RateLimitExceededException | ClientGoneError, host: ArgumentsHost): Promise<void> {
+    if (exception instanceof ClientGoneError) return;
     const { BaseWsExceptionFilter, WsException } = await import('@nestjs/websockets');
     new BaseWsExceptionFilter().catch(new WsException(messageOf(exception)), host);
   }
