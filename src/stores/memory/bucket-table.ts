@@ -42,7 +42,7 @@ export class BucketTable {
   /** Whether the policy is a single bucket. */
   private readonly single: boolean;
   private readonly order = new EvictionOrder((slot) => this.dueOf(slot));
-  private readonly blocked: BlockedSlots = this.order.blocked;
+  readonly blocked: Pick<BlockedSlots, 'size' | 'has' | 'endOf' | 'firstEnd'> = this.order.blocked;
   /** When the last queued request of a bucket acts; only for buckets with a queue. */
   private readonly queueEnds = new Map<number, number>();
   private readonly boxes: OpenBucket[] = [];
@@ -191,6 +191,11 @@ export class BucketTable {
   evict(): number {
     const slot = this.order.first();
     return slot === undefined ? 0 : this.delete(slot);
+  }
+
+  /** Drops the bucket whose block ends first; returns how many. */
+  evictBlocked(): number {
+    return this.blocked.size > 0 ? this.delete(this.order.blocked.first) : 0;
   }
 
   /** Copies a slot into `state`; without a slot, a full bucket. */

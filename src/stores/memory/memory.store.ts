@@ -16,7 +16,8 @@ export interface MemoryStoreOptions {
   clock?: Clock;
   /**
    * The most buckets kept at once, over all policies; default 1,000,000. Beyond it, full buckets are evicted first, then
-   * the one nearest to full, and blocked ones last.
+   * the one nearest to full, and blocked ones last. At most half of them may be blocked: beyond it, the block that ends
+   * first is evicted.
    */
   maxBuckets?: number;
 }
@@ -140,6 +141,7 @@ export class MemoryStore extends RateLimitStore {
     for (const bucket of this.dumped[id]) {
       if (this.count >= this.maxBuckets) this.makeRoom(now);
       if (table.restore(bucket)) this.count++;
+      this.limitBlocked();
     }
     delete this.dumped[id];
   }
@@ -152,13 +154,28 @@ export class MemoryStore extends RateLimitStore {
       if (verb !== 'take' || !inPlace) {
         if (lifetime(policy, bucket, bucket.at) === 0) this.count -= table.delete(bucket.slot);
         else table.reorder(bucket);
+        if (bucket.blockedUntil > 0) this.limitBlocked();
       }
     } else if (lifetime(policy, bucket, bucket.at) > 0) {
       this.count -= table.sweep(now, 2);
       if (this.count >= this.maxBuckets) this.makeRoom(now);
       table.create(bucket);
       this.count++;
+      if (bucket.blockedUntil > 0) this.limitBlocked();
     }
+  }
+
+  /** Keeps at most half of the buckets blocked, otherwise a flood of blocked keys would displace all others. */
+  private limitBlocked(): void {
+    let blocked = 0;
+    let first: BucketTable | undefined;
+    for (const table of this.tables.values()) {
+      blocked += table.blocked.size;
+      if (table.blocked.firstEnd < (first?.blocked.firstEnd ?? Infinity)) first = table;
+    }
+    if (!first || blocked <= Math.max(1, this.maxBuckets / 2)) return;
+    this.count -= first.evictBlocked();
+    this.evicted++;
   }
 
   /** Evicts one bucket: a full one if there is one, else the one nearest to full, a blocked one last. */

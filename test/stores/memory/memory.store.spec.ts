@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { BucketService, MemoryStore } from 'nest-rate-limit';
+import { type Bucket, BucketService, MemoryStore } from 'nest-rate-limit';
 import { describeStoreContract, FakeClock } from 'nest-rate-limit/testing';
 import { parsePolicy } from '../../../src/core/policy.js';
 import type { Verb } from '../../../src/core/request.js';
@@ -69,6 +69,43 @@ describe('MemoryStore', () => {
     await of('new').tryConsume();
     expect(store.size).toBe(2);
     expect([await of('late').tryConsume(), await of('soon').tryConsume()]).toEqual([false, true]);
+  });
+
+  it('keeps other limits during a flood of blocked keys', async () => {
+    const { store, of } = make(100);
+    await of('limited').tryConsume(10);
+    for (let i = 0; i < 1000; i++) {
+      await of(`flood ${i}`).block('1h');
+      await of(`new ${i}`).tryConsume();
+    }
+    expect(await of('limited').tryConsume()).toBe(false);
+    expect(store.size).toBe(100);
+    expect(await of('flood 999').tryConsume()).toBe(false);
+    expect(await of('flood 900').tryConsume()).toBe(true);
+    expect(store.evicted).toBeGreaterThanOrEqual(950);
+  });
+
+  it.each([
+    ['block', async (bucket: Bucket) => bucket.block('1h')],
+    [
+      'a denial',
+      async (bucket: Bucket) => {
+        await bucket.tryConsume(10);
+        await bucket.tryConsume();
+      },
+    ],
+  ])('keeps at most half of the buckets blocked, over all policies: %s', async (_, block) => {
+    const store = new MemoryStore({ maxBuckets: 20, clock: new FakeClock() });
+    const service = new BucketService(store);
+    const policies = ['a', 'b', 'c'].map(
+      (name) => ({ name, capacity: 10, refill: 1, unit: 'hours', block: '1h' }) as const,
+    );
+    const buckets = Array.from({ length: 30 }, (__, i) => service.bucket(policies[i % 3], `key ${i}`));
+    for (const bucket of buckets) await block(bucket);
+    const allowed = await Promise.all(buckets.map((bucket) => bucket.estimate()));
+    store.close();
+    expect(allowed.filter((decision) => !decision.allowed)).toHaveLength(10);
+    expect(store.evicted).toBe(20);
   });
 
   it('takes from several buckets if there is room for only one', async () => {
