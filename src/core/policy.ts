@@ -71,6 +71,11 @@ function makePolicy(name: string, limits: readonly Limit[], block: number, lease
   });
 }
 
+/** The same limits under another name, and so with buckets of their own. */
+export function renamePolicy({ limits, block, lease }: Policy, name: string): Policy {
+  return makePolicy(name, limits, block, lease);
+}
+
 /** The policy of the same limits divided among `instances`, each still able to admit one request. */
 export function dividePolicy(policy: Policy, instances: number): Policy {
   if (instances === 1) return policy;

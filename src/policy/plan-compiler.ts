@@ -1,4 +1,5 @@
 import type { Type } from '@nestjs/common';
+import { renamePolicy } from '../core/policy.js';
 import { chain } from '../util/maybe-promise.js';
 import { formatValue, inPlace, invalidOption, RateLimitOptionError, unknownPolicy } from '../util/option-error.js';
 import type { DeclaredLimits, ExploredMethod } from './explorer.js';
@@ -44,10 +45,10 @@ export function knownPolicies(
   });
 }
 
-/** Whether the bucket of a handler depends on its name. */
-export function isPerHandler({ inputs }: Pick<AppliedLimits, 'inputs'>): boolean {
-  // What a resolver returns is not known yet.
-  return inputs.some((input) => typeof input === 'function' || (typeof input === 'object' && input.perHandler));
+/** Whether a policy has a bucket for each handler; unknown for one that a resolver returns. */
+export function isPerHandler(input: PolicyInput, named: ParsedModuleOptions['named']): boolean | undefined {
+  if (typeof input === 'function') return undefined;
+  return (typeof input === 'string' ? named.get(input)?.perHandler : input.perHandler) ?? false;
 }
 
 /** Compiles the limits that apply to a method. */
@@ -92,7 +93,8 @@ class PlanCompiler {
 
   private byName(policy: string): RequestPolicy {
     const { named } = this.context;
-    return named.get(policy) ?? unknownPolicy(policy, named.keys());
+    const found = named.get(policy) ?? unknownPolicy(policy, named.keys());
+    return found.perHandler ? { ...found, policy: renamePolicy(found.policy, `${policy}.${this.handlerName}`) } : found;
   }
 
   private parse(options: RateLimitOptions, index: number): RequestPolicy {

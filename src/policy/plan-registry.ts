@@ -4,6 +4,7 @@ import { type ExploredClass, type ExploredMethod, Explorer, type Handler, proper
 import { PARSED_OPTIONS, type ParsedModuleOptions } from './parsed-options.js';
 import type { Plan } from './plan.js';
 import { type AppliedLimits, appliedLimits, compilePlan, isPerHandler, resolversOf } from './plan-compiler.js';
+import type { PolicyInput } from './rate-limit.options.js';
 import { ResolverRegistry } from './resolver-registry.js';
 
 interface Entry {
@@ -110,7 +111,8 @@ export class PlanRegistry implements OnModuleInit {
       resolvers: this.resolvers.lookup,
       nameOf: () => this.names.get(type) ?? type.name,
     });
-    if (applied.from !== 'handler' && !isPerHandler(applied)) this.shared.set(applied.inputs, plan);
+    const isShared = applied.from !== 'handler' && applied.inputs.every((input) => this.isPerHandler(input) === false);
+    if (isShared) this.shared.set(applied.inputs, plan);
     return plan;
   }
 
@@ -138,12 +140,18 @@ export class PlanRegistry implements OnModuleInit {
   }
 
   private get defaultIsPerHandler(): boolean {
-    return this.options.default.some((input) => typeof input === 'object' && input.perHandler === true);
+    return this.options.default.some((input) => this.isPerHandler(input));
+  }
+
+  private isPerHandler(input: PolicyInput): boolean | undefined {
+    return isPerHandler(input, this.options.named);
   }
 
   private hasUnnamedPolicy({ methods }: ExploredClass): boolean {
     if (this.defaultIsPerHandler) return true;
     const inputs = methods.flatMap(({ declared }) => declared?.inputs ?? []);
-    return inputs.some((input) => (typeof input === 'object' ? input.name === undefined : typeof input === 'function'));
+    return inputs.some((input) =>
+      typeof input === 'object' ? input.name === undefined : this.isPerHandler(input) !== false,
+    );
   }
 }

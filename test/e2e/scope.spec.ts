@@ -163,7 +163,30 @@ class Cats extends Inherited {}
 @Controller('dogs')
 class Dogs extends Inherited {}
 
+@RateLimit('split')
+@Controller('split-policy')
+class SplitPolicy {
+  @Get('a')
+  a() {}
+
+  @Get('b')
+  b() {}
+
+  @RateLimit(() => 'split')
+  @Get('c')
+  c() {}
+}
+
+@Controller('split-policy-too')
+class SplitPolicyToo {
+  @RateLimit('split')
+  @Get('a')
+  a() {}
+}
+
 const CONTROLLERS = [
+  SplitPolicy,
+  SplitPolicyToo,
   Free,
   Shared,
   Split,
@@ -185,7 +208,12 @@ describe.each(COMBINATIONS)('Rate limit scope on $adapter with the $store store'
   let app: INestApplication;
   beforeAll(async () => {
     app = await createApp(adapter, {
-      imports: [RateLimitModule.forRoot({ ...clockedStore(store, clock), policies: { house: TWO } })],
+      imports: [
+        RateLimitModule.forRoot({
+          ...clockedStore(store, clock),
+          policies: { house: TWO, split: { ...ONE, perHandler: true } },
+        }),
+      ],
       controllers: CONTROLLERS,
     });
   });
@@ -209,6 +237,12 @@ describe.each(COMBINATIONS)('Rate limit scope on $adapter with the $store store'
     }
     expect((await get('/split/a')).headers['ratelimit-policy']).toBe('"Split.a";q=1;w=3600');
     expect((await get('/named-split/a')).headers['ratelimit-policy']).toBe('"named-split.NamedSplit.a";q=1;w=3600');
+  });
+
+  it('uses one bucket per handler for a named policy with perHandler, by name or resolver', async () => {
+    const paths = ['a', 'b', 'c'].map((path) => `/split-policy/${path}`).concat('/split-policy-too/a');
+    expect(await statuses(app, ...paths, ...paths)).toEqual([200, 200, 200, 200, 429, 429, 429, 429]);
+    expect((await get('/split-policy/b')).headers['ratelimit-policy']).toBe('"split.SplitPolicy.b";q=1;w=3600');
   });
 
   it('excludes a skipped class, except handlers with their own decorator', async () => {
@@ -304,8 +338,11 @@ describe('Default policy', () => {
     await app.close();
   });
 
-  it('uses one bucket per handler with perHandler', async () => {
-    await start({ default: { ...ONE, perHandler: true } });
+  it.each([
+    ['options', { default: { ...ONE, perHandler: true } }],
+    ['the name of a policy', { policies: { split: { ...ONE, perHandler: true } }, default: 'split' }],
+  ])('uses one bucket per handler with perHandler: %s', async (_, options) => {
+    await start(options);
     expect(await statuses(app, '/free/a', '/free/b', '/free/a')).toEqual([200, 200, 429]);
     await app.close();
   });
