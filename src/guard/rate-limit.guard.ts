@@ -12,7 +12,7 @@ import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-optio
 import type { Plan } from '../policy/plan.js';
 import { PlanRegistry } from '../policy/plan-registry.js';
 import type { RequestPolicy } from '../policy/request-policy.js';
-import type { RequestTake } from '../policy/request-take.js';
+import { type RequestTake, resolveMessage } from '../policy/request-take.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { SuspendableGuard, type SuspendableRequestContext } from '../suspend/suspendable.guard.js';
 import type { Transport } from '../transport/transport.js';
@@ -157,9 +157,9 @@ export class RateLimitGuard extends SuspendableGuard {
     policy: RequestPolicy | undefined,
     decision: Decision,
   ): Promise<never> {
-    const given = policy?.message ?? this.options.message;
-    const message = typeof given === 'function' ? given(context, decision) : given;
-    const error = transport.rejection(decision, message);
+    const error = chain(resolveMessage(policy?.message ?? this.options.message, context, decision), (message) =>
+      transport.rejection(decision, message),
+    );
     if (!isPromise(error)) throw error;
     return error.then(rethrow);
   }

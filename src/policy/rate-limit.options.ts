@@ -47,8 +47,11 @@ export interface RateLimitOptions extends LimitOptions {
   settle?: 'failures' | 'successes' | ((context: ExecutionContext, outcome: Outcome) => MaybePromise<number>);
   /** `true` counts and publishes decisions, but never rejects a request and sends no headers. Default `false`. */
   dryRun?: boolean;
-  /** The `message` of a rejection, default `'Too Many Requests'`; an object is its whole body; a function returns either. */
-  message?: string | object | ((context: ExecutionContext, decision: Decision) => string | object);
+  /**
+   * The `message` of a rejection, default `'Too Many Requests'`. An object is its whole body. A function returns either,
+   * or a promise of it; anything else that it returns is the request's error.
+   */
+  message?: string | object | ((context: ExecutionContext, decision: Decision) => MaybePromise<string | object>);
   /**
    * Called before a request is rejected: what it returns (a value, a promise, an Observable) is answered as if the
    * handler had returned it. `undefined` rejects the request; an error that it throws is the answer.

@@ -1,4 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
+import type { Decision } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import type { Take } from '../core/request.js';
 import { RateLimitResolverError } from '../exceptions/rate-limit-resolver.error.js';
@@ -9,6 +10,7 @@ import { boundKey } from '../util/bounded-key.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { formatValue } from '../util/option-error.js';
 import { toCostAmount } from './policy-options.js';
+import type { RateLimitOptions } from './rate-limit.options.js';
 import type { RequestPolicy } from './request-policy.js';
 
 /** What a request takes, with the policy as the handler uses it. */
@@ -78,6 +80,22 @@ export function toTake(requestPolicy: RequestPolicy, key: unknown, amount: numbe
 
 function checkKey({ name }: Policy, key: unknown): string {
   return isKey(key) ? boundKey(key) : invalidKey(`The key of policy ${name}`, key);
+}
+
+/** The message of a rejection, or its whole body; `undefined` for the default. */
+export function resolveMessage(
+  message: RateLimitOptions['message'],
+  context: ExecutionContext,
+  decision: Decision,
+): MaybePromise<string | object | undefined> {
+  if (typeof message !== 'function') return message;
+  return chain(message(context, decision), (resolved) => {
+    if (resolved === undefined || typeof resolved === 'string' || (typeof resolved === 'object' && resolved !== null)) {
+      return resolved;
+    }
+    const rule = `must be a string or an object, got ${formatValue(resolved)}`;
+    throw new RateLimitResolverError(`The message of policy ${decision.policy} ${rule}`);
+  });
 }
 
 /** The amount of a cost that was resolved per request. */
