@@ -13,10 +13,13 @@ interface Connection {
   once(event: string, listener: () => void): unknown;
   removeListener(event: string, listener: () => void): unknown;
   readonly destroyed?: boolean;
-  readonly writableFinished?: boolean;
+  /** Of a response: whether everything was written, though it may still have to be sent. */
+  readonly writableEnded?: boolean;
   readonly disconnected?: boolean;
   readonly readyState?: unknown;
   readonly statusCode?: number;
+  /** Of a response over HTTP/2. */
+  readonly stream?: { readonly destroyed?: boolean; readonly aborted?: boolean } | null;
   /** Of a response: its socket; none while it waits for the answers to earlier requests on the same one. */
   readonly socket?: Connection | null;
   readonly req?: { readonly socket?: Connection | null };
@@ -37,15 +40,31 @@ function toConnection(found: unknown): Connection | undefined {
   return typeof raw?.once === 'function' ? raw : undefined;
 }
 
-/** Whether the client has disconnected. */
+/** Whether the client has disconnected before its response was written. */
 export function isDisconnected(context: ExecutionContext): boolean {
   const response = responseConnection(context);
   if (!response) return isClosed(socketConnection(context)) || isReset(context);
-  if (response.writableFinished === true) return false;
-  if (isReset(context)) return true;
+  if (response.writableEnded === true) return false;
+  if (isReset(context) || response.destroyed === true) return true;
+  const { stream } = response;
+  if (stream) return stream.destroyed === true || stream.aborted === true;
   // A socket is destroyed, and loses its address, some turns of the event loop before its response emits `close`.
-  const socket = response.socket ?? response.req?.socket;
-  return response.destroyed === true || socket?.destroyed === true;
+  return (response.socket ?? response.req?.socket)?.destroyed === true;
+}
+
+/**
+ * Calls `listener` when the response is over: when all of it was handed to the operating system, or when the client
+ * disconnected. Responses of serverless adapters emit only `finish`, those of clients that disconnect only `close`.
+ * Returns a function that stops listening.
+ */
+export function onResponseEnd(context: ExecutionContext, listener: () => void): () => void {
+  const stop = onDisconnect(context, listener);
+  const response = responseConnection(context);
+  response?.once('finish', listener);
+  return () => {
+    stop();
+    response?.removeListener('finish', listener);
+  };
 }
 
 /**

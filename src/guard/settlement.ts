@@ -1,6 +1,6 @@
 import { type CallHandler, type ExecutionContext, HttpException } from '@nestjs/common';
 import { type Observable, tap } from 'rxjs';
-import { ClientGoneError, isDisconnected, onDisconnect, responseConnection } from '../context/connection.js';
+import { ClientGoneError, isDisconnected, onResponseEnd, responseConnection } from '../context/connection.js';
 import { readerOf } from '../context/readers.js';
 import type { DecisionSource } from '../core/decision.js';
 import { logger } from '../observe/logger.js';
@@ -58,15 +58,20 @@ class Settlement {
     open.set(reader.identity(context), this);
   }
 
-  /** Ends with the response, which closes after everything else: filters have set the status, and a stream has ended. */
+  /** Ends with the response, which is over after everything else: filters have set the status, and a stream has ended. */
   start(): void {
-    if (this.endsWithResponse) this.stopListening = onDisconnect(this.context, () => this.responseClosed());
+    if (this.endsWithResponse) this.stopListening = onResponseEnd(this.context, () => this.responseEnded());
   }
 
   observe(next: CallHandler): Observable<unknown> {
-    this.isRunning = true;
     return next.handle().pipe(
       tap({
+        subscribe: () => {
+          // Again, if an interceptor retries.
+          this.isRunning = true;
+          this.value = {};
+          this.error = {};
+        },
         next: (value) => {
           this.value = { value };
         },
@@ -75,15 +80,12 @@ class Settlement {
           this.handlerEnded(statusOf(error));
         },
         complete: () => this.handlerEnded(200),
-        unsubscribe: () => {
-          this.failUnlessFailed();
-          this.handlerEnded(499);
-        },
+        unsubscribe: () => this.handlerAbandoned(),
       }),
     );
   }
 
-  private responseClosed(): void {
+  private responseEnded(): void {
     this.stopListening();
     this.isDisconnected = isDisconnected(this.context);
     if (this.isDisconnected && this.isRunning) return;
@@ -96,15 +98,19 @@ class Settlement {
     if (this.isDisconnected || !this.endsWithResponse) this.end(status);
   }
 
-  private failUnlessFailed(): void {
-    if (this.error.error === undefined) this.error = { error: new ClientGoneError() };
+  /** An interceptor has enough of the handler's values, or gave it up; or the client disconnected. */
+  private handlerAbandoned(): void {
+    if (!this.endsWithResponse) this.isDisconnected = isDisconnected(this.context);
+    if (this.isDisconnected || 'value' in this.value) return this.handlerEnded(200);
+    this.error = { error: new Error('The handler was abandoned before it returned a value') };
+    this.handlerEnded(500);
   }
 
   /** Settles the cost; later calls do nothing. */
   private end(status: number): void {
     if (this.isOver) return;
     this.isOver = true;
-    if (this.isDisconnected) this.failUnlessFailed();
+    if (this.isDisconnected && this.error.error === undefined) this.error = { error: new ClientGoneError() };
     const outcome: Outcome = {
       ...this.value,
       ...this.error,
@@ -159,7 +165,8 @@ async function settle(
 
 function realAmount(context: ExecutionContext, take: RequestTake, outcome: Outcome): MaybePromise<number> {
   const { settle, policy } = take.requestPolicy;
-  const failed = outcome.error !== undefined || outcome.status >= 400;
+  // Not by the error: an interceptor or a filter of the user's may have recovered from it.
+  const failed = outcome.status >= 400;
   if (settle === 'failures') return failed ? take.amount : 0;
   // A client that disconnects may have received what it wanted: otherwise disconnecting would avoid the cost.
   const disconnected = outcome.error instanceof ClientGoneError;
