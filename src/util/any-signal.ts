@@ -1,7 +1,7 @@
 /** A combined signal, and how to detach it from its sources. */
 export interface AnySignal {
   readonly signal: AbortSignal;
-  /** Removes the listeners from the source signals. */
+  /** Detaches the combined signal from its sources. */
   release(): void;
 }
 
@@ -11,13 +11,46 @@ export interface AnySignal {
  */
 export function anySignal(...signals: (AbortSignal | undefined)[]): AnySignal {
   const controller = new AbortController();
-  const abort = ({ target }: { readonly target: unknown }) => controller.abort((target as AbortSignal).reason);
+  const stops: (() => void)[] = [];
   for (const signal of signals) {
-    if (signal?.aborted) controller.abort(signal.reason);
-    signal?.addEventListener('abort', abort);
+    if (!signal) continue;
+    if (signal.aborted) controller.abort(signal.reason);
+    else stops.push(onAbort(signal, () => controller.abort(signal.reason)));
   }
   const release = () => {
-    for (const signal of signals) signal?.removeEventListener('abort', abort);
+    for (const stop of stops) stop();
   };
   return { signal: controller.signal, release };
+}
+
+interface Listeners {
+  readonly all: Set<() => void>;
+  readonly notify: () => void;
+}
+
+/**
+ * The listeners of each signal, behind one of its own: thousands of waiters may share a signal. Node warns of a leak at
+ * eleven, and takes longer to remove one the more there are.
+ */
+const listeners = new WeakMap<AbortSignal, Listeners>();
+
+function onAbort(signal: AbortSignal, listener: () => void): () => void {
+  let shared = listeners.get(signal);
+  if (!shared) {
+    const all = new Set<() => void>();
+    const notify = () => {
+      for (const each of all) each();
+    };
+    shared = { all, notify };
+    listeners.set(signal, shared);
+    signal.addEventListener('abort', notify);
+  }
+  const { all, notify } = shared;
+  all.add(listener);
+  return () => {
+    all.delete(listener);
+    if (all.size > 0 || listeners.get(signal) !== shared) return;
+    listeners.delete(signal);
+    signal.removeEventListener('abort', notify);
+  };
 }
