@@ -142,7 +142,7 @@ function writeHead(row: Row, allowed: boolean, delay: number, taken: number, now
 /** A retry that takes nothing: only a debt or a block delays it. */
 const NOTHING: Amounts = { amount: 0 };
 
-/** Writes the state of each limit; its `retryAfter` is that of `retried`, 0 without. Returns the index behind them. */
+/** Writes the state of each limit; its `retryAfter` is that of `retried`, 0 without. Returns the index after them. */
 function writeLimits(
   { limits }: Policy,
   state: BucketState,

@@ -95,14 +95,14 @@ export class RateLimitGuard extends SuspendableGuard {
     const takes = isFull ? wanted.map((take) => ({ ...take, maxWait: 0 })) : wanted;
     const answer = this.store.run({ verb: 'take', takes });
     if (!isPromise(answer)) return this.applyAnswer(context, plan, takes, answer);
-    const giveUpRoom = mayWait && !isFull ? this.queue.reserveRoom() : undefined;
+    const stopCounting = mayWait && !isFull ? this.queue.countPending() : undefined;
     return answer.then(
       (resolved) => {
-        giveUpRoom?.();
+        stopCounting?.();
         return this.applyAnswer(context, plan, takes, resolved);
       },
       (error) => {
-        giveUpRoom?.();
+        stopCounting?.();
         return this.failWith(context, takes, error);
       },
     );

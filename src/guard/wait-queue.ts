@@ -36,8 +36,8 @@ export class WaitQueue {
     return this.size >= this.options.maxSuspended;
   }
 
-  /** Keeps room for a request while the store has not answered; returns a function that gives it up. */
-  reserveRoom(): () => void {
+  /** Counts a request that may be queued while the store has not answered; returns a function that stops counting it. */
+  countPending(): () => void {
     this.size++;
     return () => {
       this.size--;

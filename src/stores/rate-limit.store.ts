@@ -22,7 +22,8 @@ export abstract class RateLimitStore {
 
   /**
    * Calls `listener` whenever tokens may have returned to the bucket other than by refill: after one of `GIVING_VERBS`,
-   * in any process. Also calls it once when the subscription has started. Returns a function that unsubscribes.
+   * in any process. If subscribing takes time, also calls it once when the subscription has started. Returns a function
+   * that unsubscribes.
    */
   abstract subscribe(policy: Policy, key: string, listener: () => void): () => void;
 

@@ -9,7 +9,7 @@ import {
   UNAVAILABLE_MESSAGE,
 } from '../exceptions/rate-limit.exception.js';
 import type { FixedHeaders, HeaderWriter } from './header-formats.js';
-import { writeHeaders, writeRetryAfter } from './headers.js';
+import { toFixedHeaders, writeHeaders, writeRetryAfter } from './headers.js';
 import { retryAfterMember, STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 /** Apollo and Mercurius. Errors have `extensions`, which graphql-js copies into its own error. */
@@ -91,15 +91,10 @@ function combine(response: object, now: Written): Written {
   return all;
 }
 
-/** Each item once, in the order of the limits in `merge`. */
+/** Each limit once, in the order of the limits in `merge`. */
 function union(before: Written, now: Written): FixedHeaders {
-  const both = [before, now];
-  const beginnings = new Map(
-    both.flatMap(({ fixed, decision }) => decision.limits.map(({ name }, i) => [name, fixed.beginnings[i]])),
-  );
-  // Quotes in names are escaped, so no name contains what separates the items.
-  const items = both.flatMap(({ fixed }) => fixed.policies.split(/, (?=")/));
-  return { policies: [...new Set(items)].join(', '), beginnings: [...beginnings.values()] };
+  const quotas = [...before.fixed.quotas, ...now.fixed.quotas];
+  return toFixedHeaders([...new Map(quotas.map((quota) => [quota.label, quota])).values()]);
 }
 
 /** Each limit in its latest state; the rest comes from the worse decision. */

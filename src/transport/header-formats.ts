@@ -8,15 +8,25 @@ export interface HeaderWriter {
   setHeader(response: unknown, name: string, value: string): unknown;
 }
 
-/** The parts of the headers that are the same in every answer. */
+/** What a limit allows, as headers describe it. */
+export interface Quota {
+  readonly label: string;
+  readonly limit: number;
+  /** Seconds in which it allows them (for a bucket the time it needs to fill); `undefined` below one, or without end. */
+  readonly window: number | undefined;
+}
+
+/** The parts of the headers that are the same in every answer: for other formats `quotas`, for draft-11 its texts. */
 export interface FixedHeaders {
+  /** In the order of the decision's `limits`. */
+  readonly quotas: readonly Quota[];
   /**
    * `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: an item for each limit with its quota and its window
-   * in seconds (a bucket's is the time it needs to fill): `"SmsController.send";q=20;w=120`.
+   * in seconds: `"SmsController.send";q=20;w=120`.
    */
   readonly policies: string;
-  /** How the items of `RateLimit` begin, in the order of the decision's `limits`: `"SmsController.send";r=`. */
-  readonly beginnings: readonly string[];
+  /** How the items of `RateLimit` begin, in the order of `quotas`: `"SmsController.send";r=`. */
+  readonly prefixes: readonly string[];
 }
 
 /**
@@ -32,9 +42,9 @@ interface HeaderFormat {
 /** All formats: a new one is an entry here. */
 export const HEADER_FORMATS: Readonly<Record<HeaderSet, HeaderFormat>> = {
   'draft-11': {
-    write(decision, { policies, beginnings }, writer, response) {
+    write(decision, { policies, prefixes }, writer, response) {
       writer.setHeader(response, 'ratelimit-policy', policies);
-      writer.setHeader(response, 'ratelimit', limitHeader(decision, beginnings));
+      writer.setHeader(response, 'ratelimit', limitHeader(decision, prefixes));
     },
     documented: {
       RateLimit: { description: 'The remaining quota of each limit.', schema: { type: 'string' } },
@@ -48,15 +58,15 @@ export const HEADER_FORMATS: Readonly<Record<HeaderSet, HeaderFormat>> = {
 export const HEADER_SETS = Object.keys(HEADER_FORMATS) as readonly HeaderSet[];
 
 /** `RateLimit`: what remains of each limit, and in how many seconds more is available: `"SmsController.send";r=19;t=6`. */
-function limitHeader(decision: Decision, beginnings: readonly string[]): string {
+function limitHeader(decision: Decision, prefixes: readonly string[]): string {
   const { limits } = decision;
-  let header = limitItem(beginnings[0], limits[0]);
-  for (let i = 1; i < limits.length; i++) header += `, ${limitItem(beginnings[i], limits[i])}`;
+  let header = limitItem(prefixes[0], limits[0]);
+  for (let i = 1; i < limits.length; i++) header += `, ${limitItem(prefixes[i], limits[i])}`;
   return header;
 }
 
-function limitItem(beginning: string, { remaining, retryAfter, moreAfter }: LimitState): string {
-  const item = beginning + Math.floor(remaining);
+function limitItem(prefix: string, { remaining, retryAfter, moreAfter }: LimitState): string {
+  const item = prefix + Math.floor(remaining);
   const more = retryAfter > 0 ? retryAfter : moreAfter;
   return more > 0 && more !== Infinity ? `${item};t=${retrySeconds(more)}` : item;
 }

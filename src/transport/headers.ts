@@ -1,4 +1,3 @@
-import type { Limit } from '../core/algorithms/algorithm.js';
 import type { Decision } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import {
@@ -6,20 +5,38 @@ import {
   HEADER_FORMATS,
   type HeaderSet,
   type HeaderWriter,
+  type Quota,
   quoted,
   retrySeconds,
 } from './header-formats.js';
 
 /** The fixed parts for decisions on these policies, in this order. */
 export function fixedHeaders(policies: readonly Policy[]): FixedHeaders {
-  const items = policies.flatMap((policy) => policy.limits.map((limit, i) => policyItem(policy.labels[i], limit)));
-  const labels = policies.flatMap((policy) => policy.labels);
-  return { policies: [...new Set(items)].join(', '), beginnings: labels.map((label) => `${quoted(label)};r=`) };
+  return toFixedHeaders(
+    policies.flatMap(({ limits, labels }) =>
+      limits.map(({ size, fillTime }, i) => ({
+        label: labels[i],
+        limit: Math.floor(size),
+        window: windowOf(fillTime),
+      })),
+    ),
+  );
 }
 
-function policyItem(name: string, { size, fillTime }: Limit): string {
-  const item = `${quoted(name)};q=${Math.floor(size)}`;
-  return fillTime >= 1000 && fillTime !== Infinity ? `${item};w=${Math.ceil(fillTime / 1000)}` : item;
+function windowOf(fillTime: number): number | undefined {
+  return fillTime >= 1000 && fillTime !== Infinity ? Math.ceil(fillTime / 1000) : undefined;
+}
+
+export function toFixedHeaders(quotas: readonly Quota[]): FixedHeaders {
+  const items = quotas.map(({ label, limit, window }) => {
+    const item = `${quoted(label)};q=${limit}`;
+    return window === undefined ? item : `${item};w=${window}`;
+  });
+  return {
+    quotas,
+    policies: [...new Set(items)].join(', '),
+    prefixes: quotas.map(({ label }) => `${quoted(label)};r=`),
+  };
 }
 
 /** Writes the headers of a decision in each of the given formats. */

@@ -63,7 +63,7 @@ export class BucketTable {
   }
 
   /**
-   * The state of a key's bucket, to be changed and passed to `save`. It is a copy in one of the table's own boxes
+   * The state of a key's bucket, to be changed and passed to `write` or `create`. It is a copy in one of the table's own boxes
    * (`box`), valid until that box is opened again; the lists of its parts are shared with the table.
    */
   open(key: string, box: number): OpenBucket {
