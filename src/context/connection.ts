@@ -55,15 +55,16 @@ export function isDisconnected(context: ExecutionContext): boolean {
 /**
  * Calls `listener` when the response is over: when all of it was handed to the operating system, or when the client
  * disconnected. Responses of serverless adapters emit only `finish`, those of clients that disconnect only `close`.
- * Returns a function that stops listening.
+ * Without a response it is never called. Returns a function that stops listening.
  */
 export function onResponseEnd(context: ExecutionContext, listener: () => void): () => void {
-  const stop = onDisconnect(context, listener);
   const response = responseConnection(context);
-  response?.once('finish', listener);
+  if (!response) return () => {};
+  const stop = onDisconnect(context, listener);
+  response.once('finish', listener);
   return () => {
     stop();
-    response?.removeListener('finish', listener);
+    response.removeListener('finish', listener);
   };
 }
 

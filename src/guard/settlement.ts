@@ -38,6 +38,7 @@ export function observeOutcome(context: ExecutionContext, next: CallHandler): Ob
 class Settlement {
   private value: { readonly value?: unknown } = {};
   private error: { readonly error?: unknown } = {};
+  private hasStarted = false;
   private isRunning = false;
   private isOver = false;
   /** Whether the client disconnected while the handler was running: then the end of the handler counts. */
@@ -60,7 +61,7 @@ class Settlement {
 
   /** Ends with the response, which is over after everything else: filters have set the status, and a stream has ended. */
   start(): void {
-    if (this.endsWithResponse) this.stopListening = onResponseEnd(this.context, () => this.responseEnded());
+    this.stopListening = onResponseEnd(this.context, () => this.responseEnded());
   }
 
   observe(next: CallHandler): Observable<unknown> {
@@ -68,6 +69,7 @@ class Settlement {
       tap({
         subscribe: () => {
           // Again, if an interceptor retries.
+          this.hasStarted = true;
           this.isRunning = true;
           this.value = {};
           this.error = {};
@@ -87,7 +89,14 @@ class Settlement {
 
   private responseEnded(): void {
     this.stopListening();
-    this.isDisconnected = isDisconnected(this.context);
+    const disconnected = isDisconnected(this.context);
+    if (!this.endsWithResponse) {
+      // All fields of a GraphQL query have ended: a later guard or a pipe has rejected those that have not started.
+      if (this.hasStarted || disconnected) return;
+      this.error = { error: new Error('The handler was not called') };
+      return this.end(500);
+    }
+    this.isDisconnected = disconnected;
     if (this.isDisconnected && this.isRunning) return;
     this.end(responseConnection(this.context)?.statusCode ?? 200);
   }

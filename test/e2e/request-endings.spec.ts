@@ -5,15 +5,19 @@ import { type AddressInfo, Socket } from 'node:net';
 import { Writable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import {
+  type CanActivate,
   Controller,
+  ForbiddenException,
   Get,
   type INestApplication,
   type NestInterceptor,
   RequestTimeoutException,
   type Type,
   UnauthorizedException,
+  UseGuards,
   UseInterceptors,
 } from '@nestjs/common';
+import { Query, Resolver } from '@nestjs/graphql';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
 import { BucketService, ClientGoneError, MemoryStore, type Outcome, RateLimit, RateLimitModule } from 'nest-rate-limit';
@@ -32,6 +36,7 @@ import {
   timeout,
 } from 'rxjs';
 import { createApp } from '../support/create-app.js';
+import { adapterOf, SERVERS as GRAPHQL_SERVERS, graphqlModule, query } from '../support/graphql.js';
 import { until } from '../support/requests.js';
 
 const FIVE = { name: 'five', capacity: 5, refill: 0, key: 'all' } as const;
@@ -203,6 +208,44 @@ const SERVERS: Record<
   'a serverless adapter of express': [false, 'express', invoke],
   'a serverless adapter of fastify': [false, 'fastify', invoke],
 };
+
+class Forbid implements CanActivate {
+  canActivate(): boolean {
+    throw new ForbiddenException();
+  }
+}
+
+@Resolver()
+class Fields {
+  @UseGuards(Forbid)
+  @RateLimit({ ...FIVE, settle: 'successes' })
+  @Query(() => String, { nullable: true })
+  forbidden() {
+    return 'done';
+  }
+
+  @RateLimit({ ...FIVE, settle: 'successes' })
+  @Query(() => String, { nullable: true })
+  allowed() {
+    return 'done';
+  }
+}
+
+describe.each(GRAPHQL_SERVERS)('The end of a GraphQL field on %s', (server) => {
+  it('is that of the response if a later guard rejects it', async () => {
+    const store = new MemoryStore({ clock: new FakeClock() });
+    // Without it, the context of Apollo on Fastify does not lead to the response.
+    const context = (req: unknown, reply: unknown) => ({ req, reply });
+    const options = server === 'Apollo on Fastify' ? { context } : {};
+    const imports = [RateLimitModule.forRoot({ store }), graphqlModule(server, options)];
+    const app = await createApp(adapterOf(server), { imports, providers: [Fields] });
+    await app.listen(0, '127.0.0.1');
+    await query(app, '{ allowed, one: forbidden, two: forbidden }');
+    const bucket = app.get(BucketService).bucket({ name: 'five', capacity: 5, refill: 0 }, 'all');
+    await until(async () => (await bucket.available()) === 4);
+    await app.close();
+  });
+});
 
 describe.each(Object.entries(SERVERS))('The end of a request: %s', (name, [http2, adapter, send]) => {
   let app: INestApplication;
