@@ -58,6 +58,7 @@ export function describeStoreContract(
     testIsolation(test);
     testBlocks(test);
     testAtomicity(test);
+    testReplacement(test);
   });
 }
 
@@ -120,6 +121,19 @@ function testAtomicity(test: DeclareTest): void {
     assert.equal(await takeAll(buckets, [a, b]), true);
     assert.equal(await takeAll(buckets, [a, b]), false);
     assert.equal(await buckets.bucket(a, 'key').available(), 1);
+  });
+}
+
+function testReplacement(test: DeclareTest): void {
+  test('wakes watchers of the bucket that a replacement fills', async (buckets) => {
+    const before = { name: 'before', capacity: 1, refill: 0 };
+    const after = { name: 'after', capacity: 5, refill: 0 };
+    const bucket = buckets.bucket(after, 'key');
+    assert.equal(await bucket.tryConsume(5), true);
+    const watching = bucket.watch(5);
+    await buckets.bucket(before, 'key').replacePolicy(after, 'reset');
+    await watching;
+    assert.equal(await bucket.available(), 5);
   });
 }
 

@@ -87,7 +87,10 @@ export class MemoryStore extends RateLimitStore {
       }
     }
     const answer = toAnswer(takes, row, source);
-    if (GIVING_VERBS.has(verb)) for (const take of takes) this.subscriptions.notify(bucketName(take));
+    if (GIVING_VERBS.has(verb)) {
+      for (const take of takes) this.subscriptions.notify(bucketName(take));
+      if (to) this.subscriptions.notify(bucketName({ policy: to, key: takes[0].key }));
+    }
     return answer;
   }
 

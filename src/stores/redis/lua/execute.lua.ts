@@ -118,6 +118,7 @@ local function execute(verb, takes, arguments)
     replace(policy, state, to, target, arguments[2], matches)
     clear(policy, state)
     state.changed = true
+    call('PUBLISH', takes.target.key, '')
   elseif verb == RESET then
     clear(policy, state)
     state.changed = true
