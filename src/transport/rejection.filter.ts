@@ -2,7 +2,7 @@ import { type ArgumentsHost, Catch, type ExceptionFilter, type Type } from '@nes
 import { BaseExceptionFilter, type HttpAdapterHost } from '@nestjs/core';
 import { throwError } from 'rxjs';
 import { ClientGoneError } from '../context/connection.js';
-import { kindOf } from '../context/readers.js';
+import { kindOf, typeOf } from '../context/readers.js';
 import { RateLimitExceededException, RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import { graphql } from './graphql.js';
 import { writeRetryAfter } from './headers.js';
@@ -29,7 +29,7 @@ export class RejectionFilter extends BaseExceptionFilter {
     const kind = kindOf(host);
     if (exception instanceof ClientGoneError) return this.drop(exception, host);
     if (kind === 'http') return this.answer(exception, host);
-    if (kind === 'rpc') return throwError(() => messageOf(exception));
+    if (typeOf(host) === 'rpc') return throwError(() => messageOf(exception));
     // An exception with extensions comes from the guard. Without a result Nest rethrows it.
     if (kind !== 'graphql' || 'extensions' in exception) return undefined;
     return graphql.rejection((exception as RateLimitExceededException).decision, exception.message);
@@ -37,9 +37,8 @@ export class RejectionFilter extends BaseExceptionFilter {
 
   /** The client receives nothing, and Nest would log the error with its stack. */
   private drop(exception: ClientGoneError, host: ArgumentsHost): unknown {
-    const kind = kindOf(host);
-    if (kind === 'http') return super.catch(exception, host);
-    return kind === 'rpc' ? throwError(() => ({ status: 'error', message: exception.message })) : undefined;
+    if (kindOf(host) === 'http') return super.catch(exception, host);
+    return typeOf(host) === 'rpc' ? throwError(() => ({ status: 'error', message: exception.message })) : undefined;
   }
 
   private answer(exception: Rejection, host: ArgumentsHost): unknown {
