@@ -3,9 +3,13 @@ import { isIP } from 'node:net';
 /** IPv6 networks of this size count as one client: what a household usually gets. */
 export const DEFAULT_IPV6_SUBNET = 56;
 
+/** The first 96 bits of IPv6 addresses that stand for an IPv4 address: mapped (RFC 4291), and NAT64 (RFC 6052). */
+const IPV4_PREFIXES: ReadonlySet<string> = new Set([`0:0:0:0:0:${0xffff}`, `${0x64}:${0xff9b}:0:0:0:0`]);
+
 /**
- * Returns the key of a client address: IPv4 unchanged, IPv4-mapped IPv6 as IPv4, IPv6 as its network of `subnet` bits.
- * Ports, brackets and zones are removed: `[2001:DB8::1]:443` becomes `2001:db8::/56`. Anything else is unchanged.
+ * Returns the key of a client address: IPv4 unchanged, IPv6 that stands for one IPv4 address as that, other IPv6 as its
+ * network of `subnet` bits. `::ffff:203.0.113.7` and `64:ff9b::203.0.113.7` become `203.0.113.7`. Ports, brackets and
+ * zones are removed: `[2001:DB8::1]:443` becomes `2001:db8::/56`. Anything else is unchanged.
  */
 export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): string {
   if (isOwnKey(address)) return address;
@@ -13,7 +17,7 @@ export function addressKey(address: string, subnet = DEFAULT_IPV6_SUBNET): strin
   const version = isIP(bare);
   if (version !== 6) return bare || address;
   const groups = parseIPv6(bare);
-  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
+  if (IPV4_PREFIXES.has(groups.slice(0, 6).join(':'))) {
     return [groups[6] >> 8, groups[6] & 255, groups[7] >> 8, groups[7] & 255].join('.');
   }
   const network = groups.map((group, i) => {

@@ -54,14 +54,18 @@ export function byHeader(name: string, otherwise?: KeyOf): KeyOf {
 }
 
 /**
- * Uses what your authentication stored in `request.user`: its `id`, or the property at `path` (`'account.id'`). The
- * authentication must run first: a middleware, or a guard that Nest runs before this one. Without a user the request is
- * an error, or uses the key of `otherwise`, prefixed with `@`.
+ * Uses what your authentication stored in `request.user`: its `id`, or the property at `path` (`'account.id'`), which is
+ * a string, a number, or an object with a `toString` of its own, such as an `ObjectId`. The authentication must run
+ * first: a middleware (on Fastify it stores `request.raw.user`), or a guard that Nest runs before this one. Without a
+ * user the request is an error, or uses the key of `otherwise`, prefixed with `@`.
  */
 export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
   if (typeof path !== 'string' || path === '') invalidOption('path', 'property names separated by dots', path);
   const names = ['user', ...path.split('.')];
-  const userOf = (context: ExecutionContext) => idOf(pathOf(readerOf(context).request(context), names));
+  const userOf = (context: ExecutionContext) => {
+    const request = readerOf(context).request(context);
+    return idOf(pathOf(request, names)) ?? idOf(pathOf(request, ['raw', ...names]));
+  };
   const warning = new MissingUserWarning(userOf, otherwise === undefined);
   return (context) => {
     const user = userOf(context);
@@ -99,7 +103,14 @@ function pathOf(from: unknown, names: readonly string[]): unknown {
   return names.reduce<unknown>((value, name) => (value as Record<string, unknown> | null | undefined)?.[name], from);
 }
 
+/** Whether a value is an object with a `toString` of its own, such as MongoDB's `ObjectId`; a list is not one id. */
+function standsForText(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  return typeof value.toString === 'function' && value.toString !== Object.prototype.toString;
+}
+
 function idOf(value: unknown): string | undefined {
-  if (typeof value === 'number' || typeof value === 'bigint') return String(value);
-  return typeof value === 'string' && value !== '' ? value : undefined;
+  if (typeof value === 'bigint' || Number.isFinite(value)) return String(value);
+  const text = standsForText(value) ? String(value) : value;
+  return isKey(text) ? text : undefined;
 }

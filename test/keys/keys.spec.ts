@@ -89,6 +89,33 @@ describe('byUser', () => {
     expect(byUser()(of('rpc', { user: { id: 9 } }, {}))).toBe('9');
   });
 
+  it.each<[unknown, string | undefined]>([
+    [0, '0'],
+    [9007199254740993n, '9007199254740993'],
+    [{ toString: () => '507f1f77bcf86cd799439011' }, '507f1f77bcf86cd799439011'],
+    [
+      new (class ObjectId {
+        toString = () => '507f1f77';
+      })(),
+      '507f1f77',
+    ],
+    [{ toString: () => '' }, undefined],
+    [Object.create(null), undefined],
+    [NaN, undefined],
+    [Infinity, undefined],
+    [{ a: 1 }, undefined],
+    [[1, 2], undefined],
+    [null, undefined],
+    [true, undefined],
+  ])('turns the id %p into the key %p', (id, key) => {
+    expect(byUser()(http({ user: { id } }))).toBe(key);
+  });
+
+  it('finds the user that a middleware stored in the raw request of Fastify', () => {
+    expect(byUser()(http({ raw: { user: { id: 5 } } }))).toBe('5');
+    expect(byUser()(http({ user: { id: 6 }, raw: { user: { id: 5 } } }))).toBe('6');
+  });
+
   it('uses the fallback key for requests without a user', () => {
     expect(byUser('id', byIp())(http({ ip: '203.0.113.7' }))).toBe('@203.0.113.7');
   });
