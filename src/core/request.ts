@@ -49,7 +49,7 @@ export type Verb =
   | 'unblock'
   | 'replace';
 
-/** What a store does in one step, at one instant. */
+/** One atomic operation of a store. */
 export interface StoreRequest {
   readonly verb: Verb;
   /** At least one; exactly one for all verbs but `take`, `estimate`, `put` and `cancel`. No bucket appears twice. */

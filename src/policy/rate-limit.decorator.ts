@@ -19,7 +19,7 @@ export type DecoratorInputs = readonly (RateLimitInput | typeof SKIP)[];
  * ```
  *
  * Accepts options, a list of options, the name of a policy, or a resolver (a function or an injectable class) that
- * returns a name or options per request. Several decorators on one target add up. A method's decorators replace those of
+ * returns a name or options per request. Several decorators on one target are combined: a request must satisfy all of them. A method's decorators replace those of
  * its class.
  */
 export function RateLimit(limits: RateLimitInput): MethodDecorator & ClassDecorator {

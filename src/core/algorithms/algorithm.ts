@@ -1,29 +1,31 @@
-/** The kinds of limits. Two limits of a policy are matched by it when a policy is replaced. */
+/** The kind of a limit. `replacePolicy` carries state over only between limits of the same kind. */
 export type LimitKind = 'bucket' | 'window';
 
 /**
- * One rule, ready to count by. All counts are whole numbers of *units*: an amount (a thousandth of a token) weighs
+ * One compiled limit of a policy. All counts are whole numbers of *units*: an amount (a thousandth of a token) weighs
  * `weight` units, and each `period` ms adds `refill` units. A greedy bucket has a period of 1 ms, and `weight` makes
  * `refill` whole: 10 tokens per minute are 10,000 amounts per 60,000 ms, so one amount weighs 6 units and each ms adds
  * 1. Nothing is divided before a time is reported.
  */
 export interface Limit {
   readonly kind: LimitKind;
-  /** How it counts. */
+  /** The algorithm that implements this limit. */
   readonly algorithm: Algorithm;
+  /** Unique in its policy. */
   readonly name: string;
   /** `capacity` or `maxRequest` as the user wrote it. */
   readonly size: number;
-  /** The same in units. */
+  /** `size` in units. */
   readonly capacity: number;
+  /** Units per thousandth of a token. */
   readonly weight: number;
-  /** Units per period; 0 for a window. */
+  /** Units added per `period`; 0 for a window or a bucket without refill. */
   readonly refill: number;
   /** Bucket: ms between refills. Window: its length in ms. */
   readonly period: number;
-  /** Window: the resolution of its admissions in ms; 1 is exact. */
+  /** Window: the resolution of its recorded admissions in ms; 1 is exact. Bucket: 1. */
   readonly slot: number;
-  /** The longest time from empty to full, in ms. */
+  /** The longest time from empty to full, in ms; `Infinity` without refill. */
   readonly fillTime: number;
 }
 
@@ -32,17 +34,17 @@ export interface Limit {
  * valid at the instant `at`. A new state is full; a store may drop one that is full and unblocked.
  */
 export interface BucketState {
-  /** The bucket's own clock, ms: when the rest was true. */
+  /** The time at which this state is valid, in ms since 1970; 0 for a new bucket. */
   at: number;
   /** Every request is denied until this instant; 0 if not blocked. */
   blockedUntil: number;
-  /** When the last queued request acts; 0 if none is queued. */
+  /** When the last queued request may proceed (its reservation *acts*), in ms since 1970; 0 if none is queued. */
   queueEnd: number;
   /** For each limit the units missing from full; 0 where `parts` has its state. */
   readonly debts: number[];
   /** For each limit the state that is more than a number, such as the admissions of a window. */
   readonly parts: (StatePart | undefined)[];
-  /** Set by whatever changes the state. */
+  /** Whether the state has changed since it was loaded. If so, the store must save it. */
   changed: boolean;
 }
 
@@ -50,7 +52,7 @@ export interface BucketState {
 export interface StatePart {
   /** A copy that shares nothing with this one. */
   clone(): StatePart;
-  /** Becomes `other`, which must be of the same class; may share its lists. */
+  /** Copies the state of `other`, an instance of the same class. The copy may share lists with `other`. */
   assign(other: StatePart): void;
   /** The state as plain data for JSON. */
   entries(): StateEntry[];
@@ -82,7 +84,7 @@ export interface Algorithm {
   readonly leasable: boolean;
   /** The strategies that `replace` supports. */
   readonly strategies: readonly ReplaceStrategy[];
-  /** The numbers of a limit in a few characters; part of the bucket's name in Redis, so it must never change. */
+  /** A short string that encodes the limit. It is part of the key in Redis, so the encoding must never change. */
   fingerprint(limit: Limit): string;
   /** The limit's share for one of `instances` processes; at least one request. */
   divide(limit: Limit, instances: number): Limit;
@@ -92,7 +94,7 @@ export interface Algorithm {
   advance(limit: Limit, state: BucketState, i: number, now: number): void;
   /** How long `amount` must wait; 0 if it fits now. */
   wait(limit: Limit, state: BucketState, i: number, amount: number): number;
-  /** Takes `amount`, to be used after `wait` ms (the longest wait over all limits), whatever the balance. */
+  /** Takes `amount` regardless of the balance, for a request that proceeds after `wait` ms (the longest of all limits). */
   take(limit: Limit, state: BucketState, i: number, amount: number, wait: number): void;
   /** Refunds `amount`, never above full. */
   refund(limit: Limit, state: BucketState, i: number, amount: number): void;
