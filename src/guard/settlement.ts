@@ -9,7 +9,7 @@ import { type RequestTake, resolvedAmount } from '../policy/request-take.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { later } from '../util/clock.js';
 import { chain, type MaybePromise } from '../util/maybe-promise.js';
-import { formatValue } from '../util/option-error.js';
+import { formatError } from '../util/option-error.js';
 
 /** The settlements of admitted requests, by what guard and interceptor have in common. */
 const open = new WeakMap<object, Settlement>();
@@ -166,9 +166,7 @@ async function settle(
     const verb = real < take.amount ? 'put' : 'charge';
     await store.run({ verb, source, takes: [{ ...take, amount: Math.abs(real - take.amount), maxWait: 0 }] });
   } catch (error) {
-    // A user's function may throw anything, also `undefined`.
-    const reason = error instanceof Error ? error.message : formatValue(error);
-    logger.warn(`The cost of a request could not be settled: ${reason}`);
+    logger.warn(`Policy ${take.policy.name}: the cost of a request could not be settled: ${formatError(error)}`);
   }
 }
 

@@ -8,7 +8,7 @@ import { invalidKey, isKey } from '../keys/key.js';
 import { warnOnce } from '../observe/logger.js';
 import { boundKey } from '../util/bounded-key.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
-import { formatValue } from '../util/option-error.js';
+import { formatError, formatValue } from '../util/option-error.js';
 import { toCostAmount } from './policy-options.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
 import type { RequestPolicy } from './request-policy.js';
@@ -35,7 +35,7 @@ export function resolveTake(
 }
 
 function warnOfDryRun({ name }: Policy, error: unknown): undefined {
-  warnOnce.about(name, `[dry run] Policy ${name} could not be evaluated: ${error}`);
+  warnOnce.about(`dry run of ${name}`, `[dry run] Policy ${name} could not be evaluated: ${formatError(error)}`);
 }
 
 function takeUnlessSkipped(

@@ -80,6 +80,23 @@ export function formatValue(value: unknown): string {
   return `{ ${shorten(names, (name) => (/^[\w$]{1,30}$/.test(name) ? name : formatValue(name)))} }`;
 }
 
+const LONGEST_ERROR = 200;
+
+/**
+ * Whatever the user's code threw, as it appears in the log: one short line. The message of an error may contain what a
+ * client sent, as that of `JSON.parse` does.
+ */
+export function formatError(error: unknown): string {
+  if (!(error instanceof Error)) return formatValue(error);
+  const text = `${error.name}: ${error.message}`;
+  const line = text.replace(/[\p{Cc}\u2028\u2029]/gu, escaped);
+  return line.length > LONGEST_ERROR ? `${line.slice(0, LONGEST_ERROR)}…` : line;
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
 /** Whether a function was written as a class. */
 export function isClass(value: unknown): boolean {
   return typeof value === 'function' && /^class\b/.test(Function.prototype.toString.call(value));

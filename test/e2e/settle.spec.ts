@@ -274,7 +274,7 @@ describe.each(COMBINATIONS)('settle on $adapter with the $store store', ({ adapt
     const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
     expect(await status('/rejecting')).toBe(200);
     await until(() => warn.mock.calls.length > 0);
-    expect(warn).toHaveBeenCalledWith('The cost of a request could not be settled: undefined');
+    expect(warn).toHaveBeenCalledWith('Policy rejecting: the cost of a request could not be settled: undefined');
     warn.mockRestore();
     expect(await left('rejecting')).toBe(4);
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { formatValue } from '../../src/util/option-error.js';
+import { formatError, formatValue } from '../../src/util/option-error.js';
 
 const LINE = '\n[Nest] LOG forged';
 const deep = () => {
@@ -53,5 +53,17 @@ describe('formatValue', () => {
     const text = formatValue(value);
     expect(text).not.toMatch(/[\n\r]/);
     expect(text.length).toBeLessThan(400);
+  });
+});
+
+describe('formatError', () => {
+  it.each([
+    [new Error('no user'), 'Error: no user'],
+    [new TypeError('a\nb\r\u001b\u007f\u0085\u2028'), 'TypeError: a\\u000ab\\u000d\\u001b\\u007f\\u0085\\u2028'],
+    [new Error('x'.repeat(1000)), `Error: ${'x'.repeat(193)}…`],
+    [undefined, 'undefined'],
+    [LINE, "'\\n[Nest] LOG forged'"],
+  ])('shows %p in one short line', (error, text) => {
+    expect(formatError(error)).toBe(text);
   });
 });
