@@ -15,8 +15,8 @@ export class EvictionOrder {
   readonly blocked = new BlockedSlots();
   private readonly heap = new DueHeap();
 
-  /** `dueOf` returns when the bucket in a slot will be full. */
-  constructor(private readonly dueOf: (slot: number) => number) {}
+  /** `fullAt` returns when the bucket in a slot will be full. */
+  constructor(private readonly fullAt: (slot: number) => number) {}
 
   get hasUnblocked(): boolean {
     return this.heap.size > 0;
@@ -25,7 +25,7 @@ export class EvictionOrder {
   /** Adds a slot; `blockedUntil` is 0 for one that is not blocked. */
   add(slot: number, blockedUntil: number): void {
     if (blockedUntil > 0) this.blocked.set(slot, blockedUntil);
-    else this.heap.add(slot, this.dueOf(slot));
+    else this.heap.add(slot, this.fullAt(slot));
   }
 
   /** Puts a slot in its right place after a change that may have brought its end nearer, blocked or unblocked it. */
@@ -34,9 +34,9 @@ export class EvictionOrder {
       if (!this.blocked.has(slot)) this.heap.remove(slot);
       this.blocked.set(slot, blockedUntil);
     } else if (this.blocked.delete(slot)) {
-      this.heap.add(slot, this.dueOf(slot));
+      this.heap.add(slot, this.fullAt(slot));
     } else {
-      this.heap.move(slot, this.dueOf(slot));
+      this.heap.move(slot, this.fullAt(slot));
     }
   }
 
@@ -44,27 +44,27 @@ export class EvictionOrder {
     if (!this.blocked.delete(slot)) this.heap.remove(slot);
   }
 
-  /** Examines up to `most` slots whose buckets may be full, and passes those that have been for a while to `drop`. */
-  sweep(now: number, most: number, drop: (slot: number) => void): void {
-    for (let seen = 0; seen < most && this.blocked.firstEnd <= now; seen++) {
+  /** Examines up to `max` slots whose buckets may be full, and passes those that have been for a while to `drop`. */
+  sweep(now: number, max: number, drop: (slot: number) => void): void {
+    for (let seen = 0; seen < max && this.blocked.firstEnd <= now; seen++) {
       const { first } = this.blocked;
       this.update(first, 0);
     }
     const latest = now - LINGER;
-    for (let seen = 0; seen < most && this.heap.firstDue <= latest; seen++) {
+    for (let seen = 0; seen < max && this.heap.firstDue <= latest; seen++) {
       const { first } = this.heap;
-      const due = this.dueOf(first);
+      const due = this.fullAt(first);
       if (due <= latest) drop(first);
       else this.heap.move(first, due);
     }
   }
 
   /** When the unblocked bucket nearest to full will be full; `Infinity` if there is none. */
-  nearest(): number {
+  nextFullAt(): number {
     for (;;) {
       if (this.heap.size === 0) return Infinity;
       const { first, firstDue } = this.heap;
-      const due = this.dueOf(first);
+      const due = this.fullAt(first);
       if (due <= firstDue) return firstDue;
       this.heap.move(first, due);
     }
@@ -72,7 +72,7 @@ export class EvictionOrder {
 
   /** The slot to drop first; `undefined` if there is none. */
   first(): number | undefined {
-    if (this.nearest() < Infinity || this.heap.size > 0) return this.heap.first;
+    if (this.nextFullAt() < Infinity || this.heap.size > 0) return this.heap.first;
     return this.blocked.size > 0 ? this.blocked.first : undefined;
   }
 }
