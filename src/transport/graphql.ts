@@ -1,4 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
+import { ClientGoneError } from '../context/connection.js';
 import { graphqlResponseOf } from '../context/graphql.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision } from '../core/decision.js';
@@ -39,10 +40,21 @@ export const graphql: Transport = {
   unavailable(context, cause) {
     const response = writableResponse(context);
     if (response) writeRetryAfter(STORE_RETRY_AFTER, WRITER, response);
-    const extensions = extensionsOf('SERVICE_UNAVAILABLE', 503, STORE_RETRY_AFTER);
-    return Object.assign(new RateLimitUnavailableException(cause, bodyOf(UNAVAILABLE_MESSAGE)), { extensions });
+    return unavailable(cause);
+  },
+
+  /** An exception with extensions is the guard's, and complete. */
+  answerThrown(exception) {
+    if (exception instanceof ClientGoneError || 'extensions' in exception) return undefined;
+    if (exception instanceof RateLimitUnavailableException) return unavailable(exception.cause as Error);
+    return graphql.rejection(exception.decision, exception.message);
   },
 };
+
+function unavailable(cause: Error): Error {
+  const extensions = extensionsOf('SERVICE_UNAVAILABLE', 503, STORE_RETRY_AFTER);
+  return Object.assign(new RateLimitUnavailableException(cause, bodyOf(UNAVAILABLE_MESSAGE)), { extensions });
+}
 
 /** Without `statusCode`: Nest's driver for Apollo would translate an error that has it. */
 function bodyOf(message: string): object {

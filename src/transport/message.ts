@@ -1,3 +1,4 @@
+import { ClientGoneError } from '../context/connection.js';
 import {
   DEFAULT_MESSAGE,
   RateLimitUnavailableException,
@@ -6,7 +7,7 @@ import {
   withoutStackTrace,
 } from '../exceptions/rate-limit.exception.js';
 import type { MaybePromise } from '../util/maybe-promise.js';
-import { retryAfterMember, STORE_RETRY_AFTER, type Transport } from './transport.js';
+import { type Rejection, retryAfterMember, retryAfterOf, STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 type MessageException = new (answer: object) => Error;
 
@@ -48,6 +49,11 @@ function withCause(Exception: MessageException, answer: object, cause: Error): E
 }
 
 /** The message that the client receives. */
-export function messageBody(message: string, retryAfter: number): object {
+function messageBody(message: string, retryAfter: number): object {
   return { status: 'error', message, ...retryAfterMember(retryAfter) };
+}
+
+/** The message of an exception; nobody receives that of a client that has disconnected. */
+export function messageOf(exception: Rejection | ClientGoneError): object {
+  return messageBody(exception.message, exception instanceof ClientGoneError ? Infinity : retryAfterOf(exception));
 }

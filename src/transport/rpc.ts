@@ -1,4 +1,10 @@
-import { messageTransport } from './message.js';
+import { throwError } from 'rxjs';
+import { messageOf, messageTransport } from './message.js';
+import type { Transport } from './transport.js';
 
 /** Microservices. */
-export const rpc = messageTransport(async () => (await import('@nestjs/microservices')).RpcException);
+export const rpc: Transport = {
+  ...messageTransport(async () => (await import('@nestjs/microservices')).RpcException),
+
+  answerThrown: (exception) => throwError(() => messageOf(exception)),
+};

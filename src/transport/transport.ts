@@ -1,7 +1,12 @@
 import type { ExecutionContext } from '@nestjs/common';
+import type { ClientGoneError } from '../context/connection.js';
 import type { Decision } from '../core/decision.js';
+import { RateLimitExceededException, type RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import type { MaybePromise } from '../util/maybe-promise.js';
 import type { FixedHeaders, HeaderSet, HeaderWriter } from './header-formats.js';
+
+/** The exceptions that reject a request. */
+export type Rejection = RateLimitExceededException | RateLimitUnavailableException;
 
 /** Writes the answers to one kind of request. The counterpart of `ContextReader`, which reads the request. */
 export interface Transport {
@@ -19,6 +24,11 @@ export interface Transport {
   rejection(decision: Decision, message?: string | object): MaybePromise<Error>;
   /** The error to throw if the store is unavailable and the failure mode is `'closed'`. */
   unavailable(context: ExecutionContext, cause: Error, adapter: HeaderWriter): MaybePromise<Error>;
+  /**
+   * What an exception filter returns for a rejection that the application's code threw, or for a client that has
+   * disconnected. Absent, or `undefined`, if Nest handles such exceptions itself.
+   */
+  answerThrown?(exception: Rejection | ClientGoneError): unknown;
 }
 
 /** ms after which a client may retry while the store is unavailable. */
@@ -27,4 +37,9 @@ export const STORE_RETRY_AFTER = 1000;
 /** `retryAfter` in ms as a member of a message or an extension; empty if no retry can succeed. */
 export function retryAfterMember(retryAfter: number): { retryAfter?: number } {
   return retryAfter === Infinity ? {} : { retryAfter };
+}
+
+/** Milliseconds after which the client may retry; `Infinity` for never. */
+export function retryAfterOf(exception: Rejection): number {
+  return exception instanceof RateLimitExceededException ? exception.decision.retryAfter : STORE_RETRY_AFTER;
 }

@@ -1,4 +1,4 @@
-import type { ExecutionContext } from '@nestjs/common';
+import type { ArgumentsHost } from '@nestjs/common';
 import { type ContextKind, kindOf } from '../context/readers.js';
 import { RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import { graphql } from './graphql.js';
@@ -18,6 +18,6 @@ const other: Transport = {
 const TRANSPORTS: Readonly<Record<ContextKind, Transport>> = { http, graphql, ws, rpc, other };
 
 /** The transport of a context. */
-export function transportOf(context: ExecutionContext): Transport {
+export function transportOf(context: ArgumentsHost): Transport {
   return TRANSPORTS[kindOf(context)];
 }

@@ -1,0 +1,60 @@
+import { describe, expect, it } from '@jest/globals';
+import type { ExecutionContext } from '@nestjs/common';
+import type { HttpAdapterHost } from '@nestjs/core';
+import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
+import {
+  ClientGoneError,
+  type Decision,
+  RateLimitExceededException,
+  RateLimitUnavailableException,
+} from 'nest-rate-limit';
+import { isObservable, lastValueFrom } from 'rxjs';
+import { RejectionFilter } from '../../src/transport/rejection.filter.js';
+
+const filter = new RejectionFilter({} as HttpAdapterHost, false);
+const exceeded = new RateLimitExceededException({ retryAfter: 500 } as Decision);
+const unavailable = new RateLimitUnavailableException(new Error('ECONNREFUSED'));
+const complete = Object.assign(new RateLimitExceededException({ retryAfter: 500 } as Decision), { extensions: {} });
+
+function contextOf(type: string): ExecutionContext {
+  const context = new ExecutionContextHost([{}, {}, {}, {}]);
+  context.setType(type);
+  return context;
+}
+
+/** What the filter returns; of an Observable its error, which Nest sends to the caller. */
+async function caught(type: string, exception: Parameters<RejectionFilter['catch']>[0]): Promise<unknown> {
+  const answer = filter.catch(exception, contextOf(type));
+  return isObservable(answer) ? { sent: await lastValueFrom(answer).catch((error) => error) } : answer;
+}
+
+describe('RejectionFilter', () => {
+  it.each([
+    ['rpc', exceeded, { sent: { status: 'error', message: 'Too Many Requests', retryAfter: 500 } }],
+    [
+      'rpc',
+      unavailable,
+      { sent: { status: 'error', message: 'Rate limiting is temporarily unavailable', retryAfter: 1000 } },
+    ],
+    [
+      'rpc',
+      new ClientGoneError(),
+      { sent: { status: 'error', message: 'Client disconnected before it was answered' } },
+    ],
+    ['graphql', exceeded, { extensions: { code: 'TOO_MANY_REQUESTS', http: { status: 429 }, retryAfter: 500 } }],
+    ['graphql', unavailable, { extensions: { code: 'SERVICE_UNAVAILABLE', http: { status: 503 }, retryAfter: 1000 } }],
+  ])('answers over %s: %s', async (type, exception, answer) => {
+    expect(await caught(type, exception)).toMatchObject(answer);
+  });
+
+  it.each([
+    ['graphql', complete],
+    ['graphql', new ClientGoneError()],
+    ['ws', exceeded],
+    ['ws', unavailable],
+    ['ws', new ClientGoneError()],
+    ['telegraf', exceeded],
+  ])('leaves it to Nest over %s: %s', async (type, exception) => {
+    expect(await caught(type, exception)).toBeUndefined();
+  });
+});
