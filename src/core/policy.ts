@@ -95,8 +95,9 @@ function parseLease(lease: unknown, limits: readonly Limit[]): number {
   if (typeof lease !== 'number' || !Number.isInteger(lease) || lease < 1) {
     invalidOption('lease', 'a positive whole number', lease);
   }
-  if (limits.some(({ algorithm }) => !algorithm.leasable)) {
-    throw new RateLimitOptionError('`lease` must be omitted for a sliding window, whose tokens cannot be held');
+  const unsuitable = limits.find(({ algorithm }) => !algorithm.leasable)?.algorithm;
+  if (unsuitable) {
+    throw new RateLimitOptionError(`\`lease\` must be omitted for a ${unsuitable.title}, whose tokens cannot be held`);
   }
   const least = Math.min(...limits.map((limit) => limit.size));
   if (lease > least) invalidOption('lease', `at most the capacity of ${least}`, lease);

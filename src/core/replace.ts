@@ -18,8 +18,10 @@ export function checkReplace(to: Policy, strategy: ReplaceStrategy): void {
   if (!REPLACE_STRATEGIES.includes(strategy)) {
     throw new RangeError(`strategy must be one of ${REPLACE_STRATEGIES.join(', ')}, got ${String(strategy)}`);
   }
-  if (to.limits.some(({ algorithm }) => !algorithm.strategies.includes(strategy))) {
-    throw new RangeError(`strategy must be 'reset' or 'as-is' for a sliding window, got ${strategy}`);
+  const unable = to.limits.find(({ algorithm }) => !algorithm.strategies.includes(strategy))?.algorithm;
+  if (unable) {
+    const supported = unable.strategies.map((known) => `'${known}'`).join(' or ');
+    throw new RangeError(`strategy must be ${supported} for a ${unable.title}, got ${strategy}`);
   }
 }
 
@@ -33,9 +35,9 @@ export function replace(
 ): void {
   clear(to, target);
   target.at = source.at;
-  target.blockedUntil = strategy === 'reset' ? 0 : source.blockedUntil;
   target.changed = true;
   if (strategy === 'reset') return;
+  target.blockedUntil = source.blockedUntil;
   const matches = matchLimits(from, to);
   to.limits.forEach((limit, i) => {
     const k = matches[i];

@@ -139,10 +139,9 @@ function parseCost(cost: unknown = 1, { policy, resolvers }: OptionContext): num
 export function toCostAmount(policy: Policy, cost: unknown, fail: (rule: string) => never): number {
   const amount = cost === 0 ? 0 : toAmount(cost);
   if (amount === undefined) return fail('a number of at least 0 with at most three decimals');
-  if (amount % AMOUNT_PER_TOKEN !== 0 && policy.limits.some(({ algorithm }) => algorithm.wholeCosts)) {
-    return fail('a whole number for a sliding window, which counts requests');
-  }
-  return amount;
+  if (amount % AMOUNT_PER_TOKEN === 0) return amount;
+  const counting = policy.limits.find(({ algorithm }) => algorithm.wholeCosts)?.algorithm;
+  return counting ? fail(`a whole number for a ${counting.title}, which counts requests`) : amount;
 }
 
 function parseSettle(settle: unknown): RateLimitOptions['settle'] {

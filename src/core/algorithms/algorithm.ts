@@ -78,6 +78,8 @@ export const REPLACE_STRATEGIES: readonly ReplaceStrategy[] = ['reset', 'as-is',
 export interface Algorithm {
   /** Index of the Lua twin in its table of algorithms; unique. */
   readonly id: number;
+  /** What error messages call such a limit, such as `'sliding window'`. */
+  readonly title: string;
   /** Whether costs must be whole tokens. */
   readonly wholeCosts: boolean;
   /** Whether a process may take several tokens at once and spend them later (`lease`). */

@@ -125,6 +125,7 @@ function logOf({ parts }: BucketState, i: number): AdmissionLog {
 /** The sliding window as an algorithm: its whole state is the `AdmissionLog` in `state.parts[i]`. */
 export const slidingWindow: Algorithm = {
   id: 2,
+  title: 'sliding window',
   wholeCosts: true,
   leasable: false,
   strategies: ['reset', 'as-is'],

@@ -98,6 +98,7 @@ function carriedDebt(old: Limit, balance: number, limit: Limit, strategy: Replac
 /** The token bucket as an algorithm: its whole state is `state.debts[i]`. */
 export const tokenBucket: Algorithm = {
   id: 1,
+  title: 'token bucket',
   wholeCosts: false,
   leasable: true,
   strategies: REPLACE_STRATEGIES,
