@@ -3,11 +3,11 @@ import { isIP } from 'node:net';
 /** IPv6 networks of this size count as one client: what a household usually gets. */
 export const DEFAULT_IPV6_SUBNET = 56;
 
-/** The first 96 bits of IPv6 addresses that stand for an IPv4 address: mapped (RFC 4291), and NAT64 (RFC 6052). */
+/** The first 96 bits of IPv6 addresses that embed an IPv4 address: mapped (RFC 4291), and NAT64 (RFC 6052). */
 const IPV4_PREFIXES: ReadonlySet<string> = new Set([`0:0:0:0:0:${0xffff}`, `${0x64}:${0xff9b}:0:0:0:0`]);
 
 /**
- * Returns the key of a client address: IPv4 unchanged, IPv6 that stands for one IPv4 address as that, other IPv6 as its
+ * Returns the key of a client address: IPv4 unchanged, IPv6 that embeds an IPv4 address as that, other IPv6 as its
  * network of `subnet` bits. `::ffff:203.0.113.7` and `64:ff9b::203.0.113.7` become `203.0.113.7`. Ports, brackets and
  * zones are removed: `[2001:DB8::1]:443` becomes `2001:db8::/56`. Anything else is unchanged.
  */

@@ -11,8 +11,8 @@ export const NO_CLIENT = Symbol('no client');
 
 /** Keys of IPv6 addresses seen lately. */
 const recent = new BoundedMap<string, string>(10_000);
-/** Addresses are no longer than this, but what a client claims behind a proxy that is trusted too much may be. */
-const LONGEST_ADDRESS = 64;
+/** Real addresses are shorter. A forged one, behind a proxy that is trusted too broadly, may not be, and is not cached. */
+const MAX_ADDRESS_LENGTH = 64;
 
 /** How many more requests of this process are checked for proxies. */
 let checksLeft = 1000;
@@ -28,9 +28,9 @@ export function clientKey(context: ExecutionContext): string | symbol | undefine
     checkConnected(context);
     return reader.endsWithResponse ? undefined : NO_CLIENT;
   }
-  if (checksLeft > 0) checkRoute(context, address);
+  if (checksLeft > 0) checkProxyTrust(context, address);
   if (isOwnKey(address)) return address;
-  if (address.length > LONGEST_ADDRESS) return addressKey(address);
+  if (address.length > MAX_ADDRESS_LENGTH) return addressKey(address);
   let key = recent.get(address);
   if (key === undefined) {
     key = addressKey(address);
@@ -39,8 +39,8 @@ export function clientKey(context: ExecutionContext): string | symbol | undefine
   return key;
 }
 
-/** Checks the first requests whose address is a key: whether a proxy is not trusted, or trusted too much. */
-export function checkRoute(context: ExecutionContext, address: string): void {
+/** Warns if a proxy is untrusted, or trusted too broadly. Checks only the first requests of the process. */
+export function checkProxyTrust(context: ExecutionContext, address: string): void {
   if (checksLeft === 0) return;
   checksLeft--;
   checkProxy(context, address);

@@ -5,8 +5,8 @@ import { invalidOption } from '../util/option-error.js';
 import { bareAddress } from './address.js';
 
 /**
- * For `skip`: returns whether the client's address is in an allowlist of addresses and networks (`'10.0.0.0/8'`,
- * `'2001:db8::/32'`). Throws a `RateLimitOptionError` for an invalid one.
+ * Returns a predicate for `skip`: whether the client's address is one of the given addresses or in one of the CIDR ranges
+ * (`'10.0.0.0/8'`, `'2001:db8::/32'`). Throws a `RateLimitOptionError` if one of them is invalid.
  *
  * ```ts
  * RateLimitModule.forRoot({ skip: fromAddresses('10.0.0.0/8', '2001:db8::/32') })
@@ -16,7 +16,7 @@ export function fromAddresses(...addresses: readonly string[]): (context: Execut
   const list = new BlockList();
   for (const entry of addresses) addTo(list, entry);
   return (context) => {
-    const address = bareAddress(readerOf(context).address(context) ?? '').replace(/^::ffff:(?=\d+\.)/i, '');
+    const address = bareAddress(readerOf(context).address(context) ?? '');
     const version = isIP(address);
     return version > 0 && list.check(address, version === 6 ? 'ipv6' : 'ipv4');
   };
@@ -29,7 +29,7 @@ function addTo(list: BlockList, entry: unknown): void {
   const longest = version === 6 ? 128 : 32;
   const fits = length === undefined || (/^\d+$/.test(bits) && length <= longest);
   if (version === 0 || !fits || rest.length > 0) {
-    invalidOption('address', 'an address, or a network such as 10.0.0.0/8', entry);
+    invalidOption('address', 'an IP address or a CIDR range such as 10.0.0.0/8', entry);
   }
   const family = version === 6 ? 'ipv6' : 'ipv4';
   if (length === undefined) list.addAddress(address, family);

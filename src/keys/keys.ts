@@ -3,7 +3,7 @@ import { readerOf } from '../context/readers.js';
 import { chain, type MaybePromise } from '../util/maybe-promise.js';
 import { invalidOption } from '../util/option-error.js';
 import { addressKey, DEFAULT_IPV6_SUBNET } from './address.js';
-import { checkConnected, checkRoute } from './client-key.js';
+import { checkConnected, checkProxyTrust } from './client-key.js';
 import { invalidKey, isKey } from './key.js';
 import { MissingUserWarning } from './missing-user-warning.js';
 
@@ -25,7 +25,7 @@ export function byIp({ ipv6Subnet = DEFAULT_IPV6_SUBNET }: { ipv6Subnet?: number
       checkConnected(context);
       return undefined;
     }
-    checkRoute(context, address);
+    checkProxyTrust(context, address);
     return addressKey(address, ipv6Subnet);
   };
 }
@@ -104,13 +104,13 @@ function pathOf(from: unknown, names: readonly string[]): unknown {
 }
 
 /** Whether a value is an object with a `toString` of its own, such as MongoDB's `ObjectId`; a list is not one id. */
-function standsForText(value: unknown): boolean {
+function hasOwnText(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   return typeof value.toString === 'function' && value.toString !== Object.prototype.toString;
 }
 
 function idOf(value: unknown): string | undefined {
   if (typeof value === 'bigint' || Number.isFinite(value)) return String(value);
-  const text = standsForText(value) ? String(value) : value;
+  const text = hasOwnText(value) ? String(value) : value;
   return isKey(text) ? text : undefined;
 }

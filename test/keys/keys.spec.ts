@@ -213,6 +213,8 @@ describe('fromAddresses', () => {
   it.each([
     ['10.1.2.3', true],
     ['::ffff:10.1.2.3', true],
+    ['::ffff:a01:203', true],
+    ['64:ff9b::10.1.2.3', false],
     ['[2001:db8:5::1]:443', true],
     ['203.0.113.7', true],
     ['203.0.113.8', false],
@@ -225,6 +227,6 @@ describe('fromAddresses', () => {
   });
 
   it.each(['10.0.0.0/33', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0', 'localhost', '', 7])('rejects %p', (entry) => {
-    expect(() => fromAddresses(entry as string)).toThrow(/^`address` must be an address, or a network/);
+    expect(() => fromAddresses(entry as string)).toThrow(/^`address` must be an IP address or a CIDR range/);
   });
 });
