@@ -49,7 +49,7 @@ export class BucketService implements OnModuleDestroy {
 
   /**
    * Takes tokens from all given buckets atomically, or from none, and returns the decision. `n` is the number of
-   * tokens; default 1. Rejects with a `RangeError` if the list is empty.
+   * tokens: positive, at most three decimals, default 1. Rejects with a `RangeError` if the list is empty or `n` invalid.
    */
   async decideAll(requests: readonly { policy: string | LimitOptions; key: string; n?: number }[]): Promise<Decision> {
     if (requests.length === 0) throw new RangeError('decideAll() requires at least one bucket, got none');

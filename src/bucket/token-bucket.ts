@@ -9,7 +9,7 @@ import {
 } from '../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN, amountOf, toAmount } from '../core/amount.js';
 import { type Clock, systemClock } from '../util/clock.js';
-import { type Duration, LONGEST, parseDuration } from '../util/duration.js';
+import { type Duration, MAX_DURATION, parseDuration } from '../util/duration.js';
 
 /** Rates are counted in millionths of a token per second. */
 const RATE_STEPS = 1e6;
@@ -80,7 +80,10 @@ export class TokenBucket {
    * if the wait would exceed `timeout` (default: ten years). If `signal` is aborted during the wait, the promise
    * rejects with the signal's reason, and the tokens that no later waiter depends on are refunded.
    */
-  async wait(n = 1, { timeout = LONGEST, signal }: { timeout?: Duration; signal?: AbortSignal } = {}): Promise<void> {
+  async wait(
+    n = 1,
+    { timeout = MAX_DURATION, signal }: { timeout?: Duration; signal?: AbortSignal } = {},
+  ): Promise<void> {
     const units = amountOf(n) * this.limit.weight;
     if (units > this.limit.capacity) {
       throw new RangeError(`tokens must be at most the capacity of ${this.limit.size}, got ${n}`);

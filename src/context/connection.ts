@@ -1,7 +1,7 @@
 import { type ExecutionContext, HttpException } from '@nestjs/common';
 import { readerOf } from './readers.js';
 
-/** The client disconnected before it was answered. Its status 499 reaches no one. */
+/** The client disconnected before it was answered. Its status, 499, is never sent. */
 export class ClientGoneError extends HttpException {
   constructor() {
     super('Client disconnected before it was answered', 499);

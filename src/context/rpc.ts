@@ -8,7 +8,7 @@ function tcpSocketOf(context: ExecutionContext): { readonly remoteAddress?: unkn
   return (shared.getSocketRef() as { socket?: { remoteAddress?: unknown } } | undefined)?.socket;
 }
 
-/** Microservices. Only TCP has an address: that of the calling service. */
+/** Reads contexts of microservice handlers. Only TCP has an address: that of the calling service. */
 export const rpc: ContextReader = {
   hasHttpRequest: false,
   endsWithResponse: false,

@@ -95,7 +95,7 @@ export function lifetime(policy: Policy, state: BucketState, now: number): numbe
   const { limits } = policy;
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
-    reset = Math.max(reset, limit.algorithm.reset(limit, state, i));
+    reset = Math.max(reset, limit.algorithm.timeToFull(limit, state, i));
   }
   return reset === 0 ? 0 : state.at - now + reset;
 }

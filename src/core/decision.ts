@@ -1,14 +1,17 @@
-/** Where a decision comes from: the store, the deny cache, the local fallback, or none (failure mode `'open'`). */
+/**
+ * What made a decision: the store, the deny cache (`'cache'`), the limits in this process while the store is unavailable
+ * (`'fallback'`), or nothing, because the failure mode is `'open'`.
+ */
 export type DecisionSource = 'store' | 'cache' | 'fallback' | 'open';
 
-/** The state of one limit. Same units as in `Decision`. */
+/** The state of one limit. `limit` and `remaining` are in tokens, times in milliseconds from now. */
 export interface LimitState {
   readonly name: string;
   readonly limit: number;
   readonly remaining: number;
   readonly retryAfter: number;
   readonly resetAfter: number;
-  /** Until one whole token more is available than now; 0 when full. */
+  /** Until more is available: one whole token, or an admission that leaves the window; 0 when full. */
   readonly moreAfter: number;
 }
 
@@ -23,6 +26,7 @@ export interface LimitState {
  * ```
  */
 export interface Decision {
+  /** Whether the request is admitted: immediately, or after `delay`. */
   readonly allowed: boolean;
   /**
    * The policy that decided, with its limit if it has several (`name/limit`): for a denial the one with the longest
@@ -34,20 +38,21 @@ export interface Decision {
   /** Tokens left, the least over all limits; exact, so possibly fractional; never below 0. */
   readonly remaining: number;
   /**
-   * Until the same cost would be allowed if no other request came; 0 when allowed, `Infinity` for never. After
-   * `charge`: until the balance is no longer negative.
+   * Milliseconds until the same cost would be allowed if no other request came; 0 when allowed, `Infinity` for never.
+   * After `charge`: until the balance is no longer negative.
    */
   readonly retryAfter: number;
-  /** Until the bucket is full and unblocked; `Infinity` for a bucket without refill that is not full. */
+  /** Milliseconds until the bucket is full and unblocked; `Infinity` for a bucket without refill that is not full. */
   readonly resetAfter: number;
-  /** How long this request is queued; 0 unless it reserved tokens with `maxWait`. */
+  /** Milliseconds for which this request is queued; 0 unless it reserved tokens with `maxWait`. */
   readonly delay: number;
   readonly source: DecisionSource;
+  /** The state of each limit of all policies involved. */
   readonly limits: readonly LimitState[];
 }
 
 /**
- * What a store answers: the decision, and what only `Bucket` needs. Its properties may be getters, which `{ ...answer }`
+ * The answer of a store: a decision, and fields that only `Bucket` uses. Its properties may be getters, which `{ ...answer }`
  * and JSON lose: copy it with `plainAnswer`.
  */
 export interface StoreAnswer extends Decision {
@@ -55,6 +60,6 @@ export interface StoreAnswer extends Decision {
   readonly balance: number;
   /** Tokens taken from each bucket; 0 when denied. */
   readonly taken: number;
-  /** If `delay` is above 0: for each take the store's instant at which it acts, as `cancel` needs it. */
+  /** If `delay` is above 0: for each take when its reservation acts, in ms since 1970; `cancel` requires it. */
   readonly actAt: readonly number[] | undefined;
 }

@@ -10,8 +10,8 @@ import { type Amounts, amountFor, type StoreRequest, type Verb } from './request
  * Executes `request` on the states of its buckets (one per take, followed, for `replace`, by the state of the new
  * policy) and writes the answer into `row` (see `answer.ts`). This is the only decision procedure: the Lua script of
  * the Redis store is its twin, and both stores have fast paths for plain takes, which tests compare with it. It reads no
- * clock and does no I/O. States that it changed have `changed` set; the others need not be written back. After
- * `estimate` nothing must be written back: the states end as `take` would have left them.
+ * clock and does no I/O. Save only states that have
+ * `changed` set. After `estimate`, discard all of them: they are left as `take` would leave them.
  */
 export function execute(request: StoreRequest, states: readonly BucketState[], now: number, row: Row): void {
   const { verb, takes } = request;
@@ -22,13 +22,13 @@ export function execute(request: StoreRequest, states: readonly BucketState[], n
   let index = ROW_HEAD;
   for (let i = 0; i < takes.length; i++) {
     row[index] = 0;
-    index = writeLimits(takes[i].policy, states[i], now, NOTHING, row, index + 1);
+    index = writeLimits(takes[i].policy, states[i], now, NO_AMOUNT, row, index + 1);
   }
 }
 
 type Effect = (request: StoreRequest, states: readonly BucketState[]) => number;
 
-/** What each verb but `take` and `estimate` does; returns the amount taken. */
+/** The effect of each verb except `take` and `estimate`; returns the amount taken. */
 const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
   charge({ takes: [first] }, [state]) {
     take(first.policy, state, first, 0);
@@ -77,7 +77,7 @@ const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
   },
 };
 
-/** `take` and `estimate`: from all buckets or from none. */
+/** Executes `take` and `estimate`: takes from all buckets, or from none. */
 function decide({ takes }: StoreRequest, states: readonly BucketState[], now: number, row: Row): void {
   let allowed = true;
   let delay = 0;
@@ -139,10 +139,13 @@ function writeHead(row: Row, allowed: boolean, delay: number, taken: number, now
   row[3] = now;
 }
 
-/** A retry that takes nothing: only a debt or a block delays it. */
-const NOTHING: Amounts = { amount: 0 };
+/** The `retryAfter` of other verbs is that of a request that takes nothing: only a debt or a block delays it. */
+const NO_AMOUNT: Amounts = { amount: 0 };
 
-/** Writes the state of each limit; its `retryAfter` is that of `retried`, 0 without. Returns the index after them. */
+/**
+ * Writes the state of each limit, and returns the index after them. `retryAfter` is the time until `retried` is allowed,
+ * or 0 if it is omitted.
+ */
 function writeLimits(
   { limits }: Policy,
   state: BucketState,
@@ -160,15 +163,16 @@ function writeLimits(
     const balance = limit.capacity - algorithm.used(limit, state, i);
     const wait = retried ? algorithm.wait(limit, state, i, amountFor(retried, i)) : 0;
     row[index] = blocked > 0 ? Math.min(balance, 0) : balance;
-    row[index + 1] = timeOf(wait, ahead, retried ? blocked : 0);
-    row[index + 2] = timeOf(algorithm.reset(limit, state, i), ahead, blocked);
-    row[index + 3] = timeOf(algorithm.more(limit, state, i), ahead, blocked);
+    row[index + 1] = timeFromNow(wait, ahead, retried ? blocked : 0);
+    row[index + 2] = timeFromNow(algorithm.timeToFull(limit, state, i), ahead, blocked);
+    row[index + 3] = timeFromNow(algorithm.timeToNext(limit, state, i), ahead, blocked);
     index += ROW_LIMIT;
   }
   return index;
 }
 
-function timeOf(ms: number, ahead: number, atLeast: number): number {
+/** Converts a time after `state.at` to a time after `now`. */
+function timeFromNow(ms: number, ahead: number, atLeast: number): number {
   if (ms === Infinity) return NEVER;
   return Math.max(ms === 0 ? 0 : ahead + ms, atLeast);
 }

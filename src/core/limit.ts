@@ -1,5 +1,5 @@
 import { parsePeriod, type TimeUnit } from '../util/duration.js';
-import { checkOptionNames, inPlace, invalidOption, RateLimitOptionError } from '../util/option-error.js';
+import { checkOptionNames, invalidOption, RateLimitOptionError, withErrorPrefix } from '../util/option-error.js';
 import type { Limit } from './algorithms/algorithm.js';
 import { slidingWindowLimit } from './algorithms/sliding-window.js';
 import { mostTokens, tokenBucketLimit } from './algorithms/token-bucket.js';
@@ -106,7 +106,7 @@ export function parseLimits(list: unknown): Limit[] {
   if (!Array.isArray(list) || list.length === 0) invalidOption('limits', 'a list of at least one limit', list);
   const limits = list.flatMap((entry: NamedLimit, index) => {
     if (typeof entry !== 'object' || entry === null) invalidOption(`limits[${index}]`, 'an object', entry);
-    return inPlace(`limits[${index}]`, () => {
+    return withErrorPrefix(`limits[${index}]`, () => {
       checkOptionNames(entry, [...LIMIT_OPTIONS, 'name'], LIMIT_SYNONYMS);
       const parsed = parseLimitOptions(entry);
       if (entry.name === undefined) return parsed;

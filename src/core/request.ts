@@ -2,7 +2,10 @@ import type { ReplaceStrategy } from './algorithms/algorithm.js';
 import type { DecisionSource } from './decision.js';
 import type { Policy } from './policy.js';
 
-/** What happens to a request when the store cannot answer. */
+/**
+ * How requests are decided while the store is unavailable: `'local'` by limits in this process, `'open'` admits all of
+ * them, `'closed'` fails them with 503.
+ */
 export type FailureMode = 'local' | 'open' | 'closed';
 
 export const FAILURE_MODES: readonly FailureMode[] = ['local', 'open', 'closed'];
@@ -15,7 +18,7 @@ export interface Take {
   readonly amount: number;
   /** Thousandths of a token for each limit of the policy, if they differ; `amount` is then the largest of them. */
   readonly amounts?: readonly number[];
-  /** The longest accepted wait in the queue, ms; 0 for now or never. */
+  /** The longest accepted wait in the queue, ms; 0 rejects instead of queueing. */
   readonly maxWait: number;
   /** The failure mode of this take, instead of the store's. */
   readonly onStoreError?: FailureMode;
@@ -30,12 +33,15 @@ export function amountFor({ amount, amounts }: Amounts, i: number): number {
 }
 
 /**
- * - `take`: takes from all buckets or from none, at once or within each one's `maxWait`.
- * - `estimate`: returns what `take` would; nothing changes.
- * - `charge`: takes whatever the balance. `takeUpTo`: takes as many whole tokens as are available.
- * - `put`: refunds. `cancel`: cancels a reservation (`actAt`, one instant per take).
- * - `reset`: makes the bucket full and unblocked. `block` (for `duration`) and `unblock`.
- * - `replace`: moves the state of the one take's policy to the policy `to`.
+ * - `take`: takes from all buckets or from none, immediately or within each take's `maxWait`.
+ * - `estimate`: returns the answer that `take` would return, and changes nothing.
+ * - `charge`: takes regardless of the balance, which may become negative.
+ * - `takeUpTo`: takes as many whole tokens as are available, at most the amount.
+ * - `put`: refunds the amount.
+ * - `cancel`: cancels the reservation that would have acted at `actAt`.
+ * - `reset`: makes the bucket full and unblocked.
+ * - `block`, `unblock`: blocks the bucket for `duration`, or unblocks it.
+ * - `replace`: moves the state of the only take's policy to the policy `to`.
  */
 export type Verb =
   | 'take'
@@ -54,10 +60,13 @@ export interface StoreRequest {
   readonly verb: Verb;
   /** At least one; exactly one for all verbs but `take`, `estimate`, `put` and `cancel`. No bucket appears twice. */
   readonly takes: readonly Take[];
+  /** For `cancel`: the `actAt` of the answer that made the reservation. */
   readonly actAt?: readonly number[];
-  /** Where the tokens that are refunded or charged were taken: the `source` of that answer. Default: the store. */
+  /** The `source` of the answer whose tokens are refunded or charged; default `'store'`. */
   readonly source?: DecisionSource;
+  /** For `block`, ms. */
   readonly duration?: number;
+  /** For `replace`, like `strategy`. */
   readonly to?: Policy;
   readonly strategy?: ReplaceStrategy;
 }

@@ -18,14 +18,14 @@ import { SuspendableGuard, type SuspendableRequestContext } from '../suspend/sus
 import type { Transport } from '../transport/transport.js';
 import { transportOf } from '../transport/transports.js';
 import { chain, isPromise } from '../util/maybe-promise.js';
-import { answerInstead, canAnswerInstead } from './rate-limit.interceptor.js';
+import { canReplaceResult, replaceResult } from './rate-limit.interceptor.js';
 import { settleAtEnd } from './settlement.js';
 import { WaitQueue } from './wait-queue.js';
 
 /** Set on the execution context of a counted request, so that a guard that is bound twice counts it once. */
 const COUNTED = Symbol('nest-rate-limit:counted');
 
-/** One for all guards: a policy that several of them use still has one line per minute. */
+/** Shared by all guards, so that each policy logs at most one line per minute. */
 const rejections = new RejectionLog((line) => logger.log(line));
 
 /**
@@ -143,11 +143,11 @@ export class RateLimitGuard extends SuspendableGuard {
     const decision = toDecision(answer);
     const policy = takes.find((take) => take.policy.labels.includes(answer.policy))?.requestPolicy;
     const onLimited = policy?.onLimited ?? this.options.onLimited;
-    if (!onLimited || !canAnswerInstead(context, transport)) {
+    if (!onLimited || !canReplaceResult(context, transport)) {
       return this.throwRejection(context, transport, policy, decision);
     }
     return chain(onLimited(context, decision), (value) =>
-      value === undefined ? this.throwRejection(context, transport, policy, decision) : answerInstead(context, value),
+      value === undefined ? this.throwRejection(context, transport, policy, decision) : replaceResult(context, value),
     );
   }
 

@@ -5,15 +5,15 @@ import type { Handler } from '../policy/explorer.js';
 import type { Transport } from '../transport/transport.js';
 import { observeOutcome } from './settlement.js';
 
-/** The results of `onLimited`. They are kept, because interceptors such as one with `retry` may subscribe again. */
-const answers = new WeakMap<object, { readonly value: unknown }>();
+/** The results of `onLimited`. They are kept after use, because interceptors such as one with `retry` may subscribe again. */
+const results = new WeakMap<object, { readonly value: unknown }>();
 
-/** Wraps a handler: answers instead of it, or observes its outcome. */
+/** Replaces the handler with the result of `onLimited`, or observes its outcome. */
 class RateLimitInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const answer = answers.get(readerOf(context).identity(context));
-    if (!answer) return observeOutcome(context, next);
-    return isObservable(answer.value) ? answer.value : of(answer.value);
+    const replaced = results.get(readerOf(context).identity(context));
+    if (!replaced) return observeOutcome(context, next);
+    return isObservable(replaced.value) ? replaced.value : of(replaced.value);
   }
 }
 
@@ -21,7 +21,7 @@ const interceptor = new RateLimitInterceptor();
 /** Where Nest keeps the arguments of `@UseInterceptors`. */
 const INTERCEPTORS = '__interceptors__';
 
-/** Binds the interceptor, once and next to the handler, so that the user's interceptors see what it answers. */
+/** Binds the interceptor, once and next to the handler, so that the user's interceptors see its result. */
 export function bindInterceptor(handler: Handler): void {
   if (!isBound(handler)) UseInterceptors(interceptor)(handler);
 }
@@ -31,12 +31,12 @@ function isBound(handler: Handler): boolean {
   return interceptors.includes(interceptor);
 }
 
-/** Answers a request with `value` instead of calling its handler. The guard admits the request. */
-export function answerInstead(context: ExecutionContext, value: unknown): void {
-  answers.set(readerOf(context).identity(context), { value });
+/** Makes `value` the result of a request, whose handler is not called. The guard admits the request. */
+export function replaceResult(context: ExecutionContext, value: unknown): void {
+  results.set(readerOf(context).identity(context), { value });
 }
 
 /** Whether the interceptor will certainly run; otherwise the handler would, without a limit. */
-export function canAnswerInstead(context: ExecutionContext, transport: Transport): boolean {
+export function canReplaceResult(context: ExecutionContext, transport: Transport): boolean {
   return isBound(context.getHandler()) && transport.runsInterceptors(context);
 }

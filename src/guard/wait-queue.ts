@@ -10,11 +10,11 @@ import { RateLimitStore } from '../stores/rate-limit.store.js';
 import type { SuspendableRequestContext } from '../suspend/suspendable.guard.js';
 import { type Suspension, SuspensionTimeoutError } from '../suspend/suspension.js';
 
-/** How much longer than its reservation a request may be suspended, ms. */
+/** Milliseconds by which a suspension may outlast its reservation. */
 const GRACE = 30_000;
 
-/** The reservation of a request that will not use it. */
-interface Abandoned {
+/** A reservation whose request no longer needs it. */
+interface AbandonedReservation {
   readonly takes: readonly Take[];
   readonly answer: StoreAnswer;
 }
@@ -22,9 +22,9 @@ interface Abandoned {
 /** The requests that wait for their reservations; shared by all guards of an application. */
 @Injectable()
 export class WaitQueue {
-  /** Queued requests, and those whose answer may queue them. */
+  /** Queued requests, and requests that may be queued once the store has answered. */
   private size = 0;
-  private readonly abandoned: Abandoned[] = [];
+  private readonly abandoned: AbandonedReservation[] = [];
 
   constructor(
     private readonly store: RateLimitStore,
@@ -36,7 +36,7 @@ export class WaitQueue {
     return this.size >= this.options.maxSuspended;
   }
 
-  /** Counts a request that may be queued while the store has not answered; returns a function that stops counting it. */
+  /** Counts a request whose answer, which may queue it, is pending; returns a function that stops counting it. */
   countPending(): () => void {
     this.size++;
     return () => {
@@ -64,16 +64,16 @@ export class WaitQueue {
   /** Cancels all abandoned reservations. */
   async cancelAbandoned(): Promise<void> {
     const all = this.abandoned.splice(0).sort((a, b) => actsAt(b) - actsAt(a));
-    const cancel = async ({ takes, answer: { actAt, source } }: Abandoned) =>
+    const cancel = async ({ takes, answer: { actAt, source } }: AbandonedReservation) =>
       this.store.run({ verb: 'cancel', takes, actAt, source });
     await Promise.allSettled(all.map(cancel));
   }
 
   /**
-   * All reservations abandoned in one turn of the event loop are cancelled together, the last one first: otherwise each
-   * would be kept for the ones behind it, which are cancelled as well.
+   * Cancels all reservations that are abandoned in one turn of the event loop together, the last one first: otherwise
+   * tokens would stay reserved for later reservations that are being cancelled as well.
    */
-  private abandon(reservation: Abandoned): void {
+  private abandon(reservation: AbandonedReservation): void {
     if (this.abandoned.push(reservation) === 1) setImmediate(() => this.cancelAbandoned());
   }
 }
@@ -85,6 +85,6 @@ function endOf({ failure }: Suspension): WaitEnd {
 }
 
 /** When the last part of a reservation acts. */
-function actsAt({ answer: { actAt = [] } }: Abandoned): number {
+function actsAt({ answer: { actAt = [] } }: AbandonedReservation): number {
   return Math.max(0, ...actAt);
 }

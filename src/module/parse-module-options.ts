@@ -21,11 +21,11 @@ import { HEADER_SETS, type HeaderSet } from '../transport/header-formats.js';
 import { parseDuration } from '../util/duration.js';
 import {
   checkOptionNames,
-  inPlace,
   invalidOption,
   invalidSecretOption,
   RateLimitOptionError,
   unknownPolicy,
+  withErrorPrefix,
 } from '../util/option-error.js';
 import type { FailureOptions, RateLimitModuleOptions } from './module-options.js';
 
@@ -72,14 +72,16 @@ export function parseModuleOptions(
   features: readonly Policies[],
   resolvers: ResolverLookup,
 ): ParsedModuleOptions {
-  const parsed = inPlace('Invalid RateLimitModule options', () => parse(options, resolvers));
+  const parsed = withErrorPrefix('Invalid RateLimitModule options', () => parse(options, resolvers));
   for (const policies of features) {
-    inPlace('Invalid RateLimitModule.forFeature', () => addPolicies(policies, parsed.named, parsed.key, resolvers));
+    withErrorPrefix('Invalid RateLimitModule.forFeature', () =>
+      addPolicies(policies, parsed.named, parsed.key, resolvers),
+    );
   }
   const { named } = parsed;
   for (const input of parsed.default) {
     if (typeof input !== 'string' || named.has(input)) continue;
-    inPlace('Invalid RateLimitModule options: default', () => unknownPolicy(input, named.keys()));
+    withErrorPrefix('Invalid RateLimitModule options: default', () => unknownPolicy(input, named.keys()));
   }
   return { ...parsed, inputs: [...parsed.inputs, ...features.flatMap((policies) => Object.values(policies))] };
 }
@@ -127,7 +129,7 @@ function addPolicies(
     invalidOption('policies', 'an object of policies by name', policies);
   }
   for (const [name, policy] of Object.entries(policies)) {
-    inPlace(`policies.${name}`, () => {
+    withErrorPrefix(`policies.${name}`, () => {
       checkName(name);
       if (policy?.name !== undefined && policy.name !== name) {
         invalidOption('name', `omitted, or '${name}' as in \`policies\``, policy.name);
@@ -148,7 +150,7 @@ function parseDefault(
   const inputs = toPolicyInputs(options.default);
   for (const input of inputs) {
     if (typeof input === 'string' || typeof input === 'function') continue;
-    inPlace('default', () => parseRequestPolicy(input as RateLimitOptions, 'default', key, resolvers));
+    withErrorPrefix('default', () => parseRequestPolicy(input as RateLimitOptions, 'default', key, resolvers));
   }
   return inputs;
 }
@@ -158,7 +160,7 @@ function checkStore(store: unknown): void {
   if (typeof store !== 'object' || store === null || !('redis' in store)) {
     invalidSecretOption('store', 'a RateLimitStore or { redis: … }', store);
   }
-  inPlace('store', () => checkOptionNames(store, ['redis', ...REDIS_CONNECT_OPTIONS]));
+  withErrorPrefix('store', () => checkOptionNames(store, ['redis', ...REDIS_CONNECT_OPTIONS]));
   const { redis } = store;
   const isOptions = typeof redis === 'object' && redis !== null && !Array.isArray(redis);
   if (!isOptions && !(typeof redis === 'string' && /^(rediss?:\/\/|\/)./.test(redis)) && !isRedisClient(redis)) {
@@ -182,7 +184,7 @@ function parseMaxSuspended(maxSuspended: unknown = 10_000): number {
 
 function parseFailure(failure: FailureOptions = {}): ParsedModuleOptions['failure'] {
   if (typeof failure !== 'object' || failure === null) invalidOption('failure', 'an object', failure);
-  inPlace('failure', () => checkOptionNames(failure, ['mode', 'timeout', 'instances']));
+  withErrorPrefix('failure', () => checkOptionNames(failure, ['mode', 'timeout', 'instances']));
   const { mode = 'local', timeout = 50, instances = 1 } = failure;
   if (!Number.isInteger(instances) || instances < 1) {
     invalidOption('failure.instances', 'a positive whole number', instances);

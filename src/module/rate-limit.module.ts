@@ -22,7 +22,7 @@ import type { RateLimitOptions } from '../policy/rate-limit.options.js';
 import { ResolverRegistry } from '../policy/resolver-registry.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { Documentation } from '../swagger/documentation.js';
-import { inPlace, RateLimitOptionError } from '../util/option-error.js';
+import { RateLimitOptionError, withErrorPrefix } from '../util/option-error.js';
 import { createStore } from './create-store.js';
 import { EnhancerBinder } from './enhancer-binder.js';
 import type { RateLimitModuleOptions } from './module-options.js';
@@ -110,7 +110,7 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
 
   /** Configures the application's rate limits. Without `store`, buckets are kept in memory. */
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
-    inPlace('Invalid RateLimitModule options', () => checkGiven(options));
+    withErrorPrefix('Invalid RateLimitModule options', () => checkGiven(options));
     return super.forRoot(options);
   }
 

@@ -17,9 +17,9 @@ export interface ExploredMethod {
   readonly type: Type;
   readonly property: string;
   readonly method: Handler;
-  /** Whether it has any metadata, as all handlers have. */
+  /** Whether it has metadata, as all handlers have. */
   readonly isDecorated: boolean;
-  /** By its own decorators, or else those of its class; `undefined` if neither has any. */
+  /** By its own decorators, or else those of its class; `undefined` if neither declares limits. */
   readonly declared: DeclaredLimits | undefined;
 }
 
@@ -42,7 +42,7 @@ interface Wrapper {
 /** Metadata key of a handler's property name. Wrappers that replace a method copy its metadata, so they keep its name. */
 const PROPERTY = Symbol.for('nest-rate-limit:property');
 
-/** Scans the application once, when it is created, for everything that the module needs to know of it. */
+/** Scans the application once, when it is created, for everything that the module needs. */
 @Injectable()
 export class Explorer {
   private readonly explored = new Map<Type, ExploredClass>();

@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import { renamePolicy } from '../core/policy.js';
 import { chain } from '../util/maybe-promise.js';
-import { formatValue, inPlace, invalidOption, RateLimitOptionError, unknownPolicy } from '../util/option-error.js';
+import { formatValue, RateLimitOptionError, unknownPolicy, withErrorPrefix } from '../util/option-error.js';
 import type { DeclaredLimits, ExploredMethod } from './explorer.js';
 import type { ParsedModuleOptions } from './parsed-options.js';
 import { Plan, type PolicySource } from './plan.js';
@@ -10,10 +10,10 @@ import type { PolicyInput, PolicyResolver, RateLimitOptions } from './rate-limit
 import { parseRequestPolicy, type RequestPolicy } from './request-policy.js';
 import { isResolver, type ResolverLookup, toResolveFn } from './resolvable.js';
 
-/** What the compiler needs to know of the application. */
+/** What the compiler requires of the application. */
 export interface PlanContext extends Pick<ParsedModuleOptions, 'named' | 'default' | 'key'> {
   readonly resolvers: ResolverLookup;
-  /** A unique name of a class. */
+  /** Returns a name of the class that is unique in the application. */
   nameOf(type: Type): string;
 }
 
@@ -32,7 +32,7 @@ export function appliedLimits(
   return applied.inputs.length > 0 ? applied : undefined;
 }
 
-/** The policies of a method as far as they are known before a request: `undefined` for one that a resolver returns. */
+/** The policies of a method; `undefined` for each one that a resolver returns per request. */
 export function knownPolicies(
   method: ExploredMethod,
   { named, default: defaults }: Pick<ParsedModuleOptions, 'named' | 'default'>,
@@ -45,7 +45,7 @@ export function knownPolicies(
   });
 }
 
-/** Whether a policy has a bucket for each handler; unknown for one that a resolver returns. */
+/** Whether a policy has a bucket for each handler; `undefined` if a resolver returns the policy. */
 export function isPerHandler(input: PolicyInput, named: ParsedModuleOptions['named']): boolean | undefined {
   if (typeof input === 'function') return undefined;
   return (typeof input === 'string' ? named.get(input)?.perHandler : input.perHandler) ?? false;
@@ -60,64 +60,68 @@ export function compilePlan(
   const className = context.nameOf(type);
   const handlerName = `${className}.${property}`;
   if (from === 'handler') {
-    return new PlanCompiler(`${type.name}.${property}`, handlerName, handlerName, context).compile(inputs);
+    return new PlanCompiler(`@RateLimit on ${type.name}.${property}`, handlerName, handlerName, context).compile(
+      inputs,
+    );
   }
-  if (from === 'class') return new PlanCompiler(type.name, className, handlerName, context).compile(inputs);
-  return new PlanCompiler('forRoot({ default })', 'default', handlerName, context).compile(inputs);
+  if (from === 'class')
+    return new PlanCompiler(`@RateLimit on ${type.name}`, className, handlerName, context).compile(inputs);
+  return new PlanCompiler('`default` of RateLimitModule.forRoot', 'default', handlerName, context).compile(inputs);
 }
 
 class PlanCompiler {
   constructor(
     /** Where the limits are declared, for error messages. */
     private readonly place: string,
-    /** The name of policies without a name. */
-    private readonly name: string,
+    /** The name of a policy without a name; further ones get a number. */
+    private readonly defaultName: string,
     private readonly handlerName: string,
     private readonly context: PlanContext,
   ) {}
 
   compile(inputs: readonly PolicyInput[]): Plan {
-    const place = `Invalid @RateLimit on ${this.place}`;
-    const sources = inputs.map((input, index) => inPlace(place, () => this.source(input, index)));
-    inPlace(place, () => checkNames(sources, inputs));
+    const place = `Invalid ${this.place}`;
+    const sources = inputs.map((input, index) => withErrorPrefix(place, () => this.source(input, index)));
+    withErrorPrefix(place, () => checkNames(sources, inputs));
     return new Plan(sources);
   }
 
   private source(input: PolicyInput, index: number): PolicySource {
-    if (typeof input === 'string') return this.byName(input);
+    if (typeof input === 'string') return this.fromName(input);
     if (Array.isArray(input) && input.length === 0) {
       throw new RateLimitOptionError('a list must have at least one policy, got []');
     }
-    return typeof input === 'function' ? this.resolved(input, index) : this.parse(input, index);
+    return typeof input === 'function' ? this.fromResolver(input, index) : this.fromOptions(input, index);
   }
 
-  private byName(policy: string): RequestPolicy {
+  private fromName(policy: string): RequestPolicy {
     const { named } = this.context;
     const found = named.get(policy) ?? unknownPolicy(policy, named.keys());
     return found.perHandler ? { ...found, policy: renamePolicy(found.policy, `${policy}.${this.handlerName}`) } : found;
   }
 
-  private parse(options: RateLimitOptions, index: number): RequestPolicy {
+  private fromOptions(options: RateLimitOptions, index: number): RequestPolicy {
     const { key, resolvers } = this.context;
-    const base = options?.perHandler ? this.handlerName : this.name;
+    const base = options?.perHandler ? this.handlerName : this.defaultName;
     const parsed = parseRequestPolicy(options, index === 0 ? base : `${base}-${index + 1}`, key, resolvers);
     const { perHandler, name } = options;
-    if (!perHandler || name === undefined || this.handlerName === this.name) return parsed;
+    if (!perHandler || name === undefined || this.handlerName === this.defaultName) return parsed;
     return parseRequestPolicy({ ...options, name: `${name}.${this.handlerName}` }, '', key, resolvers);
   }
 
-  private resolved(resolver: PolicyResolver, index: number): PolicySource {
+  private fromResolver(resolver: PolicyResolver, index: number): PolicySource {
     const resolve = toResolveFn<string | RateLimitOptions>('options', resolver, this.context.resolvers);
-    const subject = `The resolver of @RateLimit on ${this.place} returned`;
+    const subject = `The resolver of ${this.place} returned`;
     const parsed = new WeakMap<RateLimitOptions, RequestPolicy>();
     const parse = (result: string | RateLimitOptions): RequestPolicy => {
-      if (typeof result === 'string') return inPlace(`${subject} a wrong name`, () => this.byName(result));
+      if (typeof result === 'string')
+        return withErrorPrefix(`${subject} an invalid policy name`, () => this.fromName(result));
       if (typeof result !== 'object' || result === null || Array.isArray(result)) {
         throw new RateLimitOptionError(`${subject} ${formatValue(result)}; it must return a policy name or options`);
       }
       let known = parsed.get(result);
       if (!known) {
-        known = inPlace(`${subject} invalid options`, () => this.parse(result, index));
+        known = withErrorPrefix(`${subject} invalid options`, () => this.fromOptions(result, index));
         parsed.set(result, known);
       }
       return known;
@@ -139,13 +143,15 @@ function checkNames(sources: readonly PolicySource[], inputs: readonly PolicyInp
     const key = (typeof input === 'object' && input.key) || source.key;
     const other = known.get(name);
     if (other && (other.id !== id || other.key !== key)) {
-      invalidOption('name', 'different for different limits or keys', name);
+      throw new RateLimitOptionError(
+        `two policies are named ${formatValue(name)} but have different limits or keys; give one of them another \`name\``,
+      );
     }
     known.set(name, { id, key });
   });
 }
 
-/** The injectable classes that inputs name. */
+/** The injectable resolver classes among the inputs and their options. */
 export function resolversOf(inputs: readonly unknown[]): Type[] {
   return inputs.flatMap((input) => (isResolver(input) ? [input] : resolversIn(Object(input))));
 }

@@ -34,7 +34,7 @@ export class PlanRegistry implements OnModuleInit {
 
   async onModuleInit(): Promise<void> {
     const classes = [...this.explorer.classes];
-    this.nameClasses(classes.filter((found) => this.isNamed(found)));
+    this.nameClasses(classes.filter((found) => this.needsName(found)));
     const inputs = classes.flatMap(({ methods }) => methods.flatMap(({ declared }) => declared?.inputs ?? []));
     await this.resolvers.load(resolversOf([...inputs, ...this.options.inputs]));
     for (const found of classes) this.register(found);
@@ -64,7 +64,7 @@ export class PlanRegistry implements OnModuleInit {
       if (entry.explored.type === type) return this.planOf(entry);
     }
     const entries = this.byClass.get(type) ?? this.register(this.explorer.classOf(type));
-    // Another decorator or an agent has replaced the method since; each request may bring a new function.
+    // Another decorator or a tracing agent has replaced the method, possibly with a new function per request.
     const original = entries.get(propertyOf(method) ?? method.name);
     return original ? this.planOf(original) : this.onlyPlan(type, method, entries);
   }
@@ -74,13 +74,13 @@ export class PlanRegistry implements OnModuleInit {
     return entry.plan;
   }
 
-  /** The plan that all handlers of a class share. */
+  /** The plan that all handlers of a class share. Throws if they have different ones. */
   private onlyPlan(type: Type, method: Handler, entries: ReadonlyMap<string, Entry>): Plan | undefined {
     const plans = new Set([...entries.values()].map((entry) => this.planOf(entry)));
     if (plans.size > 1) {
       throw new RateLimitOptionError(
         `Unknown handler ${method.name || '(anonymous)'} of ${type.name}: a decorator or an agent replaced a limited ` +
-          'method without its metadata and name. Copy both, or apply that decorator below @RateLimit',
+          'method without copying its metadata and name. Copy both, or apply that decorator below @RateLimit',
       );
     }
     const [plan] = plans;
@@ -111,22 +111,23 @@ export class PlanRegistry implements OnModuleInit {
       resolvers: this.resolvers.lookup,
       nameOf: () => this.names.get(type) ?? type.name,
     });
-    const isShared = applied.from !== 'handler' && applied.inputs.every((input) => this.isPerHandler(input) === false);
-    if (isShared) this.shared.set(applied.inputs, plan);
+    const hasSharedPlan =
+      applied.from !== 'handler' && applied.inputs.every((input) => this.isPerHandler(input) === false);
+    if (hasSharedPlan) this.shared.set(applied.inputs, plan);
     return plan;
   }
 
-  /** Classes with the same name get that of their module as well; if that is the same too, their policies need names. */
+  /** Prefixes duplicate names with that of the module. Throws if they are still equal, and a policy has no name. */
   private nameClasses(classes: readonly ExploredClass[]): void {
     const taken = new Map<string, ExploredClass>();
     for (const found of classes) {
       const { type, moduleName } = found;
-      const isShared = classes.some((other) => other !== found && other.type.name === type.name);
-      const name = isShared ? `${moduleName}.${type.name}` : type.name;
+      const isDuplicate = classes.some((other) => other !== found && other.type.name === type.name);
+      const name = isDuplicate ? `${moduleName}.${type.name}` : type.name;
       const other = taken.get(name);
       if (other && [found, other].some((one) => this.hasUnnamedPolicy(one))) {
         throw new RateLimitOptionError(
-          `Invalid @RateLimit on ${type.name}: \`name\` must be given, since two classes in ${moduleName} are called ${type.name}`,
+          `Invalid @RateLimit on ${type.name}: ${moduleName} has two classes of this name; give their policies a \`name\``,
         );
       }
       taken.set(name, found);
@@ -134,8 +135,8 @@ export class PlanRegistry implements OnModuleInit {
     }
   }
 
-  /** Whether the names of its policies contain the name of the class. */
-  private isNamed({ methods, isController }: ExploredClass): boolean {
+  /** Whether the names of its policies contain the name of the class, which must then be unique. */
+  private needsName({ methods, isController }: ExploredClass): boolean {
     return (this.defaultIsPerHandler && isController) || methods.some(({ declared }) => declared?.inputs.length);
   }
 

@@ -31,7 +31,7 @@ export function SkipRateLimit(): MethodDecorator & ClassDecorator {
   return decorator(SKIP);
 }
 
-/** For a method both its function and its property are decorated: another decorator may replace the function. */
+/** Stores the inputs of a method on both its function and its property, because another decorator may replace the function. */
 function decorator(input: RateLimitInput | typeof SKIP): MethodDecorator & ClassDecorator {
   const decorate = (target: object, property?: string | symbol) => {
     const others = Reflect.getOwnMetadata(LIMITS, target, property as string) ?? [];
@@ -44,12 +44,12 @@ function decorator(input: RateLimitInput | typeof SKIP): MethodDecorator & Class
   };
 }
 
-/** The inputs of a class, or of the nearest base class that has any. */
+/** The inputs of a class, or else of the nearest base class that is decorated. */
 export function inputsOfClass(type: Type): DecoratorInputs {
   return Reflect.getMetadata(LIMITS, type) ?? [];
 }
 
-/** The inputs of a method, by its property or its function: whichever saw more decorators. */
+/** The inputs of a method, stored on its property or its function: whichever list is longer. */
 export function inputsOfMethod({ prototype }: Type, property: string): DecoratorInputs {
   let owner = prototype;
   while (!Object.hasOwn(owner, property)) owner = Object.getPrototypeOf(owner);

@@ -16,18 +16,22 @@ export type Resolvable<T> = T | ((context: ExecutionContext) => MaybePromise<T>)
 
 /** The outcome of a request. Over HTTP `status` is that of the response; elsewhere it is 200, or the error's. */
 export interface Outcome {
+  /** What the handler returned; the last value of an Observable. */
   readonly value?: unknown;
+  /** What the handler threw. `ClientGoneError` if its client disconnected first. */
   readonly error?: unknown;
   readonly status: number;
+  /** Milliseconds from the admission to the end of the request. */
   readonly durationMs: number;
 }
 
-/** Returns the answer to send instead of a rejection; `undefined` rejects the request. */
+/** An injectable class for `onLimited`. */
 export interface LimitedResolver {
+  /** Returns the response to send instead of a rejection; `undefined` rejects the request. */
   resolve(context: ExecutionContext, decision: Decision): unknown;
 }
 
-/** The same as a function, or an injectable class (a provider of any module). */
+/** A function that returns the response to send instead of a rejection, or an injectable class (a provider of any module). */
 export type OnLimited = LimitedResolver['resolve'] | Type<LimitedResolver>;
 
 /** The options of `@RateLimit`. */
@@ -36,13 +40,13 @@ export interface RateLimitOptions extends LimitOptions {
   key?: Resolvable<string | null | undefined>;
   /** Tokens that a request takes; default 1, at most three decimals, whole for a window. 0 skips the policy. */
   cost?: Resolvable<number>;
-  /** `true` exempts the request from this policy. */
+  /** `true` exempts the request from this policy. Default `false`. */
   skip?: Resolvable<boolean>;
   /** The longest time that a request is queued instead of being rejected; default: it is rejected immediately. */
   maxWait?: Duration;
   /**
    * Corrects the cost after the request was answered: `'failures'` refunds it after a success (status below 400),
-   * `'successes'` after a failure; a function returns the real cost (0 or more).
+   * `'successes'` after a failure; a function returns the real cost (0 or more). Default: the cost stays.
    */
   settle?: 'failures' | 'successes' | ((context: ExecutionContext, outcome: Outcome) => MaybePromise<number>);
   /** `true` counts and publishes decisions, but never rejects a request and sends no headers. Default `false`. */
@@ -53,8 +57,9 @@ export interface RateLimitOptions extends LimitOptions {
    */
   message?: string | object | ((context: ExecutionContext, decision: Decision) => MaybePromise<string | object>);
   /**
-   * Called before a request is rejected: what it returns (a value, a promise, an Observable) is answered as if the
-   * handler had returned it. `undefined` rejects the request; an error that it throws is the answer.
+   * Called before a request is rejected. A value, promise or Observable that it returns becomes the response, as if the
+   * handler had returned it; `undefined` rejects the request; an error that it throws is the response. Default: the
+   * module's `onLimited`.
    */
   onLimited?: OnLimited;
   /** The failure mode of this policy. Default: the module's `failure.mode`. */

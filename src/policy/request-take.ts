@@ -13,12 +13,12 @@ import { toCostAmount } from './policy-options.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
 import type { RequestPolicy } from './request-policy.js';
 
-/** What a request takes, with the policy as the handler uses it. */
+/** A take, and the handler's policy that it belongs to. */
 export interface RequestTake extends Take {
   readonly requestPolicy: RequestPolicy;
 }
 
-/** What one request takes of a policy, by `skip`, `cost` and `key` in this order; `undefined` if it takes nothing. */
+/** Resolves `skip`, `cost` and `key`, in this order, to the take of one policy; `undefined` if nothing is taken. */
 export function resolveTake(
   requestPolicy: RequestPolicy,
   context: ExecutionContext,

@@ -11,7 +11,7 @@ export class ResolverRegistry {
 
   constructor(private readonly moduleRef: ModuleRef) {}
 
-  /** Finds or creates the instances of these classes. Throws a `RateLimitOptionError` if one cannot be. */
+  /** Finds or creates an instance of each class. Throws a `RateLimitOptionError` if that fails. */
   async load(types: readonly Type[]): Promise<void> {
     for (const type of types) {
       if (!this.instances.has(type)) this.instances.set(type, await this.instantiate(type));
@@ -28,14 +28,16 @@ export class ResolverRegistry {
     if (scope === Scope.DEFAULT) return this.moduleRef.get(type, { strict: false });
     if (scope === Scope.REQUEST) {
       throw new RateLimitOptionError(
-        `${type.name} must not be request-scoped, nor depend on a request-scoped provider: one instance resolves all ` +
-          'requests, and receives the context of each',
+        `Resolver ${type.name} must not be request-scoped or depend on a request-scoped provider, because one instance ` +
+          'resolves all requests. Read what differs between requests from the ExecutionContext',
       );
     }
     try {
       return await this.moduleRef.create(type);
     } catch (error) {
-      throw new RateLimitOptionError(`${type.name} must be a provider of a module: ${(error as Error).message}`);
+      throw new RateLimitOptionError(
+        `Resolver ${type.name} must be a provider of a module: ${(error as Error).message}`,
+      );
     }
   }
 

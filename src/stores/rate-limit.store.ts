@@ -45,5 +45,5 @@ export interface StoreHealth {
   readonly since?: number;
 }
 
-/** The verbs after which requests that wait for tokens should check the bucket again. */
+/** The verbs that may make tokens available: waiters check their bucket again after them. */
 export const GIVING_VERBS: ReadonlySet<string> = new Set(['put', 'cancel', 'reset', 'unblock', 'replace']);

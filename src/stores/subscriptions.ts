@@ -1,10 +1,10 @@
-/** Listeners by name. Implements `subscribe` for a store that notifies it. */
+/** Listeners by bucket name. A store implements `subscribe` with `add`, and calls `notify` when a bucket changes. */
 export class Subscriptions {
   private readonly listeners = new Map<string, Set<() => void>>();
 
   /** Returns a function that removes the listener; `onEmpty` is called when the last listener of a name is removed. */
   add(name: string, listener: () => void, onEmpty?: () => void): () => void {
-    // A function of its own, so that the same listener can be added twice and removed once.
+    // Wrapped, so that the same listener can be added twice and removed once.
     const own = () => listener();
     const set = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, set.add(own));

@@ -51,7 +51,7 @@ function write(target: object, response: object | undefined, defaults: () => Res
 
 /**
  * Returns the success response that `@nestjs/swagger` documents by default, with the type found by its compiler plugin.
- * The package omits both as soon as any response is documented. It is a getter because the plugin's metadata may be
+ * The package omits both as soon as a response is documented. It is a getter because the plugin's metadata may be
  * added later.
  */
 function successResponse(type: Type, name: string, handler: object): Responses {

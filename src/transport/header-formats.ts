@@ -12,11 +12,11 @@ export interface HeaderWriter {
 export interface Quota {
   readonly label: string;
   readonly limit: number;
-  /** Seconds in which it allows them (for a bucket the time it needs to fill); `undefined` below one, or without end. */
+  /** Seconds of a window, or that a bucket needs to fill; `undefined` below one, or without refill. */
   readonly window: number | undefined;
 }
 
-/** The parts of the headers that are the same in every answer: for other formats `quotas`, for draft-11 its texts. */
+/** The parts of the headers that are the same in every answer: the quotas, and the strings of draft-11. */
 export interface FixedHeaders {
   /** In the order of the decision's `limits`. */
   readonly quotas: readonly Quota[];

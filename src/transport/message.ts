@@ -53,7 +53,7 @@ function messageBody(message: string, retryAfter: number): object {
   return { status: 'error', message, ...retryAfterMember(retryAfter) };
 }
 
-/** The message of an exception; nobody receives that of a client that has disconnected. */
+/** The message of an exception; that of a client that has disconnected is never sent. */
 export function messageOf(exception: Rejection | ClientGoneError): object {
   return messageBody(exception.message, exception instanceof ClientGoneError ? Infinity : retryAfterOf(exception));
 }

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 
-const LONGEST = 256;
+const MAX_LENGTH = 256;
 
 /**
  * A key of bounded length. Clients make up keys, which are kept in memory: one of more than 256 characters is replaced
  * by its hash. So is one that begins as hashes do; otherwise a client could send the hash of another client's key.
  */
 export function boundKey(key: string): string {
-  return key.length <= LONGEST && key[0] !== '%' ? key : hashKey(key);
+  return key.length <= MAX_LENGTH && key[0] !== '%' ? key : hashKey(key);
 }
 
 /** A short string that identifies a key of any length; begins with `%`. */

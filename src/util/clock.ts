@@ -38,7 +38,7 @@ export const steadyNow = (): number => Math.floor(STARTED + performance.now());
 const STARTED = performance.timeOrigin;
 
 /** Milliseconds since the process started, with fractions; for measuring durations. */
-export const steady = (): number => performance.now();
+export const sinceStart = (): number => performance.now();
 
 /**
  * All sleepers of this process, ordered by wake time, behind one timer. With one timer each, a late event loop would

@@ -17,8 +17,8 @@ export type TimeUnit = `${'millisecond' | 'second' | 'minute' | 'hour' | 'day'}$
 const UNIT_MS: Record<string, number> = { millisecond: 1, second: 1e3, minute: 6e4, hour: 36e5, day: 864e5 };
 const SUFFIX_MS: Record<string, number> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
 
-/** The longest duration that an option may have: ten years. It keeps every sum of times a whole number. */
-export const LONGEST = 3650 * 864e5;
+/** The longest duration that an option may have: ten years, in ms. Sums of durations stay safe integers. */
+export const MAX_DURATION = 3650 * 864e5;
 
 /** Milliseconds of a `Duration`: a positive whole number of at most ten years. */
 export function parseDuration(option: string, value: unknown): number {
@@ -42,6 +42,6 @@ function wholeMs(option: string, ms: number, value: unknown): number {
   const whole = Math.round(ms);
   if (!(ms > 0)) invalidOption(option, 'positive', value);
   if (whole === 0 || Math.abs(whole - ms) > 1e-6) invalidOption(option, 'a whole number of milliseconds', value);
-  if (whole > LONGEST) invalidOption(option, 'at most ten years', value);
+  if (whole > MAX_DURATION) invalidOption(option, 'at most ten years', value);
   return whole;
 }

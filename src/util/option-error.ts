@@ -9,8 +9,8 @@ export class RateLimitOptionError extends Error {
   override readonly name = 'RateLimitOptionError';
 }
 
-/** Runs `parse`, and prefixes its option errors with their place: `Invalid @RateLimit on Sms.send: …`. */
-export function inPlace<T>(place: string, parse: () => T): T {
+/** Runs `parse`, and puts `place` before its option errors: `Invalid @RateLimit on Sms.send: …`. */
+export function withErrorPrefix<T>(place: string, parse: () => T): T {
   try {
     return parse();
   } catch (error) {

@@ -301,7 +301,7 @@ describe.each(COMBINATIONS)('Per-request options on $adapter with the $store sto
     }
     const subject = 'The resolver of @RateLimit on Resource.asyncPolicy returned';
     expect(errors.map((error) => (error as Error).message)).toEqual([
-      `${subject} a wrong name: unknown policy 'missing'; \`policies\` has large`,
+      `${subject} an invalid policy name: unknown policy 'missing'; \`policies\` has large`,
       `${subject} null; it must return a policy name or options`,
       `${subject} invalid options: \`capacity\` must be a positive number, got 0`,
       `${subject} 7; it must return a policy name or options`,
@@ -344,9 +344,15 @@ describe('Resolver', () => {
   }
 
   it.each([
-    [PerRequest, 'PerRequest must not be request-scoped, nor depend on a request-scoped provider: one instance'],
-    [NeedsRequest, 'NeedsRequest must not be request-scoped, nor depend on a request-scoped provider: one instance'],
-    [NeedsUnknown, "NeedsUnknown must be a provider of a module: Nest can't resolve"],
+    [
+      PerRequest,
+      'Resolver PerRequest must not be request-scoped or depend on a request-scoped provider, because one instance',
+    ],
+    [
+      NeedsRequest,
+      'Resolver NeedsRequest must not be request-scoped or depend on a request-scoped provider, because one instance',
+    ],
+    [NeedsUnknown, "Resolver NeedsUnknown must be a provider of a module: Nest can't resolve"],
   ])('fails at startup if it cannot be instantiated once: %p', async (key, message) => {
     @Controller()
     class Asking {

@@ -56,12 +56,14 @@ describe('Policy naming for two classes of the same name in one module', () => {
 
   it('fails at startup and requires `name`', async () => {
     await expect(start(usersAt('a', ONE), usersAt('b', ONE))).rejects.toThrow(
-      'Invalid @RateLimit on Users: `name` must be given, since two classes in Team are called Users',
+      'Invalid @RateLimit on Users: Team has two classes of this name; give their policies a `name`',
     );
   });
 
   it('fails at startup if only one class sets `name`', async () => {
-    await expect(start(usersAt('a', { ...ONE, name: 'a' }), usersAt('b', ONE))).rejects.toThrow('`name` must be given');
+    await expect(start(usersAt('a', { ...ONE, name: 'a' }), usersAt('b', ONE))).rejects.toThrow(
+      'give their policies a `name`',
+    );
   });
 
   it('accepts classes that both set `name`', async () => {
@@ -119,7 +121,8 @@ describe('Policies of the same name on one handler', () => {
     ],
   ])('fail at startup if they have different %s', async (_, inputs) => {
     await expect(start(...inputs)).rejects.toThrow(
-      "Invalid @RateLimit on Users.list: `name` must be different for different limits or keys, got 'same'",
+      "Invalid @RateLimit on Users.list: two policies are named 'same' but have different limits or keys; give one of " +
+        'them another `name`',
     );
   });
 

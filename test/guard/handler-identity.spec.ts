@@ -94,7 +94,7 @@ describe('RateLimitGuard for a handler that was replaced after startup', () => {
     for (const method of [limited, free]) {
       expect(() => guard.canActivate(contextOf(Mixed, wrap(method)))).toThrow(
         new RateLimitOptionError(
-          'Unknown handler wrapper of Mixed: a decorator or an agent replaced a limited method without its metadata ' +
+          'Unknown handler wrapper of Mixed: a decorator or an agent replaced a limited method without copying its metadata ' +
             'and name. Copy both, or apply that decorator below @RateLimit',
         ),
       );

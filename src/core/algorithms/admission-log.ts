@@ -9,7 +9,7 @@ export class AdmissionLog implements StatePart {
   /** Sum of the amounts that still count. */
   sum = 0;
 
-  /** Becomes `other`; shares its list. */
+  /** Copies `other`, but shares its list. */
   assign(other: AdmissionLog): void {
     this.list = other.list;
     this.head = other.head;
@@ -21,8 +21,8 @@ export class AdmissionLog implements StatePart {
     return this.list.slice(this.head);
   }
 
-  /** Restores what `entries` returned. */
-  fill(entries: readonly number[]): void {
+  /** Restores what `entries` returned into a new log. */
+  restore(entries: readonly number[]): void {
     this.list = [...entries];
     for (let i = 1; i < entries.length; i += 2) this.sum += entries[i];
   }

@@ -56,8 +56,8 @@ export interface StatePart {
   assign(other: StatePart): void;
   /** The state as plain data for JSON. */
   entries(): StateEntry[];
-  /** Restores what `entries` returned into a new part. */
-  fill(entries: readonly StateEntry[]): void;
+  /** Restores the state from what `entries` returned. Call it only on a new part. */
+  restore(entries: readonly StateEntry[]): void;
 }
 
 /** One element of a stored state. */
@@ -102,14 +102,14 @@ export interface Algorithm {
   refund(limit: Limit, state: BucketState, i: number, amount: number): void;
   /** Cancels a reservation of `amount` that would have acted at `actAt`; later reservations keep their instants. */
   cancel(limit: Limit, state: BucketState, i: number, amount: number, actAt: number): void;
-  /** When the last of the remaining reservations acts; 0 if that has passed. */
+  /** When the last of the remaining reservations acts; 0 or an instant in the past if there is none. */
   queueEnd(limit: Limit, state: BucketState, i: number): number;
   /** Units in use; above the capacity when in debt. */
   used(limit: Limit, state: BucketState, i: number): number;
   /** Milliseconds until the limit is full. */
-  reset(limit: Limit, state: BucketState, i: number): number;
-  /** Milliseconds until one whole token more is available, or the limit is full; 0 if it is full. */
-  more(limit: Limit, state: BucketState, i: number): number;
+  timeToFull(limit: Limit, state: BucketState, i: number): number;
+  /** Milliseconds until more is available, one whole token if it is gained bit by bit; 0 if the limit is full. */
+  timeToNext(limit: Limit, state: BucketState, i: number): number;
   /** Carries the state of limit `k` of another policy over to limit `i`, which is full. */
   replace(
     limit: Limit,

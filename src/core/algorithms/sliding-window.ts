@@ -153,9 +153,9 @@ export const slidingWindow: Algorithm = {
 
   used: (_limit, state, i) => logOf(state, i).sum,
 
-  reset: (limit, state, i) => windowReset(limit, logOf(state, i), state.at),
+  timeToFull: (limit, state, i) => windowReset(limit, logOf(state, i), state.at),
 
-  more: (limit, state, i) => windowMore(limit, logOf(state, i), state.at),
+  timeToNext: (limit, state, i) => windowMore(limit, logOf(state, i), state.at),
 
   replace(limit, state, i, from) {
     const { list, head } = logOf(from.state, from.k);

@@ -50,10 +50,17 @@ export function bucketMore(limit: Limit, debt: number, now: number): number {
  * needed, nothing beyond full is saved up: another limit of the policy may be the slower one (`wait` is longer than
  * this limit's own), and a whole refill may be more than was missing. Only the rest of a millisecond is kept.
  */
-export function bucketTake(limit: Limit, debt: number, units: number, now: number, own: number, wait: number): number {
-  const held =
-    own < wait || limit.period > 1 ? Math.max(debt, boundaries(limit, now, now + wait) * limit.refill) : debt;
-  return Math.min(held + units, Number.MAX_SAFE_INTEGER);
+export function bucketTake(
+  limit: Limit,
+  debt: number,
+  units: number,
+  now: number,
+  ownWait: number,
+  wait: number,
+): number {
+  const reserved =
+    ownWait < wait || limit.period > 1 ? Math.max(debt, boundaries(limit, now, now + wait) * limit.refill) : debt;
+  return Math.min(reserved + units, Number.MAX_SAFE_INTEGER);
 }
 
 /**
@@ -127,8 +134,8 @@ export const tokenBucket: Algorithm = {
 
   take(limit, { debts, at }, i, amount, wait) {
     const units = amount * limit.weight;
-    const own = wait === 0 ? 0 : bucketWait(limit, debts[i], units, at);
-    debts[i] = bucketTake(limit, debts[i], units, at, own, wait);
+    const ownWait = wait === 0 ? 0 : bucketWait(limit, debts[i], units, at);
+    debts[i] = bucketTake(limit, debts[i], units, at, ownWait, wait);
   },
 
   refund(limit, { debts }, i, amount) {
@@ -145,9 +152,9 @@ export const tokenBucket: Algorithm = {
 
   used: (_limit, { debts }, i) => debts[i],
 
-  reset: (limit, { debts, at }, i) => timeFor(limit, debts[i], at),
+  timeToFull: (limit, { debts, at }, i) => timeFor(limit, debts[i], at),
 
-  more: (limit, { debts, at }, i) => bucketMore(limit, debts[i], at),
+  timeToNext: (limit, { debts, at }, i) => bucketMore(limit, debts[i], at),
 
   replace(limit, state, i, from, strategy) {
     const balance = from.limit.capacity - from.state.debts[from.k];

@@ -139,7 +139,7 @@ export class BucketTable {
     const bucket: OpenBucket = { ...newState(this.policy), slot: undefined, key, at, blockedUntil };
     limits.forEach((limit, i) => {
       if (typeof limit === 'number') bucket.debts[i] = limit;
-      else bucket.parts[i]?.fill(limit);
+      else bucket.parts[i]?.restore(limit);
     });
     if (lifetime(this.policy, bucket, at) === 0) return false;
     this.create(bucket);

@@ -4,7 +4,7 @@ import type { StoreAnswer } from '../../core/decision.js';
 import type { FailureMode, StoreRequest, Take } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
 import { healthChanges, storeCalls } from '../../observe/channels.js';
-import { every, steady, steadyNow, systemClock } from '../../util/clock.js';
+import { every, sinceStart, steadyNow, systemClock } from '../../util/clock.js';
 import type { RateLimitStore, StoreHealth } from '../rate-limit.store.js';
 import { Breaker, PROBE_INTERVAL } from './breaker.js';
 import { Deadlines, type Timed } from './deadlines.js';
@@ -123,11 +123,11 @@ export class ResilientStore extends StoreWrapper {
   /** Starts to measure a call, if there are subscribers. Returns a function that publishes the outcome. */
   private measure({ verb }: StoreRequest): ((error?: unknown) => void) | undefined {
     if (!storeCalls.hasSubscribers) return undefined;
-    const started = steady();
+    const started = sinceStart();
     const store = this.store.constructor.name;
     return (error) => {
       const failure = error instanceof Error ? error : undefined;
-      storeCalls.publish({ verb, store, duration: steady() - started, error: failure });
+      storeCalls.publish({ verb, store, duration: sinceStart() - started, error: failure });
     };
   }
 

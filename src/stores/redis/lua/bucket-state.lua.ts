@@ -54,7 +54,7 @@ end
 
 local function lifetime(policy, state, now)
   local reset = max(0, state.blockedUntil - state.at)
-  for i, limit in ipairs(policy) do reset = max(reset, algorithms[limit.kind].reset(limit, state, i)) end
+  for i, limit in ipairs(policy) do reset = max(reset, algorithms[limit.kind].timeToFull(limit, state, i)) end
   if reset == 0 then return 0 end
   return state.at - now + reset
 end

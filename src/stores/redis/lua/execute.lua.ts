@@ -28,12 +28,12 @@ local function push(number)
   rows[size] = number
 end
 
-local function timeOf(ms, ahead, atLeast)
+local function timeFromNow(ms, ahead, atLeast)
   if ms == INFINITY then return NEVER end
   return max(ms == 0 and 0 or ahead + ms, atLeast)
 end
 
--- The state of each limit; its retryAfter is that of \`retried\`, 0 without.
+-- Pushes the state of each limit. retryAfter is the time until \`retried\` is allowed, or 0 without it.
 local function pushLimits(policy, state, retried)
   local ahead = state.at - now
   local blocked = state.blockedUntil > 0 and state.blockedUntil - now or 0
@@ -42,9 +42,9 @@ local function pushLimits(policy, state, retried)
     local balance = limit.capacity - algorithm.used(limit, state, i)
     local wait = retried and algorithm.wait(limit, state, i, amountFor(retried, i)) or 0
     push(blocked > 0 and min(balance, 0) or balance)
-    push(timeOf(wait, ahead, retried and blocked or 0))
-    push(timeOf(algorithm.reset(limit, state, i), ahead, blocked))
-    push(timeOf(algorithm.more(limit, state, i), ahead, blocked))
+    push(timeFromNow(wait, ahead, retried and blocked or 0))
+    push(timeFromNow(algorithm.timeToFull(limit, state, i), ahead, blocked))
+    push(timeFromNow(algorithm.timeToNext(limit, state, i), ahead, blocked))
   end
 end
 
@@ -55,7 +55,7 @@ local function pushHead(allowed, delay, taken)
   push(now)
 end
 
--- A copy for a request that changes nothing: of the state, but not of its policy.
+-- Copies a state, but not its policy, for a request that changes nothing.
 local copy
 function copy(state)
   local other = {}
@@ -85,8 +85,8 @@ local function decide(takes)
   end
 end
 
--- A retry that takes nothing: only a debt or a block delays it.
-local NOTHING = { amount = 0 }
+-- The retryAfter of other verbs is that of a request that takes nothing: only a debt or a block delays it.
+local NO_AMOUNT = { amount = 0 }
 
 local function execute(verb, takes, arguments)
   if verb == TAKE then return decide(takes) end
@@ -126,7 +126,7 @@ local function execute(verb, takes, arguments)
   pushHead(true, 0, taken)
   for _, t in ipairs(takes) do
     push(0)
-    pushLimits(t.policy, t.state, NOTHING)
+    pushLimits(t.policy, t.state, NO_AMOUNT)
     if verb ~= CHARGE and verb ~= TAKE_UP_TO and verb ~= BLOCK then call('PUBLISH', t.state.key, '') end
   end
 end
@@ -147,7 +147,7 @@ local function step()
     nextKey = nextKey + 1
   end
   left = left - 1
-  -- A key that holds something else fails its own request only: nothing has been changed by then.
+  -- An unreadable key fails only its own request, before anything has been changed.
   local readable, problem = pcall(openAll, takes)
   if readable and takes.target then readable, problem = pcall(openAll, { takes.target }) end
   if readable then return execute(run.verb, takes, run.arguments) end
@@ -162,7 +162,7 @@ until not more()
 for _, state in pairs(opened) do
   if state.changed then save(state) end
 end
--- Last, because a Redis that is out of memory still deletes: so a request is applied as a whole or not at all.
+-- Last, because DEL succeeds even if Redis is out of memory: so a request is applied as a whole or not at all.
 for _, key in ipairs(emptied) do call('DEL', key) end
 return { pack(rows, 1, size), unpack(problems) }
 `;

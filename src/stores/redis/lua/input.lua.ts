@@ -9,11 +9,11 @@ export const INPUT = `
 -- Executes requests on buckets, one after the other, at one instant.
 -- KEYS     the buckets' keys, in the order in which the requests name them; a replacement also names its new bucket
 -- ARGV[1]  numbers, as a JSON array:
---   now in ms (-1: the server's time), least TTL in ms, latest server time in ms (-1: any)
+--   now in ms (-1: the server's time), least TTL in ms, latest server time in ms (-1: no limit)
 --   number of policies; of each: block in ms, number of limits; of each limit:
 --     kind (the id of its algorithm), capacity, weight, refill, period, slot
 --   then runs of requests that differ only in their keys; of each: verb, number of requests, number of takes;
---     of each take: policy (from 1), amount (${PER_LIMIT}: an amount for each limit follows), maxWait in ms (-1: any)
+--     of each take: policy (from 1), amount (${PER_LIMIT}: an amount for each limit follows), maxWait in ms (-1: no limit)
 --     then the number of arguments of the verb, and these: cancel: actAt per take; block: duration;
 --     replace: policy, strategy, for each new limit the old one that it takes over from (0: none)
 -- Reply    the rows of all requests one after the other as doubles in one string (see answer.ts). The row of a request

@@ -1,4 +1,4 @@
-/** How a bucket is stored in a key. It has no twin. */
+/** The storage format of a bucket. It has no counterpart in TypeScript. */
 export const STORED_STATE = `
 -- A stored state is a string of doubles: at, blockedUntil, queueEnd, and for each limit what its algorithm stores: a
 -- bucket its debt; a window its sum, the number of its admissions, and time and amount of each.

@@ -32,10 +32,10 @@ local function bucketMore(limit, debt, now)
   return timeFor(limit, min(debt, (floor(balance / token) + 1) * token - balance), now)
 end
 
-local function bucketTake(limit, debt, units, now, own, wait)
-  local held = debt
-  if own < wait or limit.period > 1 then held = max(debt, boundaries(limit, now, now + wait) * limit.refill) end
-  return min(held + units, MAX_SAFE_INTEGER)
+local function bucketTake(limit, debt, units, now, ownWait, wait)
+  local reserved = debt
+  if ownWait < wait or limit.period > 1 then reserved = max(debt, boundaries(limit, now, now + wait) * limit.refill) end
+  return min(reserved + units, MAX_SAFE_INTEGER)
 end
 
 local function bucketCancel(limit, debt, units, now, actAt, queueEnd)
@@ -62,8 +62,8 @@ algorithms[TOKEN_BUCKET] = {
   wait = function(limit, state, i, amount) return bucketWait(limit, state[i], amount * limit.weight, state.at) end,
   take = function(limit, state, i, amount, wait)
     local units = amount * limit.weight
-    local own = wait == 0 and 0 or bucketWait(limit, state[i], units, state.at)
-    state[i] = bucketTake(limit, state[i], units, state.at, own, wait)
+    local ownWait = wait == 0 and 0 or bucketWait(limit, state[i], units, state.at)
+    state[i] = bucketTake(limit, state[i], units, state.at, ownWait, wait)
   end,
   refund = function(limit, state, i, amount) state[i] = max(0, state[i] - amount * limit.weight) end,
   cancel = function(limit, state, i, amount, actAt)
@@ -73,8 +73,8 @@ algorithms[TOKEN_BUCKET] = {
     return limit.refill == 0 and 0 or state.at + bucketWait(limit, state[i], 0, state.at)
   end,
   used = function(_, state, i) return state[i] end,
-  reset = function(limit, state, i) return timeFor(limit, state[i], state.at) end,
-  more = function(limit, state, i) return bucketMore(limit, state[i], state.at) end,
+  timeToFull = function(limit, state, i) return timeFor(limit, state[i], state.at) end,
+  timeToNext = function(limit, state, i) return bucketMore(limit, state[i], state.at) end,
   replace = function(limit, state, i, from, strategy)
     local balance = from.limit.capacity - from.state[from.k]
     state[i] = carriedDebt(from.limit, balance, limit, strategy)
