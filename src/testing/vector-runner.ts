@@ -46,9 +46,9 @@ class VectorRunner {
     // Lets the remaining calls finish. A reply in flight may settle one, so the clock advances only after that.
     while (this.pending().length > 0) {
       await this.untilSleeping();
-      await realTime(20);
+      await sleepRealTime(20);
       if (this.pending().length === 0) break;
-      assert.ok(Number.isFinite(this.clock.nextWake), 'a call waits forever');
+      assert.ok(Number.isFinite(this.clock.nextWake), `vector ${this.vector.id}: a call sleeps forever`);
       await this.advanceTo(this.clock.nextWake);
     }
     for (const { step, outcome } of this.calls) checkOutcome(step, outcome as Outcome, this.started);
@@ -69,8 +69,8 @@ class VectorRunner {
   /** Resolves when every pending call sleeps on the clock. */
   private async untilSleeping(): Promise<void> {
     for (let turn = 0; this.pending().length > this.clock.sleeping; turn++) {
-      assert.ok(turn < 5000, 'a call neither settles nor sleeps on the clock');
-      await realTime(turn < 20 ? 0 : 1);
+      assert.ok(turn < 5000, `vector ${this.vector.id}: a call neither settles nor sleeps on the clock`);
+      await sleepRealTime(turn < 20 ? 0 : 1);
     }
   }
 
@@ -124,6 +124,6 @@ class VectorRunner {
 }
 
 /** Sleeps on a timer that keeps the process alive; otherwise it could exit before the suite has finished. */
-function realTime(ms: number): Promise<void> {
+function sleepRealTime(ms: number): Promise<void> {
   return ms === 0 ? new Promise((resolve) => setImmediate(resolve)) : systemClock.sleep(ms);
 }

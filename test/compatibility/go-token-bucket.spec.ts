@@ -44,7 +44,7 @@ describe.each(STORES)('Bucket in the %s store', (store) => {
     expect(await bucket.tryConsume(5)).toBe(true);
   });
 
-  it('Take: denies more than the available tokens and takes none of them', async () => {
+  it('Take: denies a request for more tokens than are available, and takes none', async () => {
     const bucket = await newBucket(TEN);
     expect(await bucket.tryConsume(11)).toBe(false);
     expect(await bucket.available()).toBe(10);
@@ -113,7 +113,7 @@ describe.each(STORES)('Bucket in the %s store', (store) => {
     expect(await bucket.available()).toBe(10);
   });
 
-  it('Put: stops at the capacity, whereas the original grows from ten to eleven', async () => {
+  it('Put: never exceeds the capacity, whereas the original grows from ten to eleven', async () => {
     const bucket = await newBucket(TEN);
     await bucket.put(1);
     expect(await bucket.available()).toBe(10);

@@ -43,9 +43,9 @@ describe('Table of memory per key in docs/operating.md', () => {
     bytes: Number(bytes.replace(',', '')),
   }));
 
-  it('lists every state', () => expect(rows.map(({ state }) => state)).toEqual(Object.keys(states)));
+  it('lists every measured state', () => expect(rows.map(({ state }) => state)).toEqual(Object.keys(states)));
 
-  it.each(rows)('states about the measured usage for $state', async ({ state, bytes }) => {
+  it.each(rows)('documents the memory usage of $state within 40 %', async ({ state, bytes }) => {
     const { policy, takes = 1, everyMs = 2 } = states[state];
     const clock = new FakeClock();
     const store = new RedisStore({ client: redis, clock });
@@ -66,7 +66,7 @@ describe('Redis at maxmemory', () => {
   const POLICY: LimitOptions = { name: 'policy', capacity: 20, refill: 10, unit: 'minutes' };
   const FLOOD = 20_000;
 
-  /** Returns how many of 200 old keys survive a flood of new ones, how many calls fail, and how many keys are left. */
+  /** Returns how many of 200 old keys survive a flood of new ones, how many calls fail, and how many keys remain. */
   async function flood(evictionPolicy: string) {
     await redis.config('SET', 'maxmemory', '0');
     await redis.config('SET', 'maxmemory-policy', evictionPolicy);
@@ -83,26 +83,26 @@ describe('Redis at maxmemory', () => {
       const answers = await Promise.allSettled(keys.map((key) => buckets.bucket(POLICY, key).decide()));
       failed += answers.filter(({ status }) => status === 'rejected').length;
     }
-    const left = (await redis.keys('*{old-*')).length;
+    const oldKeys = (await redis.keys('*{old-*')).length;
     await redis.config('SET', 'maxmemory', '0');
-    return { left, failed, kept: await redis.dbsize() };
+    return { oldKeys, failed, allKeys: await redis.dbsize() };
   }
 
   it('evicts only new keys with volatile-ttl, and no call fails', async () => {
-    const { left, failed, kept } = await flood('volatile-ttl');
-    expect([left, failed]).toEqual([200, 0]);
-    expect(kept).toBeLessThan(FLOOD);
+    const { oldKeys, failed, allKeys } = await flood('volatile-ttl');
+    expect([oldKeys, failed]).toEqual([200, 0]);
+    expect(allKeys).toBeLessThan(FLOOD);
   });
 
   it('evicts nothing with noeviction, and fails the calls that need memory', async () => {
-    const { left, failed, kept } = await flood('noeviction');
-    expect(left).toBe(200);
-    expect(failed).toBe(FLOOD + 200 - kept);
+    const { oldKeys, failed, allKeys } = await flood('noeviction');
+    expect(oldKeys).toBe(200);
+    expect(failed).toBe(FLOOD + 200 - allKeys);
     expect(failed).toBeGreaterThan(0);
   });
 
   it.each(['volatile-lru', 'allkeys-lru'])('evicts blocked keys with %s', async (evictionPolicy) => {
     // The number depends on the machine: Redis ages keys in seconds, so in a fast flood all keys look alike.
-    expect((await flood(evictionPolicy)).left).toBeLessThan(200);
+    expect((await flood(evictionPolicy)).oldKeys).toBeLessThan(200);
   });
 });

@@ -67,18 +67,26 @@ describe('Table of proxy settings in docs/security.md', () => {
     const { only } = settings[setting] ?? {};
     return (only ? [only] : ADAPTERS).map((adapter) => ({ setting, adapter, honest, forged }));
   });
-  it.each(rows)('states the address that $setting yields on $adapter', async ({ setting, adapter, honest, forged }) => {
-    const { trust, before } = settings[setting];
-    app = await createApp(adapter, { imports: [RateLimitModule.forRoot()], controllers: [Resource] }, undefined, trust);
-    const keyOf = async (header: string) => {
-      const forwarded = before ? `${header}, ${before}` : header;
-      await request(app?.getHttpServer()).get('/').set('X-Forwarded-For', forwarded);
-      return last.key;
-    };
-    const documented = (cell: string) => addresses[cell.replace("'", '’')] ?? cell;
-    expect(await keyOf('203.0.113.7')).toBe(documented(honest));
-    expect(await keyOf('6.6.6.6, 203.0.113.7')).toBe(documented(forged));
-  });
+  it.each(rows)(
+    'documents the client address for $setting on $adapter',
+    async ({ setting, adapter, honest, forged }) => {
+      const { trust, before } = settings[setting];
+      app = await createApp(
+        adapter,
+        { imports: [RateLimitModule.forRoot()], controllers: [Resource] },
+        undefined,
+        trust,
+      );
+      const keyOf = async (header: string) => {
+        const forwarded = before ? `${header}, ${before}` : header;
+        await request(app?.getHttpServer()).get('/').set('X-Forwarded-For', forwarded);
+        return last.key;
+      };
+      const documented = (cell: string) => addresses[cell.replace("'", '’')] ?? cell;
+      expect(await keyOf('203.0.113.7')).toBe(documented(honest));
+      expect(await keyOf('6.6.6.6, 203.0.113.7')).toBe(documented(forged));
+    },
+  );
 });
 
 describe('Unix socket example in docs/security.md', () => {
@@ -92,28 +100,31 @@ describe('Unix socket example in docs/security.md', () => {
     get() {}
   }
 
-  it.each(ADAPTERS)('yields a client address only if the proxy is trusted by its hop: %s', async (adapter) => {
-    const folder = await mkdtemp(join(tmpdir(), 'rate-limit-'));
-    const socketPath = join(folder, 'socket');
-    const statusOf = async (trust?: unknown) => {
-      app = await createApp(
-        adapter,
-        { imports: [RateLimitModule.forRoot()], controllers: [Resource] },
-        undefined,
-        trust,
-      );
-      await app.listen(socketPath);
-      const headers = { 'X-Forwarded-For': '6.6.6.6, 203.0.113.7' };
-      const [response] = (await once(get({ socketPath, headers, agent: false }), 'response')) as [IncomingMessage];
-      response.resume();
-      await app.close();
-      return response.statusCode;
-    };
-    expect(await statusOf()).toBe(500);
-    expect(await statusOf(TRUST[adapter])).toBe(200);
-    expect(last.key).toBe('203.0.113.7');
-    await rm(folder, { recursive: true });
-  });
+  it.each(ADAPTERS)(
+    'finds the client address behind a proxy on a Unix socket only if the first hop is trusted: %s',
+    async (adapter) => {
+      const folder = await mkdtemp(join(tmpdir(), 'rate-limit-'));
+      const socketPath = join(folder, 'socket');
+      const statusOf = async (trust?: unknown) => {
+        app = await createApp(
+          adapter,
+          { imports: [RateLimitModule.forRoot()], controllers: [Resource] },
+          undefined,
+          trust,
+        );
+        await app.listen(socketPath);
+        const headers = { 'X-Forwarded-For': '6.6.6.6, 203.0.113.7' };
+        const [response] = (await once(get({ socketPath, headers, agent: false }), 'response')) as [IncomingMessage];
+        response.resume();
+        await app.close();
+        return response.statusCode;
+      };
+      expect(await statusOf()).toBe(500);
+      expect(await statusOf(TRUST[adapter])).toBe(200);
+      expect(last.key).toBe('203.0.113.7');
+      await rm(folder, { recursive: true });
+    },
+  );
 });
 
 describe('Log-in example in docs/security.md', () => {
@@ -146,9 +157,9 @@ describe('Log-in example in docs/security.md', () => {
     logged.mockRestore();
   });
 
-  it.each(rowsOf('Attack').map(([, attack, meets]) => ({ attack, meets })))(
-    'is limited by $meets: $attack',
-    async ({ attack, meets }) => {
+  it.each(rowsOf('Attack').map(([, attack, limitedBy]) => ({ attack, limitedBy })))(
+    '$attack: limited by $limitedBy',
+    async ({ attack, limitedBy }) => {
       await start();
       const { from, account, admitted } = attacks[attack];
       const attempt = async (n: number) => {
@@ -158,10 +169,10 @@ describe('Log-in example in docs/security.md', () => {
       };
       for (let n = 0; n < Math.min(admitted, 300); n++) expect(await attempt(n)).toBe(401);
       if (admitted === Infinity) {
-        expect(meets).toBe('none of them');
+        expect(limitedBy).toBe('none of them');
       } else {
         expect(await attempt(admitted)).toBe(429);
-        expect(`\`${last.policy}\``).toBe(meets);
+        expect(`\`${last.policy}\``).toBe(limitedBy);
       }
     },
   );

@@ -105,7 +105,7 @@ describe('Diagnostics channels', () => {
     expect([...messages.waits, ...messages.calls, ...messages.failures]).toEqual([]);
   });
 
-  it('publishes the deciding one of several policies, and each dry-run policy individually', async () => {
+  it('publishes one decision for several policies, and one for each dry-run policy', async () => {
     await start();
     expect(await statuses(app, '/several', '/several')).toEqual([200, 429]);
     await until(() => messages.decisions.length === 4);

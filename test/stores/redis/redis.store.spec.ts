@@ -92,11 +92,15 @@ describe('RedisStore', () => {
     expect(await redis.keys('*')).toEqual([]);
   });
 
-  it('keeps keys at least a minute with an injected clock, and keys of pools without expiry', async () => {
+  it('sets a TTL of at least a minute with an injected clock', async () => {
     const service = buckets({ clock: new FakeClock() });
     await service.bucket({ capacity: 1, refill: 1000 }, 'key').decide();
     const [key] = await redis.keys('*');
     expect(await redis.pttl(key)).toBeGreaterThan(50_000);
+  });
+
+  it('sets no TTL on a bucket without refill, and deletes it when it is full', async () => {
+    const service = buckets();
     await service.bucket({ name: 'pool', capacity: 3, refill: 0 }, 'key').decide();
     const [pool] = await redis.keys('*pool*');
     expect(await redis.pttl(pool)).toBe(-1);
@@ -195,8 +199,11 @@ describe('RedisStore', () => {
     ['an empty string', (key: string) => redis.set(key, '')],
     ['a word', (key: string) => redis.set(key, 'hello')],
     ['a single byte', (key: string) => redis.set(key, '\x05')],
-    ['a truncated list', (key: string) => redis.set(key, Buffer.from([0x91, 0x01]))],
-    ['a list of strings', (key: string) => redis.set(key, Buffer.from([0x94, 0xa1, 97, 0xa1, 97, 0xa1, 97, 0xa1, 97]))],
+    ['a truncated MessagePack array', (key: string) => redis.set(key, Buffer.from([0x91, 0x01]))],
+    [
+      'a MessagePack array of strings',
+      (key: string) => redis.set(key, Buffer.from([0x94, 0xa1, 97, 0xa1, 97, 0xa1, 97, 0xa1, 97])),
+    ],
     ['random bytes', (key: string) => redis.set(key, Buffer.from([0xdc, 0xff, 0xff, 0x00, 0xc1]))],
   ])('if a key holds %s', (_, corrupt) => {
     it.each(['bucket', 'window'])('rejects requests for that %s, and answers all others', async (kind) => {
@@ -224,10 +231,10 @@ describe('RedisStore', () => {
     await ended;
     await expect(new BucketService(own).bucket(HOURLY, 'key').decide()).rejects.toThrow(RateLimitStoreError);
 
-    const foreign = await RedisStore.connect(redis);
-    await foreign.close();
+    const injected = await RedisStore.connect(redis);
+    await injected.close();
     expect(await redis.ping()).toBe('PONG');
-    expect(await new BucketService(foreign).bucket(HOURLY, 'key').tryConsume()).toBe(true);
+    expect(await new BucketService(injected).bucket(HOURLY, 'key').tryConsume()).toBe(true);
   });
 
   it('never admits more than the limit across four processes', async () => {
