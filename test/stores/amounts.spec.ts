@@ -5,11 +5,11 @@ import { plainAnswer } from '../../src/core/answer.js';
 import type { StoreAnswer } from '../../src/core/decision.js';
 import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
 import { mergeTakes, type StoreRequest, type Take } from '../../src/core/request.js';
-import { bucketLimits, checkProperty, pauses, storeKinds, windowLimits } from '../support/store-subject.js';
+import { checkProperty, pauses, smallLimits, storeKinds } from '../support/store-subject.js';
 
 const { memory, redis } = storeKinds();
 
-const limitSets = fc.array(fc.oneof(bucketLimits, windowLimits), { minLength: 2, maxLength: 3 });
+const limitSets = fc.array(smallLimits, { minLength: 2, maxLength: 3 });
 const steps = fc.array(
   fc.record({
     verb: fc.oneof(

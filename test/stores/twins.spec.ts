@@ -7,20 +7,19 @@ import type { ReplaceStrategy } from '../../src/core/algorithms/algorithm.js';
 import type { LimitOptions } from '../../src/core/policy.js';
 import type { RateLimitStore } from '../../src/stores/rate-limit.store.js';
 import {
-  bucketLimits,
   checkProperty,
   fractions,
   largeWindowLimits,
   pauses,
+  smallLimits,
   storeKinds,
-  windowLimits,
 } from '../support/store-subject.js';
 
 const { memory, redis } = storeKinds();
-const limitSets = fc.array(fc.oneof(bucketLimits, bucketLimits, windowLimits, windowLimits, largeWindowLimits), {
-  minLength: 1,
-  maxLength: 3,
-});
+const limitSets = fc.array(
+  fc.oneof({ arbitrary: smallLimits, weight: 4 }, { arbitrary: largeWindowLimits, weight: 1 }),
+  { minLength: 1, maxLength: 3 },
+);
 const STRATEGIES = ['reset', 'as-is', 'proportionally', 'additive'] as const;
 
 type Step = { readonly op: string; readonly pause: number; readonly key: string; readonly n: number } & Record<

@@ -137,12 +137,12 @@ export const largeWindowLimits: fc.Arbitrary<LimitNumbers> = fc
   .record({ maxRequest: fc.integer({ min: 129, max: 200 }), duration: fc.integer({ min: 128, max: 2000 }) })
   .map((limit) => ({ ...limit, ...milliseconds }));
 
-/** One to three limits, small enough for a few calls to exhaust them. */
+/** One limit of each kind, small enough for a few calls to exhaust it. A new algorithm is added here. */
+export const smallLimits = fc.oneof({ arbitrary: bucketLimits, weight: 3 }, { arbitrary: windowLimits, weight: 2 });
+
+/** One to three of them. */
 export const policies: fc.Arbitrary<LimitOptions> = fc
-  .array(fc.oneof({ arbitrary: bucketLimits, weight: 3 }, { arbitrary: windowLimits, weight: 2 }), {
-    minLength: 1,
-    maxLength: 3,
-  })
+  .array(smallLimits, { minLength: 1, maxLength: 3 })
   .map((limits) => ({ name: 'property', limits }));
 
 export const pauses = fc.oneof(

@@ -18,6 +18,7 @@ import {
   fractions,
   largeWindowLimits,
   pauses,
+  smallLimits,
   windowLimits,
 } from '../../support/store-subject.js';
 
@@ -61,7 +62,7 @@ const HUGE: LimitOptions[] = [
 const limits = fc.oneof(
   { arbitrary: fc.array(bucketLimits, { minLength: 1, maxLength: 4 }), weight: 6 },
   { arbitrary: fc.oneof(windowLimits, largeWindowLimits).map((window) => [window]), weight: 6 },
-  { arbitrary: fc.array(fc.oneof(bucketLimits, windowLimits), { minLength: 2, maxLength: 3 }), weight: 2 },
+  { arbitrary: fc.array(smallLimits, { minLength: 2, maxLength: 3 }), weight: 2 },
   { arbitrary: fc.constantFrom(...HUGE.map((huge) => [huge])), weight: 1 },
   { arbitrary: fc.constantFrom([{ capacity: 3, refill: 0 }]), weight: 1 },
 );
