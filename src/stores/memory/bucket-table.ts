@@ -74,14 +74,14 @@ export class BucketTable {
   takeFast(take: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
     const slot = this.slots.get(take.key);
     if (slot === undefined || take.amount === 0 || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
-    const { cells, width, parts } = this.states;
-    const start = slot * width;
+    const { states } = this;
+    const start = slot * states.width;
     // With a single limit `amounts` contains only `amount`.
-    if (this.isSingleBucket) return takeFromOneBucket(take, cells, start, now, source);
+    if (this.isSingleBucket) return takeFromOneBucket(take, states.cells, start, now, source);
     if (!this.hasFastPath || take.amounts) return undefined;
     // Another policy with the same numbers may have other limit names.
     const lists = take.policy === this.policy ? this.lists : take.policy;
-    return takeFromLimits(take, lists, cells, start, parts, this.states.firstPart(slot), now, source);
+    return takeFromLimits(take, lists, states.cells, start, states.parts, states.firstPart(slot), now, source);
   }
 
   /** Whether an opened bucket is in the table; it may have been evicted since. */
