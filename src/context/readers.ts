@@ -29,7 +29,9 @@ export type ContextKind = keyof typeof READERS;
  */
 export function kindOf(context: ArgumentsHost): ContextKind {
   const type = typeOf(context);
-  return type === 'http' || type === 'graphql' || type === 'ws' || type === 'rpc' ? type : 'other';
+  // A constant: V8 looks it up in the tables faster than the same string from elsewhere.
+  if (type === 'http') return 'http';
+  return type === 'graphql' || type === 'ws' || type === 'rpc' ? type : 'other';
 }
 
 /** What Nest calls a context, also of types that are unknown here. */
