@@ -22,14 +22,18 @@ let checksLeft = 1000;
  * and `NO_CLIENT` elsewhere.
  */
 export function clientKey(context: ExecutionContext): string | symbol | undefined {
-  const reader = readerOf(context);
-  const address = reader.address(context);
-  if (address === undefined) {
-    checkConnected(context);
-    return reader.endsWithResponse ? undefined : NO_CLIENT;
-  }
+  const address = readerOf(context).address(context);
+  if (address === undefined) return keyWithoutAddress(context);
   if (checksLeft > 0) checkProxyTrust(context, address);
-  if (isOwnKey(address)) return address;
+  return isOwnKey(address) ? address : cachedKey(address);
+}
+
+function keyWithoutAddress(context: ExecutionContext): symbol | undefined {
+  checkConnected(context);
+  return readerOf(context).endsWithResponse ? undefined : NO_CLIENT;
+}
+
+function cachedKey(address: string): string {
   if (address.length > MAX_ADDRESS_LENGTH) return addressKey(address);
   let key = recent.get(address);
   if (key === undefined) {
