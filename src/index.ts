@@ -8,6 +8,7 @@ export type {
   BucketState,
   Limit,
   LimitKind,
+  Mark,
   ReplaceStrategy,
   StateEntry,
   StatePart,

@@ -96,7 +96,7 @@ export class Bucket {
     return toDecision(await this.run('charge', amountOf(n)));
   }
 
-  /** Refunds `n` tokens, never above the capacity. */
+  /** Refunds `n` tokens, never above the capacity. A sliding window drops its oldest admissions. */
   async put(n = 1): Promise<void> {
     await this.run('put', amountOf(n));
   }

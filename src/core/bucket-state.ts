@@ -1,6 +1,16 @@
 import type { BucketState } from './algorithms/algorithm.js';
+import {
+  addMark,
+  advanceMarks,
+  capMarks,
+  dropMark,
+  dropSpentMarks,
+  refundMarked,
+  refundToMarks,
+  takeFromMarks,
+} from './marks.js';
 import type { Policy } from './policy.js';
-import { type Amounts, amountFor } from './request.js';
+import { type Amounts, amountFor, type Take } from './request.js';
 
 /** The state of a full bucket that no request has used yet. */
 export function newState(policy: Policy): BucketState {
@@ -10,6 +20,7 @@ export function newState(policy: Policy): BucketState {
     queueEnd: 0,
     debts: policy.limits.map(() => 0),
     parts: policy.limits.map((limit) => limit.algorithm.newPart()),
+    marks: [],
     changed: false,
   };
 }
@@ -18,6 +29,7 @@ export function newState(policy: Policy): BucketState {
 export function clear(policy: Policy, state: BucketState): void {
   state.blockedUntil = 0;
   state.queueEnd = 0;
+  state.marks = [];
   for (let i = 0; i < state.debts.length; i++) {
     state.debts[i] = 0;
     if (state.parts[i]) state.parts[i] = policy.limits[i].algorithm.newPart();
@@ -36,30 +48,45 @@ export function advance(policy: Policy, state: BucketState, now: number): void {
     clear(policy, state);
   }
   const { limits } = policy;
+  if (state.marks.length > 0) advanceMarks(policy, state, now);
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
     limit.algorithm.advance(limit, state, i, now);
   }
   state.at = now;
+  if (state.marks.length > 0) dropSpentMarks(policy, state);
   if (state.blockedUntil <= now) state.blockedUntil = 0;
   if (state.queueEnd <= now) state.queueEnd = 0;
 }
 
-/** Takes the amounts from all limits, to be used after `wait` ms (the longest wait over all limits). */
-export function take({ limits }: Policy, state: BucketState, amounts: Amounts, wait: number): void {
+/**
+ * Takes the amounts from all limits, to be used after `wait` ms (the longest wait over all limits). A take with a `mark`
+ * can be refunded later.
+ */
+export function take(policy: Policy, state: BucketState, amounts: Amounts, wait: number, mark?: number): void {
+  const { limits } = policy;
+  if (state.marks.length > 0) takeFromMarks(policy, state, amounts, wait);
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
     limit.algorithm.take(limit, state, i, amountFor(amounts, i), wait);
   }
+  if (mark !== undefined) addMark(policy, state, mark, wait);
   if (wait > 0) state.queueEnd = Math.max(state.queueEnd, state.at + wait);
   state.changed = true;
 }
 
-/** Refunds the amounts to all limits, never above full. */
-export function refund({ limits }: Policy, state: BucketState, amounts: Amounts): void {
+/**
+ * Refunds the amounts to all limits, never above full: those of the take with the same `mark`, of a take that acted at
+ * `actAt`, or of no particular one.
+ */
+export function refund(policy: Policy, state: BucketState, amounts: Take, actAt?: number): void {
+  if (amounts.mark !== undefined) return refundMarked(policy, state, amounts, amounts.mark);
+  const { limits } = policy;
+  refundToMarks(policy, state, amounts);
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
-    limit.algorithm.refund(limit, state, i, amountFor(amounts, i));
+    const mark = actAt === undefined ? undefined : limit.algorithm.newMark(limit, actAt);
+    limit.algorithm.refund(limit, state, i, amountFor(amounts, i), mark);
   }
   state.changed = true;
 }
@@ -68,7 +95,8 @@ export function refund({ limits }: Policy, state: BucketState, amounts: Amounts)
  * Cancels a reservation that would have acted at `actAt`. One that has acted stays; one made before a reset no longer
  * exists.
  */
-export function cancel(policy: Policy, state: BucketState, amounts: Amounts, actAt: number): void {
+export function cancel(policy: Policy, state: BucketState, amounts: Take, actAt: number): void {
+  dropMark(state, amounts.mark);
   if (actAt <= state.at || actAt > state.queueEnd) return;
   const { limits } = policy;
   for (let i = 0; i < limits.length; i++) {
@@ -76,6 +104,7 @@ export function cancel(policy: Policy, state: BucketState, amounts: Amounts, act
     limit.algorithm.cancel(limit, state, i, amountFor(amounts, i), actAt);
   }
   if (actAt === state.queueEnd) state.queueEnd = queueEndOf(policy, state);
+  capMarks(policy, state);
   state.changed = true;
 }
 

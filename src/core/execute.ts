@@ -2,6 +2,7 @@ import type { BucketState } from './algorithms/algorithm.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import { NEVER, ROW_HEAD, ROW_LIMIT, type Row } from './answer.js';
 import { advance, cancel, clear, refund, take } from './bucket-state.js';
+import { dropMark } from './marks.js';
 import type { Policy } from './policy.js';
 import { replace } from './replace.js';
 import { type Amounts, amountFor, type StoreRequest, type Verb } from './request.js';
@@ -31,7 +32,8 @@ type Effect = (request: StoreRequest, states: readonly BucketState[]) => number;
 /** The effect of each verb except `take` and `estimate`; returns the amount taken. */
 const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
   charge({ takes: [first] }, [state]) {
-    take(first.policy, state, first, 0);
+    dropMark(state, first.mark);
+    if (first.amount > 0) take(first.policy, state, first, 0);
     return first.amount;
   },
 
@@ -41,8 +43,8 @@ const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
     return taken;
   },
 
-  put({ takes }, states) {
-    for (let i = 0; i < takes.length; i++) refund(takes[i].policy, states[i], takes[i]);
+  put({ takes, actAt }, states) {
+    for (let i = 0; i < takes.length; i++) refund(takes[i].policy, states[i], takes[i], actAt?.[i]);
     return 0;
   },
 
@@ -97,7 +99,7 @@ function decide({ takes }: StoreRequest, states: readonly BucketState[], now: nu
     const state = states[i];
     const wait = row[index];
     if (allowed) {
-      if (amount > 0) take(policy, state, takes[i], wait > 0 ? wait - (state.at - now) : 0);
+      if (amount > 0) take(policy, state, takes[i], wait > 0 ? wait - (state.at - now) : 0, takes[i].mark);
     } else if (policy.block > 0 && state.blockedUntil === 0 && denies(state, wait, maxWait)) {
       state.blockedUntil = state.at + policy.block;
       state.changed = true;

@@ -20,6 +20,11 @@ export interface Take {
   readonly amounts?: readonly number[];
   /** The longest accepted wait in the queue, ms; 0 rejects instead of queueing. */
   readonly maxWait: number;
+  /**
+   * Makes a take refundable: a whole number that no other take of this bucket has. A later `put` with the same `mark`
+   * refunds this take and no other, at most once; any other verb that takes or cancels ends this.
+   */
+  readonly mark?: number;
   /** The failure mode of this take, instead of the store's. */
   readonly onStoreError?: FailureMode;
 }
@@ -35,9 +40,9 @@ export function amountFor({ amount, amounts }: Amounts, i: number): number {
 /**
  * - `take`: takes from all buckets or from none, immediately or within each take's `maxWait`.
  * - `estimate`: returns the answer that `take` would return, and changes nothing.
- * - `charge`: takes regardless of the balance, which may become negative.
+ * - `charge`: takes regardless of the balance, which may become negative. With a `mark`, that take is not refunded.
  * - `takeUpTo`: takes as many whole tokens as are available, at most the amount.
- * - `put`: refunds the amount.
+ * - `put`: refunds the amount. With a `mark`, it refunds that take, as far as it still counts.
  * - `cancel`: cancels the reservation that would have acted at `actAt`.
  * - `reset`: makes the bucket full and unblocked.
  * - `block`, `unblock`: blocks the bucket for `duration`, or unblocks it.
@@ -60,7 +65,7 @@ export interface StoreRequest {
   readonly verb: Verb;
   /** At least one; exactly one for all verbs but `take`, `estimate`, `put` and `cancel`. No bucket appears twice. */
   readonly takes: readonly Take[];
-  /** For `cancel`: the `actAt` of the answer that made the reservation. */
+  /** For `cancel`: the `actAt` of the answer that made the reservation. For `put`: when the refunded takes acted. */
   readonly actAt?: readonly number[];
   /** The `source` of the answer whose tokens are refunded or charged; default `'store'`. */
   readonly source?: DecisionSource;

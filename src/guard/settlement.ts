@@ -152,7 +152,7 @@ export async function settlementsDone(store: RateLimitStore): Promise<void> {
   await Promise.race([Promise.all(calls), new Promise<void>((resolve) => later(SHUTDOWN_TIMEOUT, resolve))]);
 }
 
-/** Refunds an overestimate of the cost, or charges an underestimate. */
+/** Refunds an overestimate of the cost, or charges an underestimate; either way the take can no longer be refunded. */
 async function settle(
   context: ExecutionContext,
   take: RequestTake,
@@ -162,7 +162,7 @@ async function settle(
 ): Promise<void> {
   try {
     const real = await realAmount(context, take, outcome);
-    if (real === take.amount) return;
+    if (real === take.amount && take.mark === undefined) return;
     const verb = real < take.amount ? 'put' : 'charge';
     await store.run({ verb, source, takes: [{ ...take, amount: Math.abs(real - take.amount), maxWait: 0 }] });
   } catch (error) {

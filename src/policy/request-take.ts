@@ -75,7 +75,16 @@ export function toTake(requestPolicy: RequestPolicy, key: unknown, amount: numbe
     warnOnce.about(name, `Policy ${name} does not apply to requests without a client address: set its \`key\``);
     return undefined;
   }
-  return { policy, key: checkKey(policy, key), amount, maxWait, onStoreError, requestPolicy };
+  const mark = requestPolicy.settle === undefined ? undefined : newMark(requestPolicy);
+  return { policy, key: checkKey(policy, key), amount, maxWait, mark, onStoreError, requestPolicy };
+}
+
+/**
+ * The mark of a take that is going to be settled: one of 2^53 numbers, so that no two takes of any process share it.
+ * Leased tokens have none: what one request returns, another one may spend.
+ */
+function newMark({ dryRun, policy }: RequestPolicy): number | undefined {
+  return dryRun || policy.lease > 0 ? undefined : Math.floor(Math.random() * 2 ** 53);
 }
 
 function checkKey({ name }: Policy, key: unknown): string {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { BucketService } from '../bucket/bucket.service.js';
-import type { LimitOptions } from '../core/policy.js';
+import { type LimitOptions, parsePolicy } from '../core/policy.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { FakeClock } from './fake-clock.js';
 import { readVectorFiles } from './vector-files.js';
@@ -16,11 +16,14 @@ export interface TestRunner {
 }
 
 /** Declares a test that runs against an empty store. */
-type DeclareTest = (title: string, body: (buckets: BucketService, clock: FakeClock) => Promise<void>) => void;
+type DeclareTest = (
+  title: string,
+  body: (buckets: BucketService, clock: FakeClock, store: RateLimitStore) => Promise<void>,
+) => void;
 
 /**
- * Declares the tests that every store must pass: all test vectors, and tests for concurrency, keys, policies and
- * blocks. Call it in a test file.
+ * Declares the tests that every store must pass: all test vectors, and tests for concurrency, keys, policies,
+ * blocks and refunds. Call it in a test file.
  *
  * ```ts
  * describeStoreContract('MyStore', (clock) => new MyStore({ clock }));
@@ -40,7 +43,7 @@ export function describeStoreContract(
       const clock = new FakeClock();
       const store = await makeStore(clock);
       try {
-        await body(new BucketService(store), clock);
+        await body(new BucketService(store), clock, store);
       } finally {
         await store.close();
       }
@@ -59,6 +62,7 @@ export function describeStoreContract(
     testBlocks(test);
     testAtomicity(test);
     testReplacement(test);
+    testMarks(test);
   });
 }
 
@@ -134,6 +138,32 @@ function testReplacement(test: DeclareTest): void {
     await buckets.bucket(before, 'key').replacePolicy(after, 'reset');
     await watching;
     assert.equal(await bucket.available(), 5);
+  });
+}
+
+function testMarks(test: DeclareTest): void {
+  test('refunds a take with a mark once, and only what still counts of it', async (_, clock, store) => {
+    const limits = [
+      { name: 'bucket', capacity: 5, refill: 1 },
+      { name: 'window', maxRequest: 5, duration: 4 },
+    ];
+    const policy = parsePolicy({ name: 'marks', limits }, 'marks');
+    const run = async (verb: 'take' | 'put', tokens: number, mark: number) => {
+      const answer = await store.run({
+        verb,
+        takes: [{ policy, key: 'key', amount: tokens * 1000, maxWait: 0, mark }],
+      });
+      return answer.limits.map(({ remaining }) => remaining);
+    };
+    assert.deepEqual(await run('take', 5, 1), [0, 0]);
+    await clock.advance(3000);
+    assert.deepEqual(await run('put', 2, 1), [5, 2]);
+    assert.deepEqual(await run('put', 2, 1), [5, 2]);
+    assert.deepEqual(await run('take', 2, 2), [3, 0]);
+    await clock.advance(1000);
+    assert.deepEqual(await run('take', 1, 3), [3, 2]);
+    assert.deepEqual(await run('put', 2, 2), [4, 4]);
+    assert.deepEqual(await run('put', 1, 3), [5, 5]);
   });
 }
 

@@ -4,7 +4,9 @@ import { BucketService } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import type { Bucket } from '../../src/bucket/bucket.js';
 import type { ReplaceStrategy } from '../../src/core/algorithms/algorithm.js';
-import type { LimitOptions } from '../../src/core/policy.js';
+import { plainAnswer } from '../../src/core/answer.js';
+import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
+import type { Take } from '../../src/core/request.js';
 import type { RateLimitStore } from '../../src/stores/rate-limit.store.js';
 import {
   checkProperty,
@@ -60,6 +62,17 @@ const scripts = ({ pause, key }: typeof forward): fc.Arbitrary<Step[]> =>
             arbitrary: fc.record({ op: fc.constant('consume'), maxWait: fc.constantFrom(0, 20, 1000, Infinity) }),
             weight: 5,
           },
+          {
+            arbitrary: fc.record({ op: fc.constant('take'), maxWait: fc.constantFrom(0, 0, 20, Infinity) }),
+            weight: 5,
+          },
+          {
+            arbitrary: fc.record({
+              op: fc.constantFrom('put', 'put', 'charge', 'cancel').map((verb) => `settle by ${verb}`),
+              which: fc.nat(40),
+            }),
+            weight: 4,
+          },
           { arbitrary: fc.record({ op: fc.constant('abort'), which: fc.nat(20) }), weight: 2 },
           { arbitrary: fc.record({ op: fc.constant('block'), duration: fc.integer({ min: 1, max: 100 }) }), weight: 1 },
           { arbitrary: fc.constantFrom('unblock', 'reset', 'all').map((op) => ({ op })), weight: 2 },
@@ -74,17 +87,18 @@ const scripts = ({ pause, key }: typeof forward): fc.Arbitrary<Step[]> =>
         ),
       )
       .map(([common, own]) => ({ ...common, ...own })),
-    { minLength: 25, maxLength: 45, size: 'max' },
+    { minLength: 35, maxLength: 60, size: 'max' },
   );
 
 /** Runs a script against one store, and records every answer with the time at which it arrived. */
 class Run {
   readonly answers: unknown[] = [];
-  readonly counts = { delayed: 0, denied: 0, aborted: 0, replaced: 0 };
+  readonly counts = { delayed: 0, denied: 0, aborted: 0, replaced: 0, settled: 0 };
   private readonly clock = new FakeClock();
   private readonly store: RateLimitStore;
   private readonly buckets: BucketService;
   private readonly handles = new Map<string, Bucket>();
+  private readonly marked: { readonly take: Take; readonly actAt: readonly number[] | undefined }[] = [];
   private readonly waiters: { abort: AbortController; end: Promise<unknown>; settled: boolean }[] = [];
 
   constructor(
@@ -125,6 +139,12 @@ class Run {
         return bucket.block(step.duration as number);
       case 'consume':
         return this.consume(bucket, n, step.maxWait as number);
+      case 'take':
+        return this.takeMarked(key, n, step.maxWait as number);
+      case 'settle by put':
+      case 'settle by charge':
+      case 'settle by cancel':
+        return this.settle(step.op.slice(10) as 'put', n, step.which as number);
       case 'abort':
         return this.abort(step.which as number);
       case 'replace': {
@@ -162,6 +182,24 @@ class Run {
     return waiter.settled ? 'settled' : 'queued';
   }
 
+  private async takeMarked(key: string, n: number, maxWait: number): Promise<unknown> {
+    const policy = parsePolicy(this.options, 'property');
+    const take = { policy, key, amount: Math.round(n * 1000), maxWait, mark: this.marked.length };
+    const answer = await this.store.run({ verb: 'take', takes: [take] });
+    if (answer.allowed) this.marked.push({ take, actAt: answer.actAt });
+    return this.record(plainAnswer(answer));
+  }
+
+  /** Settles a take, which may already be settled, by a part of what it took or all of it. */
+  private async settle(verb: 'put' | 'charge' | 'cancel', n: number, which: number): Promise<unknown> {
+    const marked = this.marked[which % (this.marked.length || 1)];
+    if (!marked || (verb === 'cancel' && !marked.actAt)) return 'none';
+    const amount = verb === 'cancel' ? marked.take.amount : Math.min(marked.take.amount, Math.round(n * 1000));
+    const { actAt } = verb === 'cancel' ? marked : { actAt: undefined };
+    this.counts.settled++;
+    return plainAnswer(await this.store.run({ verb, takes: [{ ...marked.take, amount }], actAt }));
+  }
+
   private async abort(which: number): Promise<string> {
     const queued = this.waiters.filter(({ settled }) => !settled);
     if (queued.length === 0) return 'none';
@@ -196,7 +234,8 @@ describe('MemoryStore and RedisStore', () => {
           [memory, redis].map((kind) => new Run((clock) => kind.make(clock), options).script(script)),
         );
         expect(inRedis.answers).toEqual(inMemory.answers);
-        if (inMemory.counts.delayed > 0 && inMemory.counts.denied > 0) cover();
+        const { delayed, denied, settled } = inMemory.counts;
+        if (delayed > 0 && denied > 0 && settled > 0) cover();
       },
     ),
   );

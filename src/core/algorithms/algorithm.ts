@@ -44,8 +44,16 @@ export interface BucketState {
   readonly debts: number[];
   /** For each limit the state that is more than a number, such as the admissions of a window. */
   readonly parts: (StatePart | undefined)[];
+  /** The takes that may still be refunded, the oldest first. Never modified, only replaced; it is plain data for JSON. */
+  marks: readonly Mark[];
   /** Whether the state has changed since it was loaded. If so, the store must save it. */
   changed: boolean;
+}
+
+/** A take that may still be refunded (see `marks.ts`): its `Take.mark`, and a number for each limit. */
+export interface Mark {
+  readonly id: number;
+  readonly limits: readonly number[];
 }
 
 /** The state of one limit where it is more than a number. */
@@ -98,8 +106,15 @@ export interface Algorithm {
   wait(limit: Limit, state: BucketState, i: number, amount: number): number;
   /** Takes `amount` regardless of the balance, for a request that proceeds after `wait` ms (the longest of all limits). */
   take(limit: Limit, state: BucketState, i: number, amount: number, wait: number): void;
-  /** Refunds `amount`, never above full. */
-  refund(limit: Limit, state: BucketState, i: number, amount: number): void;
+  /**
+   * Refunds `amount`, never above full: of the take with `mark`, as far as it still counts. Without `mark` a window
+   * refunds its oldest admissions, because that never lets more through than removing newer ones.
+   */
+  refund(limit: Limit, state: BucketState, i: number, amount: number, mark?: number): void;
+  /** What `refund` needs to refund a take that acts at `actAt`; a whole number. */
+  newMark(limit: Limit, actAt: number): number;
+  /** Whether `refund` with `mark` would change nothing, now or later. */
+  isSpent(limit: Limit, state: BucketState, i: number, mark: number): boolean;
   /** Cancels a reservation of `amount` that would have acted at `actAt`; later reservations keep their instants. */
   cancel(limit: Limit, state: BucketState, i: number, amount: number, actAt: number): void;
   /** When the last of the remaining reservations acts; 0 or an instant in the past if there is none. */

@@ -64,12 +64,18 @@ export function admit(limit: Limit, log: AdmissionLog, requested: number, at: nu
   if (list.length - log.head > 2 * MOST_EXACT && limit.slot === 1) merge(log, slotOf(limit.period));
 }
 
-/** Refunds `amount` of the newest admissions that have acted; queued ones keep their position. */
-function refundNewest(limit: Limit, log: AdmissionLog, amount: number, now: number): void {
+/** Refunds `amount` of the oldest admissions that have acted; queued ones keep their position. */
+function refundOldest(limit: Limit, log: AdmissionLog, amount: number, now: number): void {
   const latest = slotTime(now, limit.slot);
-  let index = log.list.length - 2;
-  while (index >= log.head && log.list[index] > latest) index -= 2;
-  for (; index >= log.head && amount > 0; index -= 2) amount -= reduce(log, index, amount);
+  let left = amount;
+  while (left > 0 && log.head < log.list.length && log.list[log.head] <= latest) left -= reduce(log, log.head, left);
+}
+
+/** Refunds `amount` of the admission at `time`, unless it has left the window. */
+function refundAdmission(log: AdmissionLog, amount: number, time: number): void {
+  for (let index = log.list.length - 2; index >= log.head && log.list[index] >= time; index -= 2) {
+    if (log.list[index] === time) reduce(log, index, amount);
+  }
 }
 
 /** Cancels an admission of `amount` that would have acted at `actAt`; later reservations keep their amounts. */
@@ -145,7 +151,14 @@ export const slidingWindow: Algorithm = {
 
   take: (limit, state, i, amount, wait) => admit(limit, logOf(state, i), amount, state.at + wait),
 
-  refund: (limit, state, i, amount) => refundNewest(limit, logOf(state, i), amount, state.at),
+  refund(limit, state, i, amount, mark) {
+    if (mark === undefined) refundOldest(limit, logOf(state, i), amount, state.at);
+    else refundAdmission(logOf(state, i), amount, mark);
+  },
+
+  newMark: (limit, actAt) => slotTime(actAt, limit.slot),
+
+  isSpent: (limit, state, _i, mark) => mark + limit.period <= state.at,
 
   cancel: (limit, state, i, amount, actAt) => cancelAdmission(limit, logOf(state, i), amount, actAt),
 

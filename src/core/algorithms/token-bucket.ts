@@ -138,9 +138,13 @@ export const tokenBucket: Algorithm = {
     debts[i] = bucketTake(limit, debts[i], units, at, ownWait, wait);
   },
 
-  refund(limit, { debts }, i, amount) {
-    debts[i] = Math.max(0, debts[i] - amount * limit.weight);
+  refund(limit, { debts }, i, amount, mark = 0) {
+    debts[i] = Math.max(mark, debts[i] - amount * limit.weight);
   },
+
+  newMark: () => 0,
+
+  isSpent: (_limit, { debts }, i, mark) => mark >= debts[i],
 
   cancel(limit, { debts, at, queueEnd }, i, amount, actAt) {
     debts[i] = bucketCancel(limit, debts[i], amount * limit.weight, at, actAt, queueEnd);

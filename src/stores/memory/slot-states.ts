@@ -1,8 +1,9 @@
-import type { BucketState, StatePart } from '../../core/algorithms/algorithm.js';
+import type { BucketState, Mark, StatePart } from '../../core/algorithms/algorithm.js';
 import { newState } from '../../core/bucket-state.js';
 import type { Policy } from '../../core/policy.js';
 
 const NO_SLOT = -1;
+const NO_MARKS: readonly Mark[] = [];
 
 /**
  * The states of the buckets of one policy, each in a numbered slot of a flat array: its clock, followed by a debt for
@@ -20,6 +21,8 @@ export class SlotStates {
   private free = NO_SLOT;
   /** When the last queued request of a bucket acts; only for buckets with a queue. */
   private readonly queueEnds = new Map<number, number>();
+  /** Of buckets with takes that may still be refunded. */
+  private readonly marks = new Map<number, readonly Mark[]>();
 
   constructor(private readonly policy: Policy) {
     this.width = 1 + policy.limits.length;
@@ -41,6 +44,7 @@ export class SlotStates {
 
   release(slot: number): void {
     this.queueEnds.delete(slot);
+    this.marks.delete(slot);
     this.parts?.fill(undefined, this.firstPart(slot), this.firstPart(slot + 1));
     this.cells[slot * this.width] = this.free;
     this.free = slot;
@@ -49,6 +53,11 @@ export class SlotStates {
   /** The clock of a slot's bucket. */
   clockOf(slot: number): number {
     return this.cells[slot * this.width];
+  }
+
+  /** Whether takes from a slot's bucket may still be refunded. */
+  hasMarks(slot: number): boolean {
+    return this.marks.size > 0 && this.marks.has(slot);
   }
 
   /** The index in `parts` of the first limit of a slot. */
@@ -67,6 +76,7 @@ export class SlotStates {
     const first = this.firstPart(slot);
     if (this.parts) for (let i = 0; i < debts.length; i++) this.copyPart(this.parts, first + i, state.parts, i, i);
     state.queueEnd = this.queueEnds.size > 0 ? (this.queueEnds.get(slot) ?? 0) : 0;
+    state.marks = (this.marks.size > 0 && this.marks.get(slot)) || NO_MARKS;
   }
 
   /** Sets `state` to that of a full bucket. */
@@ -75,19 +85,22 @@ export class SlotStates {
     state.changed = false;
     state.blockedUntil = 0;
     state.queueEnd = 0;
+    state.marks = NO_MARKS;
     state.at = 0;
     for (let i = 0; i < debts.length; i++) debts[i] = 0;
     if (this.parts) for (let i = 0; i < parts.length; i++) parts[i] = this.newPart(i);
   }
 
   /** Copies `state` into a slot, except its block. */
-  save(slot: number, { at, queueEnd, debts, parts }: BucketState): void {
+  save(slot: number, { at, queueEnd, debts, parts, marks }: BucketState): void {
     const { cells } = this;
     let cell = slot * this.width;
     cells[cell++] = at;
     for (let i = 0; i < debts.length; i++) cells[cell++] = debts[i];
     if (queueEnd > 0) this.queueEnds.set(slot, queueEnd);
     else if (this.queueEnds.size > 0) this.queueEnds.delete(slot);
+    if (marks.length > 0) this.marks.set(slot, marks);
+    else if (this.marks.size > 0) this.marks.delete(slot);
     const first = this.firstPart(slot);
     if (this.parts) for (let i = 0; i < parts.length; i++) this.copyPart(parts, i, this.parts, first + i, i);
   }

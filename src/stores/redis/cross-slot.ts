@@ -32,7 +32,7 @@ export async function runAcrossSlots(request: StoreRequest, run: Run): Promise<R
 async function refundAll(takes: readonly Take[], rows: readonly ReplyRow[], run: Run): Promise<void> {
   await Promise.allSettled(
     rows.map(([, delay, , now], i) =>
-      run(delay > 0 ? { verb: 'cancel', takes: [takes[i]], actAt: [now + delay] } : { verb: 'put', takes: [takes[i]] }),
+      run({ verb: delay > 0 ? 'cancel' : 'put', takes: [takes[i]], actAt: [now + delay] }),
     ),
   );
 }

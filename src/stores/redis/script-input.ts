@@ -1,7 +1,7 @@
 import type { Policy } from '../../core/policy.js';
 import { matchLimits } from '../../core/replace.js';
 import type { StoreRequest, Take } from '../../core/request.js';
-import { PER_LIMIT, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
+import { MARKED, PER_LIMIT, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
 
 /** Collects requests for one call of the Lua script: its KEYS and its argument. */
 export class ScriptInput {
@@ -34,9 +34,10 @@ export class ScriptInput {
     if (!this.last) return;
     const { verb, takes } = this.last;
     let run = `,${VERB_CODES[verb]},${this.count},${takes.length}`;
-    for (const { policy, amount, amounts, maxWait } of takes) {
+    for (const { policy, amount, amounts, maxWait, mark } of takes) {
       const wanted = amounts ? `${PER_LIMIT},${amounts.join()}` : amount;
-      run += `,${this.policyNumber(policy)},${wanted},${maxWait === Infinity ? -1 : maxWait}`;
+      const marked = mark === undefined ? '' : `${MARKED},${mark},`;
+      run += `,${this.policyNumber(policy)},${marked}${wanted},${maxWait === Infinity ? -1 : maxWait}`;
     }
     const more = this.argumentsOf(this.last);
     this.runs += `${run},${more.length}${more.map((argument) => `,${argument}`).join('')}`;
@@ -46,7 +47,7 @@ export class ScriptInput {
 
   /** What a verb needs besides its takes. */
   private argumentsOf({ verb, takes, actAt, duration, to, strategy }: StoreRequest): readonly (number | undefined)[] {
-    if (verb === 'cancel') return actAt ?? [];
+    if (verb === 'cancel' || verb === 'put') return actAt ?? [];
     if (verb === 'block') return [duration];
     if (verb !== 'replace' || !to || !strategy) return [];
     const matches = matchLimits(takes[0].policy, to).map((index) => index + 1);
@@ -82,6 +83,7 @@ function takesAlike(one: Take, other: Take): boolean {
     one.policy === other.policy &&
     one.amount === other.amount &&
     one.amounts === other.amounts &&
+    one.mark === other.mark &&
     one.maxWait === other.maxWait
   );
 }

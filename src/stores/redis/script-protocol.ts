@@ -30,6 +30,8 @@ export const STRATEGY_CODES: Readonly<Record<ReplaceStrategy, number>> = {
 export const LATE = -1;
 /** Takes the place of `allowed` in a reply: the value of a key is not a bucket. */
 export const UNREADABLE = -2;
+/** Precedes the mark of a take, before its amount. */
+export const MARKED = -2;
 /** Precedes an amount for each limit of a policy, instead of one amount for all. */
 export const PER_LIMIT = -1;
 

@@ -10,4 +10,9 @@ ${declareConstants(STRATEGY_CODES, 'STRATEGY_')}
 --   load(state, i, read)   fills state[i] from stored numbers; false if they are not a state
 --   store(state, i, write) writes them
 local algorithms = {}
+
+-- A state is { at = …, blockedUntil = …, queueEnd = …, marks = {…}, [i] = the state of limit i, as its algorithm keeps it }.
+-- A take is { amount = …, amounts = {…} or nil, mark = … or nil }.
+
+local function amountFor(take, i) return take.amounts and take.amounts[i] or take.amount end
 `;

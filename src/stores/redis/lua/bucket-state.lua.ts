@@ -1,12 +1,7 @@
 /** The twin of core/bucket-state.ts. */
 export const BUCKET_STATE = `
--- A state is { at = …, blockedUntil = …, queueEnd = …, [i] = the state of limit i, as its algorithm keeps it }.
--- A take is { amount = …, amounts = {…} or nil }.
-
-local function amountFor(take, i) return take.amounts and take.amounts[i] or take.amount end
-
 local function clear(policy, state)
-  state.blockedUntil, state.queueEnd = 0, 0
+  state.blockedUntil, state.queueEnd, state.marks = 0, 0, {}
   for i, limit in ipairs(policy) do state[i] = algorithms[limit.kind].new() end
 end
 
@@ -22,20 +17,29 @@ local function advance(policy, state, now)
     if ahead <= max(fillTime(policy), state.blockedUntil - state.at) then return end
     clear(policy, state)
   end
+  advanceMarks(policy, state, now)
   for i, limit in ipairs(policy) do algorithms[limit.kind].advance(limit, state, i, now) end
   state.at = now
+  dropSpentMarks(policy, state)
   if state.blockedUntil <= now then state.blockedUntil = 0 end
   if state.queueEnd <= now then state.queueEnd = 0 end
 end
 
-local function take(policy, state, taken, wait)
+local function take(policy, state, taken, wait, mark)
+  takeFromMarks(policy, state, taken, wait)
   for i, limit in ipairs(policy) do algorithms[limit.kind].take(limit, state, i, amountFor(taken, i), wait) end
+  if mark then addMark(policy, state, mark, wait) end
   if wait > 0 then state.queueEnd = max(state.queueEnd, state.at + wait) end
   state.changed = true
 end
 
-local function refund(policy, state, taken)
-  for i, limit in ipairs(policy) do algorithms[limit.kind].refund(limit, state, i, amountFor(taken, i)) end
+local function refund(policy, state, taken, actAt)
+  if taken.mark then return refundMarked(policy, state, taken) end
+  refundToMarks(policy, state, taken)
+  for i, limit in ipairs(policy) do
+    local algorithm = algorithms[limit.kind]
+    algorithm.refund(limit, state, i, amountFor(taken, i), actAt and algorithm.newMark(limit, actAt))
+  end
   state.changed = true
 end
 
@@ -46,9 +50,11 @@ local function queueEndOf(policy, state)
 end
 
 local function cancel(policy, state, taken, actAt)
+  dropMark(state, taken.mark)
   if actAt <= state.at or actAt > state.queueEnd then return end
   for i, limit in ipairs(policy) do algorithms[limit.kind].cancel(limit, state, i, amountFor(taken, i), actAt) end
   if actAt == state.queueEnd then state.queueEnd = queueEndOf(policy, state) end
+  capMarks(policy, state)
   state.changed = true
 end
 

@@ -75,7 +75,7 @@ local function decide(takes)
   for _, t in ipairs(takes) do
     local policy, state = t.policy, t.state
     if allowed then
-      if t.amount > 0 then take(policy, state, t, t.wait > 0 and t.wait - (state.at - now) or 0) end
+      if t.amount > 0 then take(policy, state, t, t.wait > 0 and t.wait - (state.at - now) or 0, t.mark) end
     elseif policy.block > 0 and state.blockedUntil == 0 and denies(state, t.wait, t.maxWait) then
       state.blockedUntil = state.at + policy.block
       state.changed = true
@@ -98,12 +98,13 @@ local function execute(verb, takes, arguments)
   local taken = 0
   if verb == CHARGE then
     taken = amount
-    take(policy, state, takes[1], 0)
+    dropMark(state, takes[1].mark)
+    if amount > 0 then take(policy, state, takes[1], 0) end
   elseif verb == TAKE_UP_TO then
     taken = state.blockedUntil > 0 and 0 or min(amount, wholeTokens(policy, state))
     if taken > 0 then take(policy, state, { amount = taken }, 0) end
   elseif verb == PUT then
-    for _, t in ipairs(takes) do refund(t.policy, t.state, t) end
+    for i, t in ipairs(takes) do refund(t.policy, t.state, t, arguments[i]) end
   elseif verb == CANCEL then
     for i, t in ipairs(takes) do cancel(t.policy, t.state, t, arguments[i]) end
   elseif verb == BLOCK then
@@ -139,7 +140,8 @@ end
 local function step()
   local takes = {}
   for i, t in ipairs(run) do
-    takes[i] = { policy = t.policy, amount = t.amount, amounts = t.amounts, maxWait = t.maxWait, key = KEYS[nextKey] }
+    takes[i] = { policy = t.policy, amount = t.amount, amounts = t.amounts, mark = t.mark, maxWait = t.maxWait }
+    takes[i].key = KEYS[nextKey]
     nextKey = nextKey + 1
   end
   if run.verb == REPLACE then

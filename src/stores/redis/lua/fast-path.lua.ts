@@ -5,7 +5,7 @@ export const FAST_PATH = `
 -- the request is not that simple. A table or a function call costs more than this whole computation, so the functions of
 -- token-bucket.ts and sliding-window.ts are written out.
 
--- Whether a state is from no later than now, not blocked and without queued requests.
+-- Whether a state is from no later than now, not blocked and without queued requests. A state with marks is longer.
 local function isIdle(at, blockedUntil, queueEnd)
   return at % 1 == 0 and at >= 0 and at <= now and blockedUntil == 0 and queueEnd % 1 == 0 and queueEnd >= 0 and queueEnd <= now
 end
@@ -135,7 +135,7 @@ local function takeFast()
   while more() do
     local take = run[1]
     local fast = take.policy.buckets and takeFromBuckets or take.policy.window and takeFromWindow
-    if run.verb ~= TAKE or #run > 1 or not fast or take.amount == 0 or take.amounts then return end
+    if run.verb ~= TAKE or #run > 1 or not fast or take.amount == 0 or take.amounts or take.mark then return end
     while left > 0 do
       if not fast(take.policy, KEYS[nextKey], take.amount, take.maxWait) then return end
       nextKey, left = nextKey + 1, left - 1

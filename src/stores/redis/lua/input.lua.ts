@@ -2,7 +2,7 @@ import { slidingWindow } from '../../../core/algorithms/sliding-window.js';
 import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
 import { NEVER } from '../../../core/answer.js';
-import { declareConstants, LATE, PER_LIMIT, UNREADABLE, VERB_CODES } from '../script-protocol.js';
+import { declareConstants, LATE, MARKED, PER_LIMIT, UNREADABLE, VERB_CODES } from '../script-protocol.js';
 
 /** The arguments and the reply of the script; its first part. */
 export const INPUT = `
@@ -13,8 +13,9 @@ export const INPUT = `
 --   number of policies; of each: block in ms, number of limits; of each limit:
 --     kind (the id of its algorithm), capacity, weight, refill, period, slot
 --   then runs of requests that differ only in their keys; of each: verb, number of requests, number of takes;
---     of each take: policy (from 1), amount (${PER_LIMIT}: an amount for each limit follows), maxWait in ms (-1: no limit)
---     then the number of arguments of the verb, and these: cancel: actAt per take; block: duration;
+--     of each take: policy (from 1), ${MARKED} and its mark if it has one, amount (${PER_LIMIT}: an amount for each limit
+--     follows), maxWait in ms (-1: no limit)
+--     then the number of arguments of the verb, and these: cancel, put: actAt per take; block: duration;
 --     replace: policy, strategy, for each new limit the old one that it takes over from (0: none)
 -- Reply    the rows of all requests one after the other as doubles in one string (see answer.ts). The row of a request
 --          with an unreadable bucket is one ${UNREADABLE}; then the reply is a list of that string and of a message for
@@ -72,6 +73,7 @@ end
 
 local function readTake()
   local take = { policy = policies[read()], amount = read() }
+  if take.amount == ${MARKED} then take.mark, take.amount = read(), read() end
   if take.amount == ${PER_LIMIT} then
     take.amount, take.amounts = 0, {}
     for i = 1, #take.policy do

@@ -92,12 +92,15 @@ local function reduce(log, index, amount)
   return taken
 end
 
-local function refundNewest(limit, log, amount, now)
+local function refundOldest(limit, log, amount, now)
   local latest = slotTime(now, limit.slot)
+  while amount > 0 and #log.times > 0 and log.times[1] <= latest do amount = amount - reduce(log, 1, amount) end
+end
+
+local function refundAdmission(log, amount, time)
   local index = #log.times
-  while index > 0 and log.times[index] > latest do index = index - 1 end
-  while index > 0 and amount > 0 do
-    amount = amount - reduce(log, index, amount)
+  while index > 0 and log.times[index] >= time do
+    if log.times[index] == time then reduce(log, index, amount) end
     index = index - 1
   end
 end
@@ -119,7 +122,11 @@ algorithms[SLIDING_WINDOW] = {
   advance = function(limit, state, i, now) expire(limit, state[i], now) end,
   wait = function(limit, state, i, amount) return windowWait(limit, state[i], amount, state.at) end,
   take = function(limit, state, i, amount, wait) admit(limit, state[i], amount, state.at + wait) end,
-  refund = function(limit, state, i, amount) refundNewest(limit, state[i], amount, state.at) end,
+  refund = function(limit, state, i, amount, mark)
+    if mark then refundAdmission(state[i], amount, mark) else refundOldest(limit, state[i], amount, state.at) end
+  end,
+  newMark = function(limit, actAt) return slotTime(actAt, limit.slot) end,
+  isSpent = function(limit, state, _, mark) return mark + limit.period <= state.at end,
   cancel = function(limit, state, i, amount, actAt) cancelAdmission(limit, state[i], amount, actAt) end,
   queueEnd = function(_, state, i) return state[i].sum > 0 and state[i].times[#state[i].times] or 0 end,
   used = function(_, state, i) return state[i].sum end,

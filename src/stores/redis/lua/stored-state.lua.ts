@@ -1,13 +1,14 @@
 /** The storage format of a bucket. It has no counterpart in TypeScript. */
 export const STORED_STATE = `
 -- A stored state is a string of doubles: at, blockedUntil, queueEnd, and for each limit what its algorithm stores: a
--- bucket its debt; a window its sum, the number of its admissions, and time and amount of each.
+-- bucket its debt; a window its sum, the number of its admissions, and time and amount of each. Then, if it has marks:
+-- their number, and for each its id and a number for each limit.
 
 local NO_BUCKET = 'its value is not a bucket'
 local emptied = {}
 local reading
 
--- Returns a function that returns the stored numbers one by one.
+-- Returns a function that returns the stored numbers one by one, and one that tells whether there are more.
 local function reader(stored)
   if #stored % 8 ~= 0 then error(NO_BUCKET, 0) end
   local numbers, place = {}, 0
@@ -16,11 +17,12 @@ local function reader(stored)
     local values = { unpacks('<' .. string.rep('d', #part / 8), part) }
     for i = 1, #values - 1 do numbers[#numbers + 1] = values[i] end
   end
-  return function()
+  local function readNumber()
     place = place + 1
     if isWhole(numbers[place]) then return numbers[place] end
     error(NO_BUCKET, 0)
   end
+  return readNumber, function() return place < #numbers end
 end
 
 local function open(policy, key)
@@ -31,11 +33,16 @@ local function open(policy, key)
     local stored = call('GET', key)
     clear(policy, state)
     if stored then
-      local readNumber = reader(stored)
+      local readNumber, hasMore = reader(stored)
       state.stored, state.at = stored, readNumber()
       state.blockedUntil, state.queueEnd = readNumber(), readNumber()
       for i, limit in ipairs(policy) do
         if algorithms[limit.kind].load(state, i, readNumber) == false then error(NO_BUCKET, 0) end
+      end
+      for m = 1, hasMore() and readNumber() or 0 do
+        local mark = { id = readNumber() }
+        for i = 1, #policy do mark[i] = readNumber() end
+        state.marks[m] = mark
       end
     end
     opened[key] = state
@@ -54,6 +61,11 @@ local function save(state)
   local numbers = { state.at, state.blockedUntil, state.queueEnd }
   local function write(number) numbers[#numbers + 1] = number end
   for i, limit in ipairs(policy) do algorithms[limit.kind].store(state, i, write) end
+  if #state.marks > 0 then write(#state.marks) end
+  for _, mark in ipairs(state.marks) do
+    write(mark.id)
+    for i = 1, #policy do write(mark[i]) end
+  end
   local value = pack(numbers, 1, #numbers)
   if ttl == INFINITY then
     call('SET', state.key, value)

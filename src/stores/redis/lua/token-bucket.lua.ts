@@ -65,7 +65,9 @@ algorithms[TOKEN_BUCKET] = {
     local ownWait = wait == 0 and 0 or bucketWait(limit, state[i], units, state.at)
     state[i] = bucketTake(limit, state[i], units, state.at, ownWait, wait)
   end,
-  refund = function(limit, state, i, amount) state[i] = max(0, state[i] - amount * limit.weight) end,
+  refund = function(limit, state, i, amount, mark) state[i] = max(mark or 0, state[i] - amount * limit.weight) end,
+  newMark = function() return 0 end,
+  isSpent = function(_, state, i, mark) return mark >= state[i] end,
   cancel = function(limit, state, i, amount, actAt)
     state[i] = bucketCancel(limit, state[i], amount * limit.weight, state.at, actAt, state.queueEnd)
   end,
