@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { ROW_HEAD, rowLength } from '../../core/answer.js';
 import type { StoreRequest } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
+import { safeError } from './clients/client-error.js';
 import type { PendingRequest, ReplyRow } from './pending-request.js';
 import { LATE, UNREADABLE } from './script-protocol.js';
 
@@ -88,9 +89,9 @@ function unexpectedReply(reply: unknown): RateLimitStoreError {
 /** The error of a failed command as a `RateLimitStoreError`. */
 export function toStoreError(error: unknown): RateLimitStoreError {
   if (error instanceof RateLimitStoreError) return error;
-  const message = error instanceof Error ? error.message : inspect(error).slice(0, 100);
-  if (WRITE_REJECTED.test(message)) {
-    return new RateLimitStoreError(`Redis rejects writes: ${message}`, 'write', { cause: error });
-  }
-  return new RateLimitStoreError(`Redis command failed: ${message}`, 'store', { cause: error });
+  const cause = safeError(error);
+  const { message } = cause;
+  if (WRITE_REJECTED.test(message))
+    return new RateLimitStoreError(`Redis rejects writes: ${message}`, 'write', { cause });
+  return new RateLimitStoreError(`Redis command failed: ${message}`, 'store', { cause });
 }

@@ -1,6 +1,7 @@
 import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
 import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
 import { later } from '../../../util/clock.js';
+import { safeError } from './client-error.js';
 import type { RedisClient } from './redis-client.js';
 
 /** What `store: { redis }` accepts: a URL, ioredis options, or your own client, which the store never closes. */
@@ -40,7 +41,7 @@ export async function openClient(target: string | RedisOptions): Promise<RedisCl
       ? new Redis(target, DEFAULT_OPTIONS)
       : new Redis({ ...DEFAULT_OPTIONS, ...target, lazyConnect: false });
   // Without a listener, ioredis prints each failed attempt.
-  client.on('error', (error) => connectionErrors.set(client, error));
+  client.on('error', (error) => connectionErrors.set(client, safeError(error)));
   client.on('ready', () => connectionErrors.delete(client));
   await new Promise<void>((resolve) => {
     client.once('ready', resolve);
@@ -54,7 +55,7 @@ export async function openClient(target: string | RedisOptions): Promise<RedisCl
 export async function ping(client: RedisClient): Promise<void> {
   let connectionError = connectionErrors.get(client);
   const onError = (error: unknown): void => {
-    connectionError = error as Error;
+    connectionError = safeError(error);
   };
   const timeout = new Promise<never>((_, reject) => {
     later(SILENCE_TIMEOUT, () => reject(new Error(`no reply within ${SILENCE_TIMEOUT} ms`)));
@@ -64,7 +65,7 @@ export async function ping(client: RedisClient): Promise<void> {
     await Promise.race([client.time(), timeout]);
   } catch (error) {
     // The error of a command that could not be sent does not contain the reason.
-    const cause = connectionError ?? (error as Error);
+    const cause = connectionError ?? safeError(error);
     throw new RateLimitStoreError(`Cannot connect to ${serverName(client)}: ${cause.message}`, 'store', { cause });
   } finally {
     client.removeListener('error', onError);
