@@ -9,10 +9,12 @@ import { RedisStore } from '../stores/redis/redis.store.js';
 import { DenyCacheStore } from '../stores/remote/deny-cache.store.js';
 import { LeaseStore } from '../stores/remote/lease.store.js';
 import { ResilientStore } from '../stores/remote/resilient.store.js';
+import { addUser, closeUnlessUsed } from './store-users.js';
 
 /** Creates the store of the options; one that can fail is wrapped by the stores that handle its failures. */
 export async function createStore({ store, failure }: ParsedModuleOptions): Promise<RateLimitStore> {
   if (!store) return new MemoryStore();
+  if (store instanceof RateLimitStore) addUser(store);
   if (store instanceof MemoryStore) return store;
   const inner = store instanceof RateLimitStore ? store : await connectRedis(store, failure);
   if (inner instanceof RedisStore && inner.timeout > failure.timeout) {
@@ -22,7 +24,12 @@ export async function createStore({ store, failure }: ParsedModuleOptions): Prom
     );
   }
   const leasing = new LeaseStore(
-    new ResilientStore(inner, { ...failure, onHealth: logHealth(failure.mode), onUnreadable }),
+    new ResilientStore(inner, {
+      ...failure,
+      onHealth: logHealth(failure.mode),
+      onUnreadable,
+      close: () => closeUnlessUsed(inner),
+    }),
   );
   return inner instanceof RedisStore && inner.denyCache ? new DenyCacheStore(leasing) : leasing;
 }

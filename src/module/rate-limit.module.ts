@@ -27,6 +27,7 @@ import { createStore } from './create-store.js';
 import { EnhancerBinder } from './enhancer-binder.js';
 import type { RateLimitModuleOptions } from './module-options.js';
 import { checkGiven, parseModuleOptions } from './parse-module-options.js';
+import { closeUnlessUsed } from './store-users.js';
 import { warnOfUnguarded } from './unguarded-warning.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
@@ -135,7 +136,7 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   /** Nest's last hook: its servers have closed, so the costs of all requests can be settled. */
   async onApplicationShutdown(): Promise<void> {
     await settlementsDone(this.store);
-    await this.store.close();
+    await closeUnlessUsed(this.store);
   }
 }
 

@@ -21,6 +21,8 @@ interface ResilienceOptions {
   readonly onHealth?: (health: StoreHealth) => void;
   /** Called when a bucket cannot be read, at most once a minute. */
   readonly onUnreadable?: (error: Error) => void;
+  /** Called instead of the store's `close`. */
+  readonly close?: () => void | Promise<void>;
 }
 
 const UNREADABLE_REPORT_INTERVAL = 60_000;
@@ -91,7 +93,7 @@ export class ResilientStore extends StoreWrapper {
   override async close(): Promise<void> {
     this.stopProbing();
     this.local.close();
-    await this.store.close();
+    await (this.options.close ? this.options.close() : this.store.close());
   }
 
   private succeed(call: Call, answer: StoreAnswer): void {
