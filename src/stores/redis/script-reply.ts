@@ -6,8 +6,8 @@ import { safeError } from './clients/client-error.js';
 import type { PendingRequest, ReplyRow } from './pending-request.js';
 import { LATE, UNREADABLE } from './script-protocol.js';
 
-/** Errors of a server that answers but does not write: out of memory, a replica, or without its disk or replicas. */
-const WRITE_REJECTED = /\b(OOM|READONLY|MISCONF|NOREPLICAS)\b/;
+/** Errors of a server that answers but does not write: out of memory, a replica, without disk or replicas, or by its ACL. */
+const WRITE_REJECTED = /\b(OOM|READONLY|MISCONF|NOREPLICAS|NOPERM)\b|user executing the script can't/;
 
 /** Reads the doubles of a reply, which are packed into one buffer, and checks that they are whole numbers. */
 class DoubleReader {

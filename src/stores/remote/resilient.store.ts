@@ -1,6 +1,7 @@
 import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
 import { openRow, toAnswer } from '../../core/answer.js';
 import type { StoreAnswer } from '../../core/decision.js';
+import { parsePolicy } from '../../core/policy.js';
 import type { FailureMode, StoreRequest, Take } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
 import { healthChanges, storeCalls } from '../../observe/channels.js';
@@ -27,6 +28,9 @@ interface ResilienceOptions {
 
 const UNREADABLE_REPORT_INTERVAL = 60_000;
 
+/** The bucket that probes write to, for the key of a request that failed: in a Cluster, on the same node. */
+const PROBE_POLICY = parsePolicy({ capacity: 1, refill: 1 }, 'nest-rate-limit:probe');
+
 /** A call of the store in flight. */
 interface Call extends Timed {
   readonly request: StoreRequest;
@@ -47,12 +51,12 @@ export class ResilientStore extends StoreWrapper {
   private readonly deadlines: Deadlines<Call>;
   private readonly breaker = new Breaker();
   private readonly local: LocalFallback;
+  /** The store rejected a write. Until one succeeds, answers to reads do not prove that it has recovered. */
+  private rejectsWrites = false;
   private lastError: Error | undefined;
   private downSince: number | undefined;
   private nextUnreadableReport = 0;
   private stopProbing = () => {};
-  /** The store rejected a write. Until one succeeds, answers to reads do not prove that it has recovered. */
-  private rejectsWrites = false;
 
   constructor(
     store: RateLimitStore,
@@ -169,11 +173,11 @@ export class ResilientStore extends StoreWrapper {
     this.options.onUnreadable?.(error);
   }
 
-  /** Probes with estimates, so that the store also recovers without requests. They do not show if writes succeed. */
-  private startProbing(takes: readonly Take[]): void {
-    const probe: StoreRequest = { verb: 'estimate', takes: takes.map((take) => ({ ...take, onStoreError: 'open' })) };
+  /** Probes with writes to a bucket of its own, so that the store also recovers without requests. */
+  private startProbing([{ key }]: readonly Take[]): void {
+    const take: Take = { policy: PROBE_POLICY, key, amount: 1, maxWait: 0, onStoreError: 'open' };
     this.stopProbing = every(PROBE_INTERVAL / 2, () => {
-      if (!this.rejectsWrites) Promise.resolve(this.run(probe)).catch(() => {});
+      Promise.resolve(this.run({ verb: 'charge', takes: [take] })).catch(() => {});
     });
   }
 

@@ -204,7 +204,7 @@ describe('ResilientStore in failure mode `local`', () => {
   it('keeps its local buckets while a full store still answers reads', async () => {
     const { double, store, run } = resilient();
     double.respond = async (request) => {
-      if (request.verb === 'take') throw new RateLimitStoreError('OOM', 'write');
+      if (request.verb !== 'estimate') throw new RateLimitStoreError('OOM', 'write');
       return double.memory.run(request);
     };
     for (let i = 0; i < 10; i++) {
@@ -217,14 +217,13 @@ describe('ResilientStore in failure mode `local`', () => {
       message: 'OOM',
       scope: 'write',
     });
-    await sleep(600);
-    expect((await run('estimate')).source).toBe('store'); // the probe
+    const probes = () => double.requests.filter(({ verb }) => verb === 'charge').length;
+    await until(() => probes() === 2);
     expect(store.health().status).toBe('down');
     expect(await run('take')).toMatchObject({ allowed: false, source: 'fallback' });
-    await sleep(600);
     double.recover();
+    await until(() => store.health().status === 'up');
     expect((await run('take')).source).toBe('store');
-    expect(store.health().status).toBe('up');
   });
 });
 
@@ -318,7 +317,7 @@ describe('ResilientStore deadlines and probes', () => {
     double.recover();
     double.requests.length = 0;
     await until(() => store.health().status === 'up');
-    expect(double.requests.map(({ verb }) => verb)).toEqual(['estimate']);
+    expect(double.requests.map(({ verb }) => verb)).toEqual(['charge']);
   });
 
   it('probes an unavailable store twice a second at most', async () => {
@@ -336,7 +335,41 @@ describe('ResilientStore deadlines and probes', () => {
   });
 });
 
-describe('RedisStore with Redis out of memory', () => {
+describe('RedisStore with a Redis that rejects writes', () => {
+  it.each<[string, string[], string[]]>([
+    ['the ACL', ['ACL', 'SETUSER', 'default', '-set'], ['ACL', 'SETUSER', 'default', '+set']],
+    ['an ACL of keys', ['ACL', 'SETUSER', 'default', 'resetkeys', '%R~*'], ['ACL', 'SETUSER', 'default', 'allkeys']],
+    ['its memory', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0']],
+    ['its role', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE']],
+    [
+      'missing replicas',
+      ['CONFIG', 'SET', 'min-replicas-to-write', '1'],
+      ['CONFIG', 'SET', 'min-replicas-to-write', '0'],
+    ],
+  ])(
+    'does not refill its local buckets, and recovers without requests: %s',
+    async (_, [reject, ...args], [accept, ...undo]) => {
+      const redis = await server();
+      const admin = client(redis.url);
+      const { buckets, store } = await openBuckets({ store: { redis: redis.url } });
+      const bucket = buckets.bucket(POOL, 'key');
+      await admin.call(reject, ...args);
+      let admitted = 0;
+      const end = performance.now() + 1300;
+      while (performance.now() < end) {
+        if (await bucket.tryConsume()) admitted++;
+        await bucket.estimate();
+        await sleep(2);
+      }
+      expect(admitted).toBe(10);
+      expect(store.health()).toMatchObject({ status: 'down', error: { scope: 'write' } });
+      expect(log.lines).toEqual([expect.stringMatching(/^error: Rate limit store unavailable; using failure mode /)]);
+      await admin.call(accept, ...undo);
+      await until(() => store.health().status === 'up');
+      expect((await bucket.decide()).source).toBe('store');
+    },
+  );
+
   it('applies replacePolicy completely or not at all', async () => {
     const redis = await server();
     const admin = client(redis.url);
