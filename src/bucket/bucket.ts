@@ -11,6 +11,9 @@ import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { anySignal } from '../util/any-signal.js';
 import { type Duration, parseDuration } from '../util/duration.js';
 
+/** How long `watch` relies on being notified, in ms. */
+const RECHECK_INTERVAL = 5000;
+
 /**
  * A handle on the bucket of one policy and key. Creating it does no I/O.
  *
@@ -102,8 +105,8 @@ export class Bucket {
   }
 
   /**
-   * Resolves when at least `n` tokens are available, without taking them. It checks again when tokens are due, and
-   * immediately when any process refunds some.
+   * Resolves when at least `n` tokens are available, without taking them. It checks again when tokens are due,
+   * immediately when any process refunds some, and every five seconds in case that message is lost.
    *
    * Rejects with a `RangeError` if `n` exceeds the capacity, with a `TimeoutError` after `timeout` (default: none),
    * with the signal's reason if `signal` is aborted, and with a `ServiceUnavailableException` if the application
@@ -129,7 +132,7 @@ export class Bucket {
         const left = deadline - clock.now();
         if (left <= 0)
           throw new DOMException(`Timed out after ${timeoutMs} ms waiting for ${n} tokens`, 'TimeoutError');
-        await clock.sleep(Math.min(retryAfter, left), wake.signal).catch(() => {});
+        await clock.sleep(Math.min(retryAfter, left, RECHECK_INTERVAL), wake.signal).catch(() => {});
       }
     } finally {
       stop();

@@ -1,4 +1,4 @@
-import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
+import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
 import { later } from '../../../util/clock.js';
 import { safeError } from './client-error.js';
@@ -90,12 +90,11 @@ function serverName({ isCluster, options }: RedisClient): string {
   return `Redis at ${path ?? `${host}:${port}`}`;
 }
 
-/** Opens a second connection for subscriptions. Unlike the first, it queues commands while Redis is unavailable. */
+/** Opens a second connection for subscriptions, also if the first is opened by its first command. */
 export function openSubscriber(client: RedisClient): RedisClient {
-  const queueing = { enableOfflineQueue: true, maxRetriesPerRequest: null };
   const subscriber: RedisClient = client.isCluster
-    ? (client as unknown as Cluster).duplicate([], queueing as ClusterOptions)
-    : (client as unknown as Redis).duplicate(queueing);
+    ? (client as unknown as Cluster).duplicate([], { lazyConnect: false })
+    : (client as unknown as Redis).duplicate({ lazyConnect: false, autoResubscribe: false });
   subscriber.on('error', () => {});
   return subscriber;
 }

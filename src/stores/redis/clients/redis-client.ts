@@ -9,7 +9,7 @@ export interface RedisClient {
   time(): Promise<readonly (number | string)[]>;
   on(event: string, listener: (...args: string[]) => void): unknown;
   removeListener(event: string, listener: (...args: string[]) => void): unknown;
-  disconnect(): void;
+  disconnect(reconnect?: boolean): void;
 }
 
 /** The methods that reply with buffers, which the type definitions of ioredis omit. */

@@ -1,0 +1,154 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { FakeClock } from 'nest-rate-limit/testing';
+import { RedisSubscriber } from '../../../src/stores/redis/redis-subscriber.js';
+import { closeBuckets, log, openBuckets } from '../../support/buckets.js';
+import { freePort, type RedisServer, startRedis } from '../../support/redis.js';
+import { until } from '../../support/requests.js';
+
+const POOL = { name: 'pool', capacity: 2, refill: 0 };
+const failure = { mode: 'closed', timeout: '5s' } as const;
+
+closeBuckets();
+let server: RedisServer;
+let admin: Redis;
+const cleanups: (() => unknown)[] = [];
+beforeAll(async () => {
+  server = await startRedis();
+  admin = new Redis(server.url);
+});
+afterEach(async () => {
+  jest.restoreAllMocks();
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  await admin.flushall();
+});
+afterAll(async () => {
+  admin.disconnect();
+  await server.kill();
+});
+
+function client(url: string, options = {}): Redis {
+  const redis = new Redis(url, { retryStrategy: () => 20, ...options });
+  redis.on('error', () => {});
+  cleanups.push(() => redis.disconnect());
+  return redis;
+}
+
+/** A load balancer that can forget its connections: they stay open, but nothing passes them any more. */
+class Balancer {
+  private readonly sockets: Socket[] = [];
+  private forgotten = new Set<Socket>();
+
+  private constructor(private readonly server: Server) {}
+
+  static async start(target: number): Promise<Balancer> {
+    const balancer = new Balancer(createServer((from) => balancer.relay(from, connect(target, '127.0.0.1'))));
+    balancer.server.listen(0, '127.0.0.1');
+    await once(balancer.server, 'listening');
+    return balancer;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  forget(): void {
+    this.forgotten = new Set(this.sockets);
+  }
+
+  close(): void {
+    for (const socket of this.sockets) socket.destroy();
+    this.server.close();
+  }
+
+  private relay(from: Socket, to: Socket): void {
+    for (const [one, other] of [
+      [from, to],
+      [to, from],
+    ]) {
+      this.sockets.push(one);
+      one.on('data', (data) => {
+        if (!this.forgotten.has(one)) other.write(data);
+      });
+      one.on('error', () => {});
+      one.on('close', () => other.destroy());
+    }
+  }
+}
+
+describe('RedisSubscriber', () => {
+  it('opens another connection when its own has fallen silent', async () => {
+    const balancer = await Balancer.start(server.port);
+    cleanups.push(() => balancer.close());
+    const subscriber = new RedisSubscriber(client(balancer.url, { disconnectTimeout: 20 }), 40);
+    cleanups.push(() => subscriber.close());
+    let calls = 0;
+    subscriber.subscribe('channel', () => calls++);
+    await until(() => calls === 1);
+    balancer.forget();
+    await until(() => calls === 2); // it has subscribed again
+    await admin.publish('channel', '');
+    await until(() => calls === 3);
+  });
+
+  it('keeps its connection while it is idle', async () => {
+    const subscriber = new RedisSubscriber(client(server.url), 5);
+    cleanups.push(() => subscriber.close());
+    let calls = 0;
+    subscriber.subscribe('channel', () => calls++);
+    await until(() => calls === 1);
+    const subscribers = async () => ((await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')) as string).match(/id=\d+/g);
+    const before = await subscribers();
+    await until(
+      async () => ((await admin.info('commandstats')).match(/cmdstat_subscribe:calls=(\d+)/)?.[1] ?? 0) > '5',
+    );
+    expect(await subscribers()).toEqual(before);
+    expect(calls).toBe(1);
+  });
+
+  it('queues no commands while Redis is away, and subscribes when it is back', async () => {
+    const port = await freePort();
+    const own = client(`redis://127.0.0.1:${port}`, { maxRetriesPerRequest: null });
+    const duplicate = jest.spyOn(own, 'duplicate');
+    const subscriber = new RedisSubscriber(own as never);
+    cleanups.push(() => subscriber.close());
+    const stops = Array.from({ length: 500 }, (_, i) => subscriber.subscribe(`channel-${i}`, () => {}));
+    for (const stop of stops) stop();
+    let calls = 0;
+    subscriber.subscribe('kept', () => calls++);
+    const [{ value: second }] = duplicate.mock.results as { value: unknown }[];
+    expect((second as { offlineQueue: { length: number } }).offlineQueue.length).toBe(0);
+    const started = await startRedis({ port });
+    cleanups.unshift(() => started.kill());
+    await until(() => calls === 1);
+    const other = client(started.url);
+    expect(await other.call('PUBSUB', 'CHANNELS')).toEqual(['kept']);
+    await other.publish('kept', '');
+    await until(() => calls === 2);
+  });
+});
+
+describe('Bucket.watch', () => {
+  it('checks its bucket every five seconds if Redis rejects SUBSCRIBE, and says so once', async () => {
+    await admin.acl('SETUSER', 'deaf', 'on', '>password', '~*', '+@all', '-subscribe', '&*');
+    const clock = new FakeClock();
+    const { buckets } = await openBuckets({
+      store: { redis: `redis://deaf:password@127.0.0.1:${server.port}`, clock },
+      failure,
+    });
+    const bucket = buckets.bucket(POOL, 'key');
+    await bucket.consumeUpTo(2);
+    const watching = Promise.all([bucket.watch(), bucket.watch()]);
+    await until(() => clock.sleeping === 2 && log.lines.length === 1);
+    await bucket.put();
+    await clock.advance(4999);
+    expect(clock.sleeping).toBe(2);
+    await clock.advance(1);
+    await watching;
+    expect(log.lines).toEqual([
+      expect.stringMatching(/^warn: Redis rejects SUBSCRIBE, so `watch` checks its bucket every 5 s: NOPERM/),
+    ]);
+  });
+});
