@@ -63,7 +63,7 @@ function features(nest, type, node) {
   const run = async (folder, program) => {
     const cwd = project(folder, type, 'features');
     await execute(process.execPath, [TSC_7, '-p', '.'], cwd);
-    await executeToEnd(program, ['features.js', String(nest), String(await freePort())], cwd);
+    await executeToEnd(program, ['features.js', String(await freePort())], cwd);
   };
   return { nest, type, node, with: 'socket.io, TCP, swagger, OpenTelemetry', what, run };
 }

@@ -1,15 +1,17 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
+import { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { RateLimitGuard } from '../guard/rate-limit.guard.js';
 import { bindInterceptor } from '../guard/rate-limit.interceptor.js';
 import { type ExploredMethod, Explorer } from '../policy/explorer.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
-import { knownPolicies } from '../policy/plan-compiler.js';
+import { appliedLimits, knownPolicies } from '../policy/plan-compiler.js';
 import { bindToGateway, RejectionFilter } from '../transport/rejection.filter.js';
+import { bindToMessages } from './message-guard.js';
 
 /**
- * Binds what Nest runs besides the guard: an interceptor to the handlers that need one (it would slow down the others),
- * and a filter for rejections that the user's code throws, behind all of the user's filters. It does so while the
- * application is created: all decorators and options are known by then, and Nest reads the bindings later.
+ * Binds what Nest runs besides the global guard: an interceptor to the handlers that need one (it would slow down the
+ * others), a filter for rejections that the user's code throws, behind all of the user's filters, and the guard to
+ * handlers that Nest may run without global guards. It does so while the application is created: all decorators and options are known by then, and Nest reads the bindings later.
  */
 @Injectable()
 export class EnhancerBinder {
@@ -18,6 +20,8 @@ export class EnhancerBinder {
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
     adapterHost: HttpAdapterHost,
     config: ApplicationConfig,
+    modules: ModulesContainer,
+    guard: RateLimitGuard,
   ) {
     // Nest tries the last global filter first, and adds the user's after this one.
     config.addGlobalFilter(new RejectionFilter(adapterHost, options.problemDetails));
@@ -25,6 +29,7 @@ export class EnhancerBinder {
       bindToGateway(type);
       for (const explored of methods) if (this.mayNeedInterceptor(explored)) bindInterceptor(explored.method);
     }
+    if (options.guard) bindToMessages(guard, modules, explorer, (each) => !!appliedLimits(each, options.default));
   }
 
   /** Whether costs may have to be settled, or rejections answered by `onLimited`. */

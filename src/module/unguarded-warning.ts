@@ -2,9 +2,7 @@ import type { Type } from '@nestjs/common';
 import { RateLimitGuard } from '../guard/rate-limit.guard.js';
 import { logger } from '../observe/logger.js';
 import type { ExploredMethod } from '../policy/explorer.js';
-
-/** Where Nest keeps the arguments of `@UseGuards`. */
-const GUARDS = '__guards__';
+import { guardsOf } from '../policy/routing.js';
 
 /** With `guard: false` users bind the guard themselves, and may forget to: warns about limits without a guard. */
 export function warnOfUnguarded(limited: Iterable<ExploredMethod>, globalGuards: readonly unknown[]): void {
@@ -19,7 +17,7 @@ export function warnOfUnguarded(limited: Iterable<ExploredMethod>, globalGuards:
 }
 
 function isGuarded(target: object): boolean {
-  return (Reflect.getMetadata(GUARDS, target) ?? []).some(isRateLimitGuard);
+  return guardsOf(target).some(isRateLimitGuard);
 }
 
 /** Whether a guard is the RateLimitGuard, its class, or one that extends it. */
