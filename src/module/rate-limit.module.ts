@@ -29,6 +29,7 @@ import type { RateLimitModuleOptions } from './module-options.js';
 import { checkGiven, parseModuleOptions } from './parse-module-options.js';
 import { closeUnlessUsed } from './store-users.js';
 import { warnOfUnguarded } from './unguarded-warning.js';
+import { warnOfUnrouted } from './unrouted-warning.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<RateLimitModuleOptions>({ moduleName: 'RateLimit' })
@@ -103,6 +104,7 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
     private readonly store: RateLimitStore,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
     private readonly plans: PlanRegistry,
+    private readonly explorer: Explorer,
     private readonly config: ApplicationConfig,
     private readonly adapterHost: HttpAdapterHost,
   ) {
@@ -129,6 +131,7 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   }
 
   onApplicationBootstrap(): void {
+    warnOfUnrouted(this.explorer.classes);
     if (!this.options.guard) warnOfUnguarded(this.plans.limited(), this.config.getGlobalGuards());
     if (this.options.key === clientKey) warnIfAllProxiesTrusted(this.adapterHost.httpAdapter?.getInstance());
   }

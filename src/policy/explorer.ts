@@ -10,6 +10,8 @@ export interface DeclaredLimits {
   /** Empty for `@SkipRateLimit`. */
   readonly inputs: readonly PolicyInput[];
   readonly from: 'handler' | 'class';
+  /** The list of the decorators: the same one for all methods that inherited or copied it. */
+  readonly given: DecoratorInputs;
 }
 
 /** A method of a controller or provider. */
@@ -29,6 +31,8 @@ export interface ExploredClass {
   /** The Nest module that provides it. */
   readonly moduleName: string;
   readonly isController: boolean;
+  /** By its own decorators, or those of a base class. */
+  readonly declared: DeclaredLimits | undefined;
   readonly methods: readonly ExploredMethod[];
 }
 
@@ -55,8 +59,8 @@ export class Explorer {
   }
 
   /** All controllers and providers that are classes. */
-  get classes(): Iterable<ExploredClass> {
-    return this.explored.values();
+  get classes(): readonly ExploredClass[] {
+    return [...this.explored.values()];
   }
 
   /** The instances of all providers with this token. */
@@ -83,7 +87,7 @@ export class Explorer {
       const declared = declaredBy(inputsOfMethod(type, property), 'handler') ?? ofClass;
       return { type, property, method, isDecorated, declared };
     });
-    const explored = { type, moduleName, isController, methods };
+    const explored = { type, moduleName, isController, declared: ofClass, methods };
     this.explored.set(type, explored);
     return explored;
   }
@@ -93,9 +97,9 @@ function isNewable(type: unknown): type is Type {
   return typeof type === 'function' && typeof type.prototype === 'object' && type.prototype !== null;
 }
 
-function declaredBy(inputs: DecoratorInputs, from: DeclaredLimits['from']): DeclaredLimits | undefined {
-  if (inputs.length === 0) return undefined;
-  return { inputs: inputs.includes(SKIP) ? [] : inputs.flatMap(toPolicyInputs), from };
+function declaredBy(given: DecoratorInputs, from: DeclaredLimits['from']): DeclaredLimits | undefined {
+  if (given.length === 0) return undefined;
+  return { inputs: given.includes(SKIP) ? [] : given.flatMap(toPolicyInputs), from, given };
 }
 
 /** The property name of a handler, or of the method that it wraps; `undefined` if its metadata has been lost. */

@@ -7,6 +7,9 @@ import { type AppliedLimits, appliedLimits, compilePlan, isPerHandler, resolvers
 import type { PolicyInput } from './rate-limit.options.js';
 import { ResolverRegistry } from './resolver-registry.js';
 
+/** How JavaScript begins the name of a function that `bind` returned. */
+const BOUND = /^(bound )+/;
+
 interface Entry {
   readonly explored: ExploredMethod;
   /** `null` until a request needs it, for methods that only the module's default may limit. */
@@ -33,7 +36,7 @@ export class PlanRegistry implements OnModuleInit {
   ) {}
 
   async onModuleInit(): Promise<void> {
-    const classes = [...this.explorer.classes];
+    const { classes } = this.explorer;
     this.nameClasses(classes.filter((found) => this.needsName(found)));
     const inputs = classes.flatMap(({ methods }) => methods.flatMap(({ declared }) => declared?.inputs ?? []));
     await this.resolvers.load(resolversOf([...inputs, ...this.options.inputs]));
@@ -65,7 +68,7 @@ export class PlanRegistry implements OnModuleInit {
     }
     const entries = this.byClass.get(type) ?? this.register(this.explorer.classOf(type));
     // Another decorator or a tracing agent has replaced the method, possibly with a new function per request.
-    const original = entries.get(propertyOf(method) ?? method.name);
+    const original = entries.get(propertyOf(method) ?? method.name.replace(BOUND, ''));
     return original ? this.planOf(original) : this.onlyPlan(type, method, entries);
   }
 
