@@ -40,6 +40,7 @@ export type {
 export type { RedisOptionsOfModule } from './policy/parsed-options.js';
 export { RateLimit, SkipRateLimit } from './policy/rate-limit.decorator.js';
 export type {
+  KeyOption,
   LimitedResolver,
   OnLimited,
   Outcome,

@@ -8,7 +8,7 @@ import { mergeTakes } from '../core/request.js';
 import { BUCKET, publishDecision } from '../observe/messages.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { shutdownError } from '../suspend/open-suspensions.js';
-import { boundKey } from '../util/bounded-key.js';
+import { boundKey, toKey } from '../util/bounded-key.js';
 import { invalidOption, unknownPolicy } from '../util/option-error.js';
 import { Bucket } from './bucket.js';
 
@@ -42,7 +42,7 @@ export class BucketService implements OnModuleDestroy {
    * Callers with the same name, limits and key share one bucket. Limit options without a name are named `bucket`.
    * Throws `RateLimitOptionError` if the policy or the key is invalid.
    */
-  bucket(policy: string | LimitOptions, key: string): Bucket {
+  bucket(policy: string | LimitOptions, key: string | number | bigint): Bucket {
     const parse = (other: string | LimitOptions, name: string) => this.policy(other, name);
     return new Bucket(this.store, parse(policy, 'bucket'), checkKey(key), parse, this.closing.signal);
   }
@@ -51,7 +51,9 @@ export class BucketService implements OnModuleDestroy {
    * Takes tokens from all given buckets atomically, or from none, and returns the decision. `n` is the number of
    * tokens: positive, at most three decimals, default 1. Rejects with a `RangeError` if the list is empty or `n` invalid.
    */
-  async decideAll(requests: readonly { policy: string | LimitOptions; key: string; n?: number }[]): Promise<Decision> {
+  async decideAll(
+    requests: readonly { policy: string | LimitOptions; key: string | number | bigint; n?: number }[],
+  ): Promise<Decision> {
     if (requests.length === 0) throw new RangeError('decideAll() requires at least one bucket, got none');
     const takes = mergeTakes(
       requests.map(({ policy, key, n = 1 }) => ({
@@ -87,6 +89,5 @@ export class BucketService implements OnModuleDestroy {
 }
 
 function checkKey(key: unknown): string {
-  if (typeof key === 'string' && key !== '') return boundKey(key);
-  return invalidOption('key', 'a non-empty string', key);
+  return boundKey(toKey(key) ?? invalidOption('key', 'a non-empty string or a finite number', key));
 }

@@ -1,10 +1,11 @@
 import { BadRequestException, type ExecutionContext } from '@nestjs/common';
 import { readerOf } from '../context/readers.js';
+import { toKey } from '../util/bounded-key.js';
 import { chain, type MaybePromise } from '../util/maybe-promise.js';
 import { invalidOption } from '../util/option-error.js';
 import { addressKey, DEFAULT_IPV6_SUBNET } from './address.js';
 import { checkConnected, checkProxyTrust } from './client-key.js';
-import { invalidKey, isKey } from './key.js';
+import { invalidKey } from './key.js';
 import { MissingUserWarning } from './missing-user-warning.js';
 
 /** Returns the key of the bucket that a request uses; `undefined` if it has none, which is the request's error. */
@@ -77,7 +78,10 @@ export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
 /** `key`, or else that of `otherwise`. The two never coincide: a client cannot send what is another client's address. */
 function keyOr(otherwise: KeyOf, key: string | undefined, context: ExecutionContext): MaybePromise<string | undefined> {
   if (key !== undefined) return /^[@=]/.test(key) ? `=${key}` : key;
-  return chain(otherwise(context), (other) => (isKey(other) ? `@${other}` : other));
+  return chain(otherwise(context), (other) => {
+    const text = toKey(other);
+    return text === undefined ? other : `@${text}`;
+  });
 }
 
 /** Combines several keys, such as user and address. If one of them is missing, the request is an error. */
@@ -95,7 +99,8 @@ export function byAll(...keys: readonly KeyOf[]): KeyOf {
 }
 
 function checkPart(number: number, part: unknown, context: ExecutionContext): string {
-  if (isKey(part)) return part;
+  const text = toKey(part);
+  if (text !== undefined) return text;
   return invalidKey(`Part ${number} of byAll on ${context.getClass().name}.${context.getHandler().name}`, part);
 }
 
@@ -110,7 +115,5 @@ function hasOwnText(value: unknown): boolean {
 }
 
 function idOf(value: unknown): string | undefined {
-  if (typeof value === 'bigint' || Number.isFinite(value)) return String(value);
-  const text = hasOwnText(value) ? String(value) : value;
-  return isKey(text) ? text : undefined;
+  return toKey(hasOwnText(value) ? String(value) : value);
 }

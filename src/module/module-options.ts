@@ -1,6 +1,12 @@
 import type { FailureMode } from '../core/request.js';
 import type { RedisOptionsOfModule } from '../policy/parsed-options.js';
-import type { OnLimited, RateLimitInput, RateLimitOptions, Resolvable } from '../policy/rate-limit.options.js';
+import type {
+  KeyOption,
+  OnLimited,
+  RateLimitInput,
+  RateLimitOptions,
+  Resolvable,
+} from '../policy/rate-limit.options.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import type { HeaderSet } from '../transport/header-formats.js';
 import type { Duration } from '../util/duration.js';
@@ -27,7 +33,7 @@ export interface RateLimitModuleOptions {
   /** The argument of `@RateLimit` for all handlers without a decorator. Default: they are not limited. */
   default?: RateLimitInput;
   /** The key of policies without a `key`. Default: the client's address. */
-  key?: Resolvable<string | null | undefined>;
+  key?: KeyOption;
   /**
    * `true` exempts a request from all limits: a switch to turn limits off at run time (`() => flags.limitsOff`), or an
    * allowlist (`fromAddresses('10.0.0.0/8')`). A constant, a function or an injectable class.

@@ -66,24 +66,26 @@ function policyOption(name: string): string {
 
 type Policies = Record<string, RateLimitOptions>;
 
+/** The places of options, in error messages. */
+const MODULE = 'Invalid RateLimitModule options';
+const FEATURE = 'Invalid RateLimitModule.forFeature';
+
 /** Validates the options of the module, and the policies of features. Throws a `RateLimitOptionError`. */
 export function parseModuleOptions(
   options: RateLimitModuleOptions,
   features: readonly Policies[],
   resolvers: ResolverLookup,
 ): ParsedModuleOptions {
-  const parsed = withErrorPrefix('Invalid RateLimitModule options', () => parse(options, resolvers));
+  const parsed = withErrorPrefix(MODULE, () => parse(options, resolvers));
   for (const policies of features) {
-    withErrorPrefix('Invalid RateLimitModule.forFeature', () =>
-      addPolicies(policies, parsed.named, parsed.key, resolvers),
-    );
+    withErrorPrefix(FEATURE, () => addPolicies(policies, parsed.named, parsed.key, resolvers));
   }
   const { named } = parsed;
   for (const input of parsed.default) {
     if (typeof input !== 'string' || named.has(input)) continue;
-    withErrorPrefix('Invalid RateLimitModule options: default', () => unknownPolicy(input, named.keys()));
+    withErrorPrefix(`${MODULE}: default`, () => unknownPolicy(input, named.keys()));
   }
-  return { ...parsed, inputs: [...parsed.inputs, ...features.flatMap((policies) => Object.values(policies))] };
+  return { ...parsed, inputs: [...parsed.inputs, ...features.flatMap((policies) => policyInputs(FEATURE, policies))] };
 }
 
 /** Throws if there are no options at all: the module was imported as a class, or `forRoot` was called wrongly. */
@@ -114,7 +116,11 @@ function parse(options: RateLimitModuleOptions, resolvers: ResolverLookup): Pars
     problemDetails: parseFlag('problemDetails', options.problemDetails, false),
     failure: parseFailure(options.failure),
     maxSuspended: parseMaxSuspended(options.maxSuspended),
-    inputs: [...Object.values(policies), ...defaults, options],
+    inputs: [
+      ...policyInputs(MODULE, policies),
+      ...defaults.map((input) => ({ place: `${MODULE}: default`, input })),
+      { place: MODULE, input: options },
+    ],
   };
 }
 
@@ -138,6 +144,10 @@ function addPolicies(
       named.set(name, parseRequestPolicy(policy, name, key, resolvers));
     });
   }
+}
+
+function policyInputs(place: string, policies: Policies): ParsedModuleOptions['inputs'] {
+  return Object.entries(policies).map(([name, input]) => ({ place: `${place}: policies.${name}`, input }));
 }
 
 /** The policies of undecorated handlers. Names are resolved later, when the policies of features are known. */

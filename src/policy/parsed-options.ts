@@ -26,8 +26,8 @@ export interface ParsedModuleOptions {
   readonly problemDetails: boolean;
   readonly failure: { readonly mode: FailureMode; readonly timeout: number; readonly instances: number };
   readonly maxSuspended: number;
-  /** All inputs as they were given, which may contain injectable classes. */
-  readonly inputs: readonly unknown[];
+  /** All inputs as they were given, which may contain injectable classes, and their places for error messages. */
+  readonly inputs: readonly { readonly place: string; readonly input: unknown }[];
 }
 
 /** Injection token of the module's parsed options. */

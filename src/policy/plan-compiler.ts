@@ -151,7 +151,7 @@ function checkNames(sources: readonly PolicySource[], inputs: readonly PolicyInp
   });
 }
 
-/** The injectable resolver classes among the inputs and their options. */
-export function resolversOf(inputs: readonly unknown[]): Type[] {
-  return inputs.flatMap((input) => (isResolver(input) ? [input] : resolversIn(Object(input))));
+/** The injectable class that an input is, or those among its options, with the names of the options. */
+export function resolversOf(input: unknown): ReturnType<typeof resolversIn> {
+  return isResolver(input) ? [['options', input]] : resolversIn(Object(input));
 }

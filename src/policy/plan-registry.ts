@@ -1,10 +1,11 @@
 import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
-import { RateLimitOptionError } from '../util/option-error.js';
+import { RateLimitOptionError, withErrorPrefix } from '../util/option-error.js';
 import { type ExploredClass, type ExploredMethod, Explorer, type Handler, propertyOf } from './explorer.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from './parsed-options.js';
 import type { Plan } from './plan.js';
 import { type AppliedLimits, appliedLimits, compilePlan, isPerHandler, resolversOf } from './plan-compiler.js';
 import type { PolicyInput } from './rate-limit.options.js';
+import { toResolveFn } from './resolvable.js';
 import { ResolverRegistry } from './resolver-registry.js';
 
 /** How JavaScript begins the name of a function that `bind` returned. */
@@ -38,8 +39,7 @@ export class PlanRegistry implements OnModuleInit {
   async onModuleInit(): Promise<void> {
     const { classes } = this.explorer;
     this.nameClasses(classes.filter((found) => this.needsName(found)));
-    const inputs = classes.flatMap(({ methods }) => methods.flatMap(({ declared }) => declared?.inputs ?? []));
-    await this.resolvers.load(resolversOf([...inputs, ...this.options.inputs]));
+    await this.loadResolvers(classes);
     for (const found of classes) this.register(found);
   }
 
@@ -59,6 +59,21 @@ export class PlanRegistry implements OnModuleInit {
   *limited(): Iterable<ExploredMethod> {
     for (const entries of this.byClass.values()) {
       for (const { explored, plan } of entries.values()) if (plan && explored.declared) yield explored;
+    }
+  }
+
+  private async loadResolvers(classes: readonly ExploredClass[]): Promise<void> {
+    const declared = classes.flatMap(({ methods }) => methods.flatMap((method) => method.declared?.inputs ?? []));
+    const given = this.options.inputs.flatMap(({ place, input }) =>
+      resolversOf(input).map(([option, type]) => ({ place, option, type })),
+    );
+    await this.resolvers.load([
+      ...declared.flatMap(resolversOf).map(([, type]) => type),
+      ...given.map(({ type }) => type),
+    ]);
+    // Those of decorators are checked when their plans are compiled.
+    for (const { place, option, type } of given) {
+      withErrorPrefix(place, () => toResolveFn(option, type, this.resolvers.lookup));
     }
   }
 

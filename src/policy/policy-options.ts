@@ -76,11 +76,12 @@ export function parseRequestOptions(options: RateLimitOptions, context: OptionCo
   return parsed as ParsedRequestOptions;
 }
 
-/** The injectable classes among the options of a policy, or of the module. */
-export function resolversIn(options: object): Type[] {
-  return REQUEST_OPTION_NAMES.filter((name) => 'resolvable' in REQUEST_OPTIONS[name])
-    .map((name) => (options as RateLimitOptions)[name])
-    .filter(isResolver);
+/** The injectable classes among the options of a policy, or of the module, with the names of the options. */
+export function resolversIn(options: object): [option: string, type: Type<Resolver<unknown>>][] {
+  return REQUEST_OPTION_NAMES.filter((name) => 'resolvable' in REQUEST_OPTIONS[name]).flatMap((name) => {
+    const value = (options as RateLimitOptions)[name];
+    return isResolver(value) ? [[name, value]] : [];
+  });
 }
 
 /** A key: a string, a function or an injectable class. */

@@ -14,6 +14,9 @@ export interface Resolver<T> {
 /** A constant, a function of the `ExecutionContext`, or an injectable class (a provider of any module). */
 export type Resolvable<T> = T | ((context: ExecutionContext) => MaybePromise<T>) | Type<Resolver<T>>;
 
+/** The key of a bucket: a constant string, or a string or number that is resolved for each request. */
+export type KeyOption = Exclude<Resolvable<string | number | bigint | null | undefined>, number | bigint | null>;
+
 /** The outcome of a request. Over HTTP `status` is that of the response; elsewhere it is 200, or the error's. */
 export interface Outcome {
   /** What the handler returned; the last value of an Observable. */
@@ -37,7 +40,7 @@ export type OnLimited = LimitedResolver['resolve'] | Type<LimitedResolver>;
 /** The options of `@RateLimit`. */
 export interface RateLimitOptions extends LimitOptions {
   /** Identifies the bucket, such as the user's id. Default: the module's `key`, by default the client's address. Never empty. */
-  key?: Resolvable<string | null | undefined>;
+  key?: KeyOption;
   /** Tokens that a request takes; default 1, at most three decimals, whole for a window. 0 skips the policy. */
   cost?: Resolvable<number>;
   /** `true` exempts the request from this policy. Default `false`. */

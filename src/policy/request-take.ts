@@ -4,9 +4,9 @@ import type { Policy } from '../core/policy.js';
 import type { Take } from '../core/request.js';
 import { RateLimitResolverError } from '../exceptions/rate-limit-resolver.error.js';
 import { NO_CLIENT } from '../keys/client-key.js';
-import { invalidKey, isKey } from '../keys/key.js';
+import { invalidKey } from '../keys/key.js';
 import { warnOnce } from '../observe/logger.js';
-import { boundKey } from '../util/bounded-key.js';
+import { boundKey, toKey } from '../util/bounded-key.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { formatError, formatValue } from '../util/option-error.js';
 import { toCostAmount } from './policy-options.js';
@@ -88,7 +88,7 @@ function newMark({ dryRun, policy }: RequestPolicy): number | undefined {
 }
 
 function checkKey({ name }: Policy, key: unknown): string {
-  return isKey(key) ? boundKey(key) : invalidKey(`The key of policy ${name}`, key);
+  return boundKey(toKey(key) ?? invalidKey(`The key of policy ${name}`, key));
 }
 
 /** The message of a rejection, or its whole body; `undefined` for the default. */

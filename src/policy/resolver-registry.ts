@@ -8,6 +8,7 @@ import type { ResolverLookup } from './resolvable.js';
 @Injectable()
 export class ResolverRegistry {
   private readonly instances = new Map<Type, Resolver<unknown>>();
+  private isLoaded = false;
 
   constructor(private readonly moduleRef: ModuleRef) {}
 
@@ -16,9 +17,11 @@ export class ResolverRegistry {
     for (const type of types) {
       if (!this.instances.has(type)) this.instances.set(type, await this.instantiate(type));
     }
+    this.isLoaded = true;
   }
 
   readonly lookup: ResolverLookup = <T>(type: Type<Resolver<T>>) => {
+    if (!this.isLoaded) return undefined;
     const instance = this.instances.get(type) ?? this.moduleRef.get(type, { strict: false });
     return instance as Resolver<T>;
   };
@@ -26,6 +29,7 @@ export class ResolverRegistry {
   private async instantiate(type: Type): Promise<Resolver<unknown>> {
     const scope = this.scopeOf(type);
     if (scope === Scope.DEFAULT) return this.moduleRef.get(type, { strict: false });
+    if (scope === Scope.TRANSIENT) return this.moduleRef.resolve(type, undefined, { strict: false });
     if (scope === Scope.REQUEST) {
       throw new RateLimitOptionError(
         `Resolver ${type.name} must not be request-scoped or depend on a request-scoped provider, because one instance ` +

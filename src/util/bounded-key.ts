@@ -2,6 +2,12 @@ import { createHash } from 'node:crypto';
 
 const MAX_LENGTH = 256;
 
+/** A value as a key: a non-empty string, or a finite number or bigint, which becomes its digits; otherwise `undefined`. */
+export function toKey(value: unknown): string | undefined {
+  if (typeof value === 'string') return value === '' ? undefined : value;
+  return typeof value === 'bigint' || Number.isFinite(value) ? String(value) : undefined;
+}
+
 /**
  * A key of bounded length. Clients make up keys, which are kept in memory: one of more than 256 characters is replaced
  * by its hash. So is one that begins as hashes do; otherwise a client could send the hash of another client's key.

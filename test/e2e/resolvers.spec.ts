@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import {
   type ArgumentsHost,
   Catch,
@@ -9,16 +9,21 @@ import {
   type INestApplication,
   Inject,
   Injectable,
+  Logger,
   Module,
+  type Provider,
   Scope,
   type Type,
 } from '@nestjs/common';
 import { APP_FILTER, REQUEST } from '@nestjs/core';
 import {
   BucketService,
+  MemoryStore,
   RateLimit,
   type RateLimitInput,
   RateLimitModule,
+  type RateLimitModuleOptions,
+  RateLimitOptionError,
   type Resolver,
   SkipRateLimit,
 } from 'nest-rate-limit';
@@ -386,6 +391,99 @@ describe('Resolver', () => {
       const { headers } = await request(app.getHttpServer()).get('/');
       expect(headers.ratelimit).toMatch(`"Asking.get";r=${left};`);
     }
+    await app.close();
+  });
+
+  abstract class Port implements Resolver<string> {
+    abstract resolve(): string;
+  }
+  @Injectable()
+  class Adapter extends Port {
+    resolve() {
+      return 'key';
+    }
+  }
+  @Injectable()
+  class Arrow implements Resolver<string> {
+    readonly resolve = () => 'key';
+  }
+  class Replaced implements Resolver<string> {
+    resolve() {
+      return '';
+    }
+  }
+  const startWith = (options: RateLimitInput, providers: Provider[], module: RateLimitModuleOptions = {}) => {
+    @Controller()
+    class Asking {
+      @RateLimit(options)
+      @Get()
+      get() {}
+    }
+    return createApp('express', { imports: [RateLimitModule.forRoot(module)], controllers: [Asking], providers });
+  };
+
+  it.each<[string, unknown, Provider]>([
+    ['an abstract class', Port, { provide: Port, useClass: Adapter }],
+    ['an abstract class with a transient provider', Port, { provide: Port, useClass: Adapter, scope: Scope.TRANSIENT }],
+    ['an abstract class with an existing provider', Port, { provide: Port, useFactory: () => new Adapter() }],
+    ['a class that defines `resolve` as a property', Arrow, Arrow],
+    ['a class with an async factory', Replaced, { provide: Replaced, useFactory: async () => new Adapter() }],
+  ])('may be %s', async (_, key, provider) => {
+    const app = await startWith({ ...FIVE, key: key as Type<Port> }, [provider]);
+    for (const left of [4, 3]) {
+      const { headers } = await request(app.getHttpServer()).get('/').expect(200);
+      expect(headers.ratelimit).toMatch(`"Asking.get";r=${left};`);
+    }
+    await app.close();
+  });
+
+  it.each<[string, RateLimitInput, RateLimitModuleOptions]>([
+    ['Invalid @RateLimit on Asking.get: `key`', { ...FIVE, key: Port as Type<Port> }, {}],
+    ['Invalid @RateLimit on Asking.get: `cost`', { ...FIVE, cost: Port as unknown as Type<Resolver<number>> }, {}],
+    ['Invalid RateLimitModule options: `key`', FIVE, { key: Port as Type<Port> }],
+    [
+      'Invalid RateLimitModule options: policies.named: `key`',
+      'named',
+      { policies: { named: { ...FIVE, key: Port as Type<Port> } } },
+    ],
+    ['Invalid RateLimitModule options: default: `key`', FIVE, { default: { ...FIVE, key: Port as Type<Port> } }],
+  ])('fails at startup if its instance has no `resolve`: %s', async (place, options, module) => {
+    const start = startWith(options, [{ provide: Port, useValue: {} }], module);
+    const message = `${place} must be a function or a class with a \`resolve\` method, got class Port`;
+    await expect(start).rejects.toThrow(new RateLimitOptionError(message));
+  });
+
+  it('of a policy that is resolved per request is checked then', async () => {
+    const app = await startWith(() => ({ ...FIVE, key: Port as Type<Port> }), [{ provide: Port, useValue: {} }]);
+    await request(app.getHttpServer()).get('/').expect(500);
+    await app.close();
+  });
+
+  it.each([42, 42n, '42'])('of a key may return a string or a number: %p', async (key) => {
+    const store = new MemoryStore({ clock: new FakeClock() });
+    const app = await startWith({ ...FIVE, name: 'account', key: () => key }, [], { store });
+    await request(app.getHttpServer()).get('/').expect(200);
+    const buckets = app.get(BucketService);
+    const bucket = (of: string | number | bigint) => buckets.bucket({ ...FIVE, name: 'account' }, of);
+    expect(await Promise.all(['42', 42, 42n].map((of) => bucket(of).available()))).toEqual([4, 4, 4]);
+    await app.close();
+  });
+
+  it.each<[unknown, string]>([
+    [Number.NaN, 'a non-empty string or a finite number, got NaN'],
+    [Infinity, 'a non-empty string or a finite number, got Infinity'],
+    [true, 'a non-empty string, got true'],
+    [['a'], "a non-empty string, got ['a']"],
+  ])('of a key must not return %p', async (key, rule) => {
+    const app = await startWith({ ...FIVE, dryRun: true, name: `key ${rule}`, key: () => key as string }, []);
+    const buckets = app.get(BucketService);
+    expect(() => buckets.bucket(FIVE, key as string)).toThrow(
+      '`key` must be a non-empty string or a finite number, got',
+    );
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+    await request(app.getHttpServer()).get('/').expect(200);
+    expect(warn.mock.calls.flat().join()).toContain(`The key of policy key ${rule} must be ${rule}`);
+    warn.mockRestore();
     await app.close();
   });
 

@@ -165,8 +165,16 @@ describe('Keys with a fallback', () => {
     expect(await byUser('id', async () => 'later')(http({}))).toBe('@later');
   });
 
-  it.each([undefined, null, '', 7])('returns %p unchanged from the fallback', (other) => {
+  it.each([undefined, null, '', Number.NaN, {}])('returns %p unchanged from the fallback', (other) => {
     expect(byUser('id', () => other as undefined)(http({}))).toBe(other);
+  });
+
+  it.each([
+    [7, '@7'],
+    [7n, '@7'],
+  ])('separates the number %p of the fallback from a user with that id', (other, key) => {
+    expect(byUser('id', () => other as unknown as string)(http({}))).toBe(key);
+    expect(byUser('id', byIp())(http({ user: { id: 7 } }))).toBe('7');
   });
 });
 
@@ -181,13 +189,17 @@ describe('byAll', () => {
     [undefined, 'undefined'],
     [null, 'null'],
     ['', "''"],
-    [7, '7'],
+    [[7], '[7]'],
   ])('throws an error that names the part if its key is %p', async (part, shown) => {
     const error = new RateLimitResolverError(
       `Part 2 of byAll on Resource.get must be a non-empty string, got ${shown}`,
     );
     expect(() => byAll(byIp(), () => part as undefined)(http(ADA))).toThrow(error);
     await expect(byAll(byIp(), async () => part as undefined)(http(ADA))).rejects.toThrow(error);
+  });
+
+  it.each([7, 7n])('accepts the number %p as the key of a part', (part) => {
+    expect(byAll(byIp(), () => part as unknown as string)(http({ ip: '203.0.113.7' }))).toBe('["203.0.113.7","7"]');
   });
 
   it('awaits async parts', async () => {
