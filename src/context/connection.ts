@@ -1,8 +1,13 @@
 import { type ExecutionContext, HttpException } from '@nestjs/common';
+import { brand } from '../util/brand.js';
 import { readerOf } from './readers.js';
 
 /** The client disconnected before it was answered. Its status, 499, is never sent. */
 export class ClientGoneError extends HttpException {
+  static {
+    brand(this, 'ClientGoneError');
+  }
+
   constructor() {
     super('Client disconnected before it was answered', 499);
   }

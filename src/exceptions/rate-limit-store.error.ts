@@ -1,5 +1,11 @@
+import { brand } from '../util/brand.js';
+
 /** The store could not answer. A denied request is never reported this way. */
 export class RateLimitStoreError extends Error {
+  static {
+    brand(this, 'RateLimitStoreError');
+  }
+
   override readonly name = 'RateLimitStoreError';
 
   /**

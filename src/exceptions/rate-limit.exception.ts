@@ -1,5 +1,6 @@
 import { HttpException, HttpStatus, ServiceUnavailableException } from '@nestjs/common';
 import type { Decision } from '../core/decision.js';
+import { brand } from '../util/brand.js';
 
 /** The message of a rejection whose policy has no `message`. */
 export const DEFAULT_MESSAGE = 'Too Many Requests';
@@ -9,6 +10,10 @@ export const DEFAULT_MESSAGE = 'Too Many Requests';
  * has the policy, the remaining tokens and the time after which to retry.
  */
 export class RateLimitExceededException extends HttpException {
+  static {
+    brand(this, 'RateLimitExceededException');
+  }
+
   constructor(
     readonly decision: Decision,
     body: string | object = { statusCode: HttpStatus.TOO_MANY_REQUESTS, message: DEFAULT_MESSAGE },
@@ -41,6 +46,10 @@ export function withoutStackTrace<T extends Error>(make: () => T): T {
 
 /** Thrown when the store is unavailable and the policy's failure mode is `'closed'`: status 503. */
 export class RateLimitUnavailableException extends ServiceUnavailableException {
+  static {
+    brand(this, 'RateLimitUnavailableException');
+  }
+
   constructor(cause: Error, body: string | object = UNAVAILABLE_MESSAGE) {
     super(body, { cause });
   }

@@ -17,6 +17,7 @@ import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { SuspendableGuard, type SuspendableRequestContext } from '../suspend/suspendable.guard.js';
 import type { Transport } from '../transport/transport.js';
 import { transportOf } from '../transport/transports.js';
+import { brand } from '../util/brand.js';
 import { chain, isPromise } from '../util/maybe-promise.js';
 import { canReplaceResult, replaceResult } from './rate-limit.interceptor.js';
 import { settleAtEnd } from './settlement.js';
@@ -35,6 +36,10 @@ const rejections = new RejectionLog((line) => logger.log(line));
  */
 @Injectable()
 export class RateLimitGuard extends SuspendableGuard {
+  static {
+    brand(this, 'RateLimitGuard');
+  }
+
   constructor(
     private readonly plans: PlanRegistry,
     private readonly store: RateLimitStore,

@@ -18,6 +18,7 @@ import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { isRedisClient } from '../stores/redis/clients/redis-client.js';
 import { REDIS_CONNECT_OPTIONS } from '../stores/redis/redis-options.js';
 import { HEADER_SETS, type HeaderSet } from '../transport/header-formats.js';
+import { brandOf } from '../util/brand.js';
 import { parseDuration } from '../util/duration.js';
 import {
   checkOptionNames,
@@ -27,6 +28,7 @@ import {
   unknownPolicy,
   withErrorPrefix,
 } from '../util/option-error.js';
+import { copiesHint } from './copies.js';
 import type { FailureOptions, RateLimitModuleOptions } from './module-options.js';
 
 const MODULE_OPTIONS = [
@@ -167,6 +169,8 @@ function parseDefault(
 
 function checkStore(store: unknown): void {
   if (store instanceof RateLimitStore) return;
+  const version = brandOf(store, 'RateLimitStore');
+  if (version) throw new RateLimitOptionError(`\`store\` is of version ${version} of nest-rate-limit${copiesHint()}`);
   if (typeof store !== 'object' || store === null || !('redis' in store)) {
     invalidSecretOption('store', 'a RateLimitStore or { redis: … }', store);
   }

@@ -23,6 +23,7 @@ import { ResolverRegistry } from '../policy/resolver-registry.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { Documentation } from '../swagger/documentation.js';
 import { RateLimitOptionError, withErrorPrefix } from '../util/option-error.js';
+import { copiesHint, providersOfCopies } from './copies.js';
 import { createStore } from './create-store.js';
 import { EnhancerBinder } from './enhancer-binder.js';
 import type { RateLimitModuleOptions } from './module-options.js';
@@ -114,12 +115,12 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   /** Configures the application's rate limits. Without `store`, buckets are kept in memory. */
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
     withErrorPrefix('Invalid RateLimitModule options', () => checkGiven(options));
-    return super.forRoot(options);
+    return withCopies(super.forRoot(options));
   }
 
   /** The same with options from a factory (`useFactory`) or a class with `createRateLimitOptions()`. */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
-    return super.forRootAsync(options);
+    return withCopies(super.forRootAsync(options));
   }
 
   /**
@@ -143,6 +144,17 @@ export class RateLimitModule extends ConfigurableModuleClass implements OnApplic
   }
 }
 
+function withCopies(module: DynamicModule): DynamicModule {
+  const others = providersOfCopies();
+  if (others.length === 0) return module;
+  const tokens = others.map(({ provide }) => provide);
+  return {
+    ...module,
+    providers: [...(module.providers ?? []), ...others],
+    exports: [...(module.exports ?? []), ...tokens],
+  };
+}
+
 /** Parses the module's options together with the policies of all features in the application. */
 function parseOptions(
   options: RateLimitModuleOptions,
@@ -153,7 +165,7 @@ function parseOptions(
   if (modules > 1) {
     throw new RateLimitOptionError(
       `RateLimitModule.forRoot() was imported ${modules} times; import it once, and add the policies of features with ` +
-        '`forFeature`',
+        `\`forFeature\`${copiesHint()}`,
     );
   }
   const features = explorer.instancesOf(FEATURE) as Record<string, RateLimitOptions>[];

@@ -1,7 +1,9 @@
 import type { StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import type { StoreRequest } from '../core/request.js';
+import { brand } from '../util/brand.js';
 import type { Clock } from '../util/clock.js';
+import { VERSION } from '../util/version.js';
 
 /**
  * Keeps buckets and executes requests on them. The class is also the injection token of the application's store.
@@ -10,6 +12,10 @@ import type { Clock } from '../util/clock.js';
  * `execute`, which computes the answer, and save those that have `changed` set. `describeStoreContract` tests a store.
  */
 export abstract class RateLimitStore {
+  static {
+    brand(this, 'RateLimitStore', VERSION);
+  }
+
   /** The clock of the store's decisions, on which queued requests sleep. */
   abstract readonly clock: Clock;
 

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { brand } from './brand.js';
 import { nearest } from './nearest.js';
 
 /**
@@ -6,6 +7,10 @@ import { nearest } from './nearest.js';
  * the place, the option, the rule and the value.
  */
 export class RateLimitOptionError extends Error {
+  static {
+    brand(this, 'RateLimitOptionError');
+  }
+
   override readonly name = 'RateLimitOptionError';
 }
 

@@ -3,8 +3,10 @@ import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import { execute } from '../../core/execute.js';
 import type { Policy } from '../../core/policy.js';
 import { bucketName, type StoreRequest } from '../../core/request.js';
+import { brand } from '../../util/brand.js';
 import { type Clock, every, systemClock } from '../../util/clock.js';
 import { invalidOption } from '../../util/option-error.js';
+import { VERSION } from '../../util/version.js';
 import { GIVING_VERBS, RateLimitStore } from '../rate-limit.store.js';
 import { Subscriptions } from '../subscriptions.js';
 import type { DumpedBucket, OpenBucket } from './bucket-table.js';
@@ -33,6 +35,10 @@ const SWEEP_EVERY = 100;
 
 /** Keeps buckets in this process, and answers synchronously. */
 export class MemoryStore extends RateLimitStore {
+  static {
+    brand(this, 'MemoryStore', VERSION);
+  }
+
   readonly clock: Clock;
   private readonly tables: BucketTables;
   private readonly subscriptions = new Subscriptions();

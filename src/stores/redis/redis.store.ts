@@ -5,7 +5,9 @@ import type { StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { StoreRequest, Take } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
+import { brand } from '../../util/brand.js';
 import { type Clock, steadyNow, systemClock } from '../../util/clock.js';
+import { VERSION } from '../../util/version.js';
 import { GIVING_VERBS, RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
 import { openClient, ping, type RedisTarget, readinessError } from './clients/ioredis.js';
 import { type BufferClient, isRedisClient } from './clients/redis-client.js';
@@ -32,6 +34,10 @@ const MIN_TTL_OF_INJECTED_CLOCK = 60_000;
  * Cluster, those for the same key. All decisions are made by the clock of the Redis server.
  */
 export class RedisStore extends RateLimitStore {
+  static {
+    brand(this, 'RedisStore', VERSION);
+  }
+
   readonly clock: Clock;
   readonly denyCache: boolean;
   readonly timeout: number;
