@@ -1,5 +1,7 @@
 import { Inject, Injectable, type OnModuleInit, type Type } from '@nestjs/common';
+import { MemoryStore } from '../stores/memory/memory.store.js';
 import { RateLimitOptionError, withErrorPrefix } from '../util/option-error.js';
+import { nameClasses, warnOfMinified } from './class-names.js';
 import { type ExploredClass, type ExploredMethod, Explorer, type Handler, propertyOf } from './explorer.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from './parsed-options.js';
 import type { Plan } from './plan.js';
@@ -28,7 +30,7 @@ export class PlanRegistry implements OnModuleInit {
   private last: { readonly type: Type; readonly method: Handler; readonly plan: Plan | undefined } | undefined;
   /** Plans shared by all handlers that the same limits apply to. */
   private readonly shared = new Map<AppliedLimits['inputs'], Plan>();
-  private readonly names = new Map<Type, string>();
+  private names: ReadonlyMap<Type, string> = new Map();
 
   constructor(
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
@@ -38,7 +40,10 @@ export class PlanRegistry implements OnModuleInit {
 
   async onModuleInit(): Promise<void> {
     const { classes } = this.explorer;
-    this.nameClasses(classes.filter((found) => this.needsName(found)));
+    const named = classes.filter((found) => this.needsName(found));
+    this.names = nameClasses(named, (found) => this.hasUnnamedPolicy(found));
+    const { store } = this.options;
+    if (store && !(store instanceof MemoryStore)) warnOfMinified(named.filter((found) => this.hasUnnamedPolicy(found)));
     await this.loadResolvers(classes);
     for (const found of classes) this.register(found);
   }
@@ -133,24 +138,6 @@ export class PlanRegistry implements OnModuleInit {
       applied.from !== 'handler' && applied.inputs.every((input) => this.isPerHandler(input) === false);
     if (hasSharedPlan) this.shared.set(applied.inputs, plan);
     return plan;
-  }
-
-  /** Prefixes duplicate names with that of the module. Throws if they are still equal, and a policy has no name. */
-  private nameClasses(classes: readonly ExploredClass[]): void {
-    const taken = new Map<string, ExploredClass>();
-    for (const found of classes) {
-      const { type, moduleName } = found;
-      const isDuplicate = classes.some((other) => other !== found && other.type.name === type.name);
-      const name = isDuplicate ? `${moduleName}.${type.name}` : type.name;
-      const other = taken.get(name);
-      if (other && [found, other].some((one) => this.hasUnnamedPolicy(one))) {
-        throw new RateLimitOptionError(
-          `Invalid @RateLimit on ${type.name}: ${moduleName} has two classes of this name; give their policies a \`name\``,
-        );
-      }
-      taken.set(name, found);
-      this.names.set(type, name);
-    }
   }
 
   /** Whether the names of its policies contain the name of the class, which must then be unique. */

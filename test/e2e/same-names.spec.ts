@@ -1,6 +1,12 @@
 import { describe, expect, it } from '@jest/globals';
 import { Controller, Get, Module, type Type } from '@nestjs/common';
-import { RateLimit, type RateLimitInput, RateLimitModule, type RateLimitOptions } from 'nest-rate-limit';
+import {
+  RateLimit,
+  type RateLimitInput,
+  RateLimitModule,
+  RateLimitOptionError,
+  type RateLimitOptions,
+} from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
 import { COMBINATIONS, createApp } from '../support/create-app.js';
@@ -9,10 +15,10 @@ import { clockedStore, statuses } from '../support/requests.js';
 const ONE: RateLimitOptions = { maxRequest: 1, duration: 1, unit: 'hour' };
 
 /** Returns a new class each time, always named Users. */
-function usersAt(path: string, options?: RateLimitOptions): Type {
+function usersAt(path: string, options?: RateLimitOptions, route?: string): Type {
   @Controller(path)
   class Users {
-    @Get() list() {}
+    @Get(route) list() {}
   }
   if (options) {
     const { value } = Object.getOwnPropertyDescriptor(Users.prototype, 'list') as { value: () => void };
@@ -54,21 +60,34 @@ describe('Policy naming for two classes of the same name in one module', () => {
     return Team;
   }
 
-  it('fails at startup and requires `name`', async () => {
-    await expect(start(usersAt('a', ONE), usersAt('b', ONE))).rejects.toThrow(
-      'Invalid @RateLimit on Users: Team has two classes of this name; give their policies a `name`',
-    );
+  it('tells them apart by their paths, in any order', async () => {
+    for (const paths of [['a', 'b'] as const, ['b', 'a'] as const]) {
+      const app = await start(...paths.map((path) => usersAt(path, ONE)));
+      expect(await statuses(app, '/a', '/b', '/a', '/b')).toEqual([200, 200, 429, 429]);
+      const { headers } = await request(app.getHttpServer()).get('/b');
+      expect(headers['ratelimit-policy']).toBe('"Team.Users(b).list";q=1;w=3600');
+      await app.close();
+    }
   });
 
-  it('fails at startup if only one class sets `name`', async () => {
-    await expect(start(usersAt('a', { ...ONE, name: 'a' }), usersAt('b', ONE))).rejects.toThrow(
-      'give their policies a `name`',
-    );
+  it('tells those of one path apart by their first routes', async () => {
+    const app = await start(usersAt('a', ONE), usersAt('a', ONE, 'other'));
+    expect(await statuses(app, '/a', '/a/other', '/a', '/a/other')).toEqual([200, 200, 429, 429]);
+    const { headers } = await request(app.getHttpServer()).get('/a/other');
+    expect(headers['ratelimit-policy']).toBe('"Team.Users(GET a/other).list";q=1;w=3600');
+    await app.close();
   });
 
-  it('accepts classes that both set `name`', async () => {
-    const app = await start(usersAt('a', { ...ONE, name: 'a' }), usersAt('b', { ...ONE, name: 'b' }));
-    expect(await statuses(app, '/a', '/b', '/a', '/b')).toEqual([200, 200, 429, 429]);
+  it('fails at startup with the route if they have the same one, and requires `name`', async () => {
+    const message =
+      'Invalid @RateLimit on Users: Team has two classes of this name with the route GET a; give their policies a `name`';
+    await expect(start(usersAt('a', ONE), usersAt('a', ONE))).rejects.toThrow(new RateLimitOptionError(message));
+    await expect(start(usersAt('a', { ...ONE, name: 'a' }), usersAt('a', ONE))).rejects.toThrow(message);
+  });
+
+  it('accepts classes with the same route that both set `name`', async () => {
+    const app = await start(usersAt('a', { ...ONE, name: 'a' }), usersAt('a', { ...ONE, name: 'b' }));
+    expect(await statuses(app, '/a', '/a')).toEqual([200, 429]);
     await app.close();
   });
 
