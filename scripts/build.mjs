@@ -1,7 +1,8 @@
 // Builds the library twice from the same sources: dist/esm for `import`, dist/cjs for `require`.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -20,3 +21,23 @@ for (const format of ['esm', 'cjs']) {
 }
 // The package has `"type": "module"`; this marks dist/cjs as CommonJS.
 writeFileSync(`${root}/dist/cjs/package.json`, '{"type":"commonjs"}\n');
+for (const format of ['esm', 'cjs']) tolerateMissingPeers(join(root, 'dist', format));
+
+/**
+ * Wraps the lazy imports of optional peers in `try`: bundlers leave a package out that is missing there, and fail on one
+ * that is missing elsewhere. At run time the import still rejects.
+ */
+function tolerateMissingPeers(folder) {
+  const lazyImport =
+    /\bimport\(('[^'.][^']*')\)|Promise\.resolve\(\)\.then\(\(\) => __importStar\(require\(('[^'.][^']*')\)\)\)/g;
+  for (const name of readdirSync(folder, { recursive: true })) {
+    if (!name.endsWith('.js')) continue;
+    const file = join(folder, name);
+    const source = readFileSync(file, 'utf8');
+    const wrapped = source.replace(lazyImport, (_, imported, required) => {
+      const load = imported ? `await import(${imported})` : `__importStar(require(${required}))`;
+      return `(async () => { try { return ${load}; } catch (error) { throw error; } })()`;
+    });
+    if (wrapped !== source) writeFileSync(file, wrapped);
+  }
+}

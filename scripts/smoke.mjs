@@ -36,6 +36,8 @@ const rows = [
   // With this flag, Jest can `require` ESM from Node 24.9.
   ownTest(12, 'commonjs', NEWEST, JEST, '--experimental-vm-modules'),
   ownTest(12, 'module', OLDEST, VITEST),
+  bundles('commonjs', OLDEST),
+  bundles('module', NEWEST),
 ];
 
 function app(nest, type, node, ioredis, options = {}, tsc = OWN_TSC) {
@@ -79,6 +81,21 @@ function ownTest(nest, type, node, runner, ...flags) {
   return { nest, type, node, with: runner.name, what, run };
 }
 
+function bundles(type, node) {
+  const what = 'bundles, also minified, without optional packages; two copies of the library';
+  const run = async (folder, program) => {
+    const cwd = project(folder, type, 'bundled');
+    await execute(process.execPath, [TSC_7, '-p', '.'], cwd);
+    await executeToEnd(program, ['bundle.mjs'], cwd);
+    // A library in the application's workspace, with a copy of its own.
+    cpSync(join(folder, 'node_modules/nest-rate-limit'), join(cwd, 'library/node_modules/nest-rate-limit'), {
+      recursive: true,
+    });
+    await executeToEnd(program, ['copies.mjs'], cwd);
+  };
+  return { nest: 12, type, node, with: 'esbuild, webpack, rspack', what, run, packages: 'bundlers' };
+}
+
 /** Creates a project next to the installed packages, with the sources of an application, and returns its path. */
 function project(folder, type, name, options) {
   const cwd = join(folder, `${name}-${type}`);
@@ -118,10 +135,10 @@ async function executeToEnd(program, args, cwd) {
 const npm = (cwd, ...args) =>
   execute('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error', ...args], cwd);
 
-async function installNest(nest, { dir, tarball }) {
-  const folder = join(dir, `nest-${nest}`);
+async function installPackages(packages, { dir, tarball }) {
+  const folder = join(dir, packages);
   mkdirSync(folder);
-  cpSync(fileURLToPath(new URL(`smoke/nest-${nest}.json`, import.meta.url)), join(folder, 'package.json'));
+  cpSync(fileURLToPath(new URL(`smoke/${packages}.json`, import.meta.url)), join(folder, 'package.json'));
   await npm(folder, '--ignore-scripts', tarball);
   return folder;
 }
@@ -141,11 +158,12 @@ await withPackage(async (scratch) => {
     const installed = {};
     return (version) => (installed[version] ??= install(version, scratch));
   };
-  const [nestOf, nodeOf] = [once(installNest), once(installNode)];
-  const runRow = async (row) => row.run(await nestOf(row.nest), await nodeOf(row.node));
-  // Rows of one Nest version share a folder, so they run one after another.
-  const groups = [10, 11, 12].map(async (nest) => {
-    for (const row of rows.filter((other) => other.nest === nest)) {
+  const [folderOf, nodeOf] = [once(installPackages), once(installNode)];
+  const packagesOf = ({ packages, nest }) => packages ?? `nest-${nest}`;
+  const runRow = async (row) => row.run(await folderOf(packagesOf(row)), await nodeOf(row.node));
+  // Rows with the same packages share a folder, so they run one after another.
+  const groups = [...new Set(rows.map(packagesOf))].map(async (packages) => {
+    for (const row of rows.filter((other) => packagesOf(other) === packages)) {
       row.error = await runRow(row).then(
         () => undefined,
         (error) => error,
@@ -155,7 +173,7 @@ await withPackage(async (scratch) => {
   await Promise.all(groups);
 });
 
-console.table(rows.map(({ run, error, ...row }) => ({ ...row, passed: error === undefined })));
+console.table(rows.map(({ run, packages, error, ...row }) => ({ ...row, passed: error === undefined })));
 const failed = rows.filter(({ error }) => error !== undefined);
 for (const { nest, type, what, error } of failed) console.error(`\nNest ${nest}, ${type}, ${what}: ${error.message}`);
 if (failed.length > 0) process.exitCode = 1;
