@@ -79,15 +79,24 @@ export function parseModuleOptions(
   resolvers: ResolverLookup,
 ): ParsedModuleOptions {
   const parsed = withErrorPrefix(MODULE, () => parse(options, resolvers));
-  for (const policies of features) {
-    withErrorPrefix(FEATURE, () => addPolicies(policies, parsed.named, parsed.key, resolvers));
-  }
+  for (const policies of features) addFeature(policies, parsed, resolvers);
   const { named } = parsed;
   for (const input of parsed.default) {
     if (typeof input !== 'string' || named.has(input)) continue;
     withErrorPrefix(`${MODULE}: default`, () => unknownPolicy(input, named.keys()));
   }
   return { ...parsed, inputs: [...parsed.inputs, ...features.flatMap((policies) => policyInputs(FEATURE, policies))] };
+}
+
+/** Validates the policies of a feature, and adds them unless the application has them already. */
+export function addFeature(
+  policies: Policies,
+  { named, features, key }: Pick<ParsedModuleOptions, 'named' | 'features' | 'key'>,
+  resolvers: ResolverLookup,
+): void {
+  if (features.has(policies)) return;
+  withErrorPrefix(FEATURE, () => addPolicies(policies, named, key, resolvers));
+  features.add(policies);
 }
 
 /** Throws if there are no options at all: the module was imported as a class, or `forRoot` was called wrongly. */
@@ -108,6 +117,7 @@ function parse(options: RateLimitModuleOptions, resolvers: ResolverLookup): Pars
   return {
     store,
     named,
+    features: new Set(),
     default: defaults,
     key,
     skip: parseSkip(options.skip, resolvers),

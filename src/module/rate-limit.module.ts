@@ -5,7 +5,6 @@ import {
   Module,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
-  type OnModuleInit,
   type Provider,
 } from '@nestjs/common';
 import { APP_GUARD, ApplicationConfig, DiscoveryModule, HttpAdapterHost, ModuleRef } from '@nestjs/core';
@@ -19,6 +18,7 @@ import { Explorer } from '../policy/explorer.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import { PlanRegistry } from '../policy/plan-registry.js';
 import type { RateLimitOptions } from '../policy/rate-limit.options.js';
+import type { ResolverLookup } from '../policy/resolvable.js';
 import { ResolverRegistry } from '../policy/resolver-registry.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { Documentation } from '../swagger/documentation.js';
@@ -27,7 +27,7 @@ import { copiesHint, providersOfCopies } from './copies.js';
 import { createStore } from './create-store.js';
 import { EnhancerBinder } from './enhancer-binder.js';
 import type { RateLimitModuleOptions } from './module-options.js';
-import { checkGiven, parseModuleOptions } from './parse-module-options.js';
+import { addFeature, checkGiven, parseModuleOptions } from './parse-module-options.js';
 import { closeUnlessUsed } from './store-users.js';
 import { warnOfUnguarded } from './unguarded-warning.js';
 import { warnOfUnrouted } from './unrouted-warning.js';
@@ -74,14 +74,31 @@ const PROVIDERS: Provider[] = [
   },
 ];
 
-/** Provides the policies of one feature. The module of `forRoot` finds them wherever they are imported. */
+/**
+ * Provides the policies of one feature. The module of `forRoot` finds them wherever they are imported, except those of a
+ * module that is loaded lazily, for which Nest calls no hooks: they are added by the constructor.
+ */
 @Module({})
-class FeaturePolicies implements OnModuleInit {
-  constructor(private readonly moduleRef: ModuleRef) {}
+class FeaturePolicies {
+  private isLoaded = false;
 
-  onModuleInit(): void {
+  constructor(
+    private readonly moduleRef: ModuleRef,
+    @Inject(FEATURE) policies: Record<string, RateLimitOptions>,
+  ) {
+    const options = this.findOptions();
+    // While the application is created, there may be none yet.
+    if (options) addFeature(policies, options, this.lookup);
+    this.isLoaded = true;
+  }
+
+  /** Resolvers of a lazily loaded module are created after its policies. */
+  private readonly lookup: ResolverLookup = (type) =>
+    this.isLoaded ? this.moduleRef.get(type, { strict: false }) : undefined;
+
+  private findOptions(): ParsedModuleOptions | null | undefined {
     try {
-      this.moduleRef.get(PARSED_OPTIONS, { strict: false });
+      return this.moduleRef.get(PARSED_OPTIONS, { strict: false });
     } catch {
       throw new RateLimitOptionError(
         'Invalid RateLimitModule.forFeature: `RateLimitModule.forRoot()` must be imported in the application, too',

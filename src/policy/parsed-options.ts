@@ -15,6 +15,8 @@ export interface ParsedModuleOptions {
   readonly store: RateLimitStore | RedisOptionsOfModule | undefined;
   /** Policies by name, including those of features. */
   readonly named: Map<string, RequestPolicy>;
+  /** The features whose policies are in `named`. */
+  readonly features: Set<object>;
   /** The policies of undecorated handlers; empty if there are none. */
   readonly default: readonly PolicyInput[];
   readonly key: ResolveFn<unknown>;
