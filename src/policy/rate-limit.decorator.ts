@@ -1,4 +1,5 @@
 import type { Type } from '@nestjs/common';
+import { RateLimitOptionError } from '../util/option-error.js';
 import type { RateLimitInput } from './rate-limit.options.js';
 
 /** Metadata key of the arguments of a target's decorators. A global symbol, so that a second copy understands it. */
@@ -39,9 +40,22 @@ function decorator(input: RateLimitInput | typeof SKIP): MethodDecorator & Class
     Reflect.defineMetadata(LIMITS, [input, ...others], target, property as string);
   };
   return (target: object, property?: string | symbol, descriptor?: PropertyDescriptor) => {
+    if (property !== undefined) checkMethod(target, property, descriptor);
     decorate(descriptor ? descriptor.value : target);
     if (descriptor) decorate(target, property);
   };
+}
+
+/** Throws unless a decorated member is a method of instances: Nest routes to nothing else. */
+function checkMethod(target: object, property: string | symbol, descriptor: PropertyDescriptor | undefined): void {
+  const isStatic = typeof target === 'function';
+  if (!isStatic && typeof descriptor?.value === 'function') return;
+  let found = descriptor ? 'an accessor' : 'a property';
+  if (isStatic) found = 'a static member';
+  const { name } = isStatic ? target : target.constructor;
+  throw new RateLimitOptionError(
+    `Invalid @RateLimit or @SkipRateLimit on ${name}.${String(property)}: it must be on a class or a method, got ${found}`,
+  );
 }
 
 /** The inputs of a class, or else of the nearest base class that is decorated. */
