@@ -11,7 +11,8 @@ import { bindToMessages } from './message-guard.js';
 /**
  * Binds what Nest runs besides the global guard: an interceptor to the handlers that need one (it would slow down the
  * others), a filter for rejections that the user's code throws, behind all of the user's filters, and the guard to
- * handlers that Nest may run without global guards. It does so while the application is created: all decorators and options are known by then, and Nest reads the bindings later.
+ * handlers that Nest may run without global guards. It does so while the application is created: all decorators and
+ * options are known by then, and Nest reads the bindings later.
  */
 @Injectable()
 export class EnhancerBinder {
