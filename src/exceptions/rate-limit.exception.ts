@@ -16,10 +16,15 @@ export class RateLimitExceededException extends HttpException {
 
   constructor(
     readonly decision: Decision,
-    body: string | object = { statusCode: HttpStatus.TOO_MANY_REQUESTS, message: DEFAULT_MESSAGE },
+    body: string | object = DEFAULT_MESSAGE,
   ) {
-    super(body, HttpStatus.TOO_MANY_REQUESTS);
+    super(typeof body === 'string' ? bodyOf(body) : body, HttpStatus.TOO_MANY_REQUESTS);
+    register(this);
   }
+}
+
+function bodyOf(message: string): object {
+  return { statusCode: HttpStatus.TOO_MANY_REQUESTS, message };
 }
 
 /** The message of the exception thrown when the store is unavailable. */
@@ -52,5 +57,28 @@ export class RateLimitUnavailableException extends ServiceUnavailableException {
 
   constructor(cause: Error, body: string | object = UNAVAILABLE_MESSAGE) {
     super(body, { cause });
+    register(this);
   }
+}
+
+/** The exceptions that reject a request. */
+export type Rejection = RateLimitExceededException | RateLimitUnavailableException;
+
+const REJECTIONS = Symbol.for('nest-rate-limit:rejections');
+const shared = globalThis as { [REJECTIONS]?: WeakMap<object, Rejection> };
+shared[REJECTIONS] ??= new WeakMap();
+
+/**
+ * Rejections by their bodies: a filter that replies passes on only the body of the exception. All copies of the package
+ * in a process share them.
+ */
+const rejections = shared[REJECTIONS];
+
+function register(rejection: Rejection): void {
+  rejections.set(rejection.getResponse() as object, rejection);
+}
+
+/** The rejection with this body; `undefined` if it is the body of another response. */
+export function rejectionOf(body: unknown): Rejection | undefined {
+  return typeof body === 'object' && body !== null ? rejections.get(body) : undefined;
 }

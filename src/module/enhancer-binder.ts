@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import { RateLimitGuard } from '../guard/rate-limit.guard.js';
 import { bindInterceptor } from '../guard/rate-limit.interceptor.js';
@@ -6,6 +6,7 @@ import { type ExploredMethod, Explorer } from '../policy/explorer.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import { appliedLimits, knownPolicies } from '../policy/plan-compiler.js';
 import { bindToGateway, RejectionFilter } from '../transport/rejection.filter.js';
+import { completeRejections } from '../transport/rejection-replies.js';
 import { bindToMessages } from './message-guard.js';
 
 /**
@@ -15,22 +16,28 @@ import { bindToMessages } from './message-guard.js';
  * options are known by then, and Nest reads the bindings later.
  */
 @Injectable()
-export class EnhancerBinder {
+export class EnhancerBinder implements OnModuleInit {
   constructor(
     explorer: Explorer,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
-    adapterHost: HttpAdapterHost,
+    private readonly adapterHost: HttpAdapterHost,
     config: ApplicationConfig,
     modules: ModulesContainer,
     guard: RateLimitGuard,
   ) {
     // Nest tries the last global filter first, and adds the user's after this one.
-    config.addGlobalFilter(new RejectionFilter(adapterHost, options.problemDetails));
+    config.addGlobalFilter(new RejectionFilter(adapterHost));
     for (const { type, methods } of explorer.classes) {
       bindToGateway(type);
       for (const explored of methods) if (this.mayNeedInterceptor(explored)) bindInterceptor(explored.method);
     }
     if (options.guard) bindToMessages(guard, modules, explorer, (each) => !!appliedLimits(each, options.default));
+  }
+
+  /** The adapter of an application in a test is known only now; an application without HTTP has none. */
+  onModuleInit(): void {
+    const { httpAdapter } = this.adapterHost;
+    if (httpAdapter) completeRejections(httpAdapter, this.options.problemDetails);
   }
 
   /** Whether costs may have to be settled, or rejections answered by `onLimited`. */

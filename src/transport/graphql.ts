@@ -9,8 +9,8 @@ import {
   rejection,
   UNAVAILABLE_MESSAGE,
 } from '../exceptions/rate-limit.exception.js';
-import type { FixedHeaders, HeaderWriter } from './header-formats.js';
-import { toFixedHeaders, writeHeaders, writeRetryAfter } from './headers.js';
+import type { FixedHeaders } from './header-formats.js';
+import { areHeadersSent, RESPONSE_WRITER, toFixedHeaders, writeHeaders, writeRetryAfter } from './headers.js';
 import { retryAfterMember, STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 /** Apollo and Mercurius. Errors have `extensions`, which graphql-js copies into its own error. */
@@ -25,7 +25,7 @@ export const graphql: Transport = {
     const response = writableResponse(context);
     if (!response) return;
     const all = combine(response, { fixed, decision });
-    writeHeaders(all.decision, sets, all.fixed, WRITER, response);
+    writeHeaders(all.decision, sets, all.fixed, RESPONSE_WRITER, response);
   },
 
   rejection(decision, given = DEFAULT_MESSAGE) {
@@ -39,7 +39,7 @@ export const graphql: Transport = {
 
   unavailable(context, cause) {
     const response = writableResponse(context);
-    if (response) writeRetryAfter(STORE_RETRY_AFTER, WRITER, response);
+    if (response) writeRetryAfter(STORE_RETRY_AFTER, RESPONSE_WRITER, response);
     return unavailable(cause);
   },
 
@@ -65,26 +65,10 @@ function extensionsOf(code: string, status: number, retryAfter: number): object 
   return { code, http: { status }, ...retryAfterMember(retryAfter) };
 }
 
-interface WritableResponse {
-  header?(name: string, value: string): unknown;
-  setHeader?(name: string, value: string): unknown;
-  readonly headersSent?: boolean;
-  readonly raw?: { readonly headersSent?: boolean };
-}
-
-/** Writes to the response of either framework. */
-const WRITER: HeaderWriter = {
-  setHeader(response, name, value) {
-    const writable = response as WritableResponse;
-    if (writable.header) writable.header(name, value);
-    else writable.setHeader?.(name, value);
-  },
-};
-
 /** The response, unless its headers have been sent. */
 function writableResponse(context: ExecutionContext): object | undefined {
-  const response = graphqlResponseOf(context) as WritableResponse | undefined;
-  return response && !(response.raw ?? response).headersSent ? response : undefined;
+  const response = graphqlResponseOf(context);
+  return response && !areHeadersSent(response) ? response : undefined;
 }
 
 interface Written {

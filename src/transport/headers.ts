@@ -55,3 +55,26 @@ export function writeHeaders(
 export function writeRetryAfter(ms: number, writer: HeaderWriter, response: unknown): void {
   if (ms !== Infinity) writer.setHeader(response, 'retry-after', String(retrySeconds(ms)));
 }
+
+/** A response of Express, of Fastify, whose own response is `raw`, or of Node. */
+interface Response {
+  header?(name: string, value: string): unknown;
+  setHeader?(name: string, value: string): unknown;
+  readonly headersSent?: boolean;
+  readonly raw?: { readonly headersSent?: boolean };
+}
+
+/** Writes to any response, also without Nest's adapter. */
+export const RESPONSE_WRITER: HeaderWriter = {
+  setHeader(response, name, value) {
+    const { header } = response as Response;
+    if (header) header.call(response, name, value);
+    else (response as Response).setHeader?.(name, value);
+  },
+};
+
+/** Whether the headers of a response have been sent, so that no more can be written. */
+export function areHeadersSent(response: unknown): boolean {
+  const { raw, headersSent } = response as Response;
+  return (raw ? raw.headersSent : headersSent) === true;
+}

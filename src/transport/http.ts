@@ -1,6 +1,6 @@
 import { responseOf } from '../context/http.js';
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, rejection } from '../exceptions/rate-limit.exception.js';
-import { writeHeaders, writeRetryAfter } from './headers.js';
+import { areHeadersSent, writeHeaders, writeRetryAfter } from './headers.js';
 import { STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 /** Express and Fastify: 429 with headers. */
@@ -8,14 +8,21 @@ export const http: Transport = {
   runsInterceptors: () => true,
 
   writeHeaders(context, decision, sets, fixed, adapter) {
-    writeHeaders(decision, sets, fixed, adapter, responseOf(context));
+    const response = responseOf(context);
+    if (!areHeadersSent(response)) writeHeaders(decision, sets, fixed, adapter, response);
   },
 
-  rejection: (decision, message = DEFAULT_MESSAGE) =>
-    rejection(decision, typeof message === 'object' ? message : { statusCode: 429, message }),
+  rejection: (decision, message = DEFAULT_MESSAGE) => rejection(decision, ownBody(message)),
 
   unavailable(context, cause, adapter) {
-    writeRetryAfter(STORE_RETRY_AFTER, adapter, responseOf(context));
+    const response = responseOf(context);
+    if (!areHeadersSent(response)) writeRetryAfter(STORE_RETRY_AFTER, adapter, response);
     return new RateLimitUnavailableException(cause);
   },
 };
+
+/** A constant `message` is copied: a rejection is recognized by its body when it is sent. */
+function ownBody(message: string | object): string | object {
+  const isPlain = typeof message === 'object' && Object.getPrototypeOf(message) === Object.prototype;
+  return isPlain ? { ...message } : message;
+}

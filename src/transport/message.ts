@@ -2,12 +2,13 @@ import { ClientGoneError } from '../context/connection.js';
 import {
   DEFAULT_MESSAGE,
   RateLimitUnavailableException,
+  type Rejection,
   rejection,
   UNAVAILABLE_MESSAGE,
   withoutStackTrace,
 } from '../exceptions/rate-limit.exception.js';
 import type { MaybePromise } from '../util/maybe-promise.js';
-import { type Rejection, retryAfterMember, retryAfterOf, STORE_RETRY_AFTER, type Transport } from './transport.js';
+import { retryAfterMember, retryAfterOf, STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 type MessageException = new (answer: object) => Error;
 

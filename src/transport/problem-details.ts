@@ -1,13 +1,9 @@
-import {
-  DEFAULT_MESSAGE,
-  RateLimitExceededException,
-  RateLimitUnavailableException,
-} from '../exceptions/rate-limit.exception.js';
+import { DEFAULT_MESSAGE, RateLimitUnavailableException, type Rejection } from '../exceptions/rate-limit.exception.js';
 
 const TYPES = 'https://iana.org/assignments/http-problem-types#';
 
 /** A rejection as problem details (RFC 9457), with the types of the RateLimit headers draft. */
-export function problemOf(exception: RateLimitExceededException | RateLimitUnavailableException): object {
+export function problemOf(exception: Rejection): object {
   if (exception instanceof RateLimitUnavailableException) {
     return {
       type: `${TYPES}temporary-reduced-capacity`,

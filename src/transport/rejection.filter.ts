@@ -2,41 +2,27 @@ import { type ArgumentsHost, Catch, type ExceptionFilter, type Type } from '@nes
 import { BaseExceptionFilter, type HttpAdapterHost } from '@nestjs/core';
 import { ClientGoneError } from '../context/connection.js';
 import { kindOf } from '../context/readers.js';
-import { RateLimitExceededException, RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
-import { writeRetryAfter } from './headers.js';
+import {
+  RateLimitExceededException,
+  RateLimitUnavailableException,
+  type Rejection,
+} from '../exceptions/rate-limit.exception.js';
 import { messageOf } from './message.js';
-import { problemOf } from './problem-details.js';
-import { type Rejection, retryAfterOf } from './transport.js';
 import { transportOf } from './transports.js';
 
 /**
  * Answers rejections in the way of each transport, wherever they are thrown: the guard's are complete, but those of
- * `Bucket.consume` know nothing of the request. With `problemDetails` they are `application/problem+json` over HTTP.
+ * `Bucket.consume` know nothing of the request. Over HTTP they are completed when they are sent: `completeRejections`.
  */
 @Catch(RateLimitExceededException, RateLimitUnavailableException, ClientGoneError)
 export class RejectionFilter extends BaseExceptionFilter {
-  constructor(
-    protected override readonly httpAdapterHost: HttpAdapterHost,
-    private readonly problemDetails: boolean,
-  ) {
+  constructor(protected override readonly httpAdapterHost: HttpAdapterHost) {
     super();
   }
 
   override catch(exception: Rejection | ClientGoneError, host: ArgumentsHost): unknown {
     if (kindOf(host) !== 'http') return transportOf(host).answerThrown?.(exception);
-    // The client receives nothing, and Nest would log another error with its stack.
-    return exception instanceof ClientGoneError ? super.catch(exception, host) : this.answer(exception, host);
-  }
-
-  private answer(exception: Rejection, host: ArgumentsHost): unknown {
-    const { httpAdapter } = this.httpAdapterHost;
-    const response = host.switchToHttp().getResponse<unknown>();
-    if (httpAdapter.isHeadersSent(response)) return super.catch(exception, host);
-    writeRetryAfter(retryAfterOf(exception), httpAdapter, response);
-    if (!this.problemDetails) return super.catch(exception, host);
-    httpAdapter.setHeader(response, 'Content-Type', 'application/problem+json');
-    // A string, because Nest 11 on Express would send an object as application/json.
-    return httpAdapter.reply(response, JSON.stringify(problemOf(exception)), exception.getStatus());
+    return super.catch(exception, host);
   }
 }
 

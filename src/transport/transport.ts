@@ -1,12 +1,9 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { ClientGoneError } from '../context/connection.js';
 import type { Decision } from '../core/decision.js';
-import { RateLimitExceededException, type RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
+import { RateLimitExceededException, type Rejection } from '../exceptions/rate-limit.exception.js';
 import type { MaybePromise } from '../util/maybe-promise.js';
 import type { FixedHeaders, HeaderSet, HeaderWriter } from './header-formats.js';
-
-/** The exceptions that reject a request. */
-export type Rejection = RateLimitExceededException | RateLimitUnavailableException;
 
 /** Writes the answers to one kind of request. The counterpart of `ContextReader`, which reads the request. */
 export interface Transport {

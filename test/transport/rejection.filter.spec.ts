@@ -11,7 +11,7 @@ import {
 import { isObservable, lastValueFrom } from 'rxjs';
 import { RejectionFilter } from '../../src/transport/rejection.filter.js';
 
-const filter = new RejectionFilter({} as HttpAdapterHost, false);
+const filter = new RejectionFilter({} as HttpAdapterHost);
 const exceeded = new RateLimitExceededException({ retryAfter: 500 } as Decision);
 const unavailable = new RateLimitUnavailableException(new Error('ECONNREFUSED'));
 const complete = Object.assign(new RateLimitExceededException({ retryAfter: 500 } as Decision), { extensions: {} });
