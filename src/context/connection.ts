@@ -20,6 +20,8 @@ interface Connection {
   readonly destroyed?: boolean;
   /** Of a response: whether everything was written, though it may still have to be sent. */
   readonly writableEnded?: boolean;
+  /** Of a response: whether all of it was handed to the operating system. */
+  readonly writableFinished?: boolean;
   readonly disconnected?: boolean;
   readonly readyState?: unknown;
   readonly statusCode?: number;
@@ -59,12 +61,16 @@ export function isDisconnected(context: ExecutionContext): boolean {
 
 /**
  * Calls `listener` when the response is over: when all of it was handed to the operating system, or when the client
- * disconnected. Responses of serverless adapters emit only `finish`, those of clients that disconnect only `close`.
- * Without a response it is never called. Returns a function that stops listening.
+ * disconnected, at once if it is. Responses of serverless adapters emit only `finish`, those of clients that disconnect
+ * only `close`. Without a response it is never called. Returns a function that stops listening.
  */
 export function onResponseEnd(context: ExecutionContext, listener: () => void): () => void {
   const response = responseConnection(context);
   if (!response) return () => {};
+  if (response.writableFinished || (response.writableEnded && response.destroyed)) {
+    listener();
+    return () => {};
+  }
   const stop = onDisconnect(context, listener);
   response.once('finish', listener);
   return () => {

@@ -1,5 +1,6 @@
 import { type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { endAnswered, isAnswered } from '../context/answered.js';
 import { typeOf } from '../context/readers.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
@@ -121,6 +122,7 @@ export class RateLimitGuard extends SuspendableGuard {
     answer: StoreAnswer,
   ): void | Promise<void> {
     publishDecision(answer, takes, typeOf(context));
+    if (isAnswered(context)) return this.discard(context, plan, takes, answer);
     const transport = transportOf(context);
     // In failure mode 'open' nothing is counted, so there is nothing to report.
     if (answer.source !== 'open') {
@@ -135,6 +137,18 @@ export class RateLimitGuard extends SuspendableGuard {
 
   private admit(context: ExecutionContext, plan: Plan, takes: readonly RequestTake[], { source }: StoreAnswer): void {
     if (plan.settles) settleAtEnd(context, takes, this.store, source);
+  }
+
+  /** Other code has answered the request: a reserved place is released, and a cost is settled by that response. */
+  private discard(
+    context: SuspendableRequestContext,
+    plan: Plan,
+    takes: readonly RequestTake[],
+    answer: StoreAnswer,
+  ): Promise<never> {
+    if (answer.delay > 0) this.queue.release({ takes, answer });
+    else if (answer.allowed) this.admit(context, plan, takes, answer);
+    return endAnswered(context);
   }
 
   /** Rejects the request, unless `onLimited` of the policy or the module has another answer. */

@@ -57,7 +57,7 @@ export class WaitQueue {
       () => {
         if (suspension.resume()) proceed();
       },
-      () => this.abandon({ takes, answer }),
+      () => this.release({ takes, answer }),
     );
   }
 
@@ -73,7 +73,7 @@ export class WaitQueue {
    * Cancels all reservations that are abandoned in one turn of the event loop together, the last one first: otherwise
    * tokens would stay reserved for later reservations that are being cancelled as well.
    */
-  private abandon(reservation: AbandonedReservation): void {
+  release(reservation: AbandonedReservation): void {
     if (this.abandoned.push(reservation) === 1) setImmediate(() => this.cancelAbandoned());
   }
 }

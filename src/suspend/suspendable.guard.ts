@@ -1,4 +1,5 @@
 import type { CanActivate, ExecutionContext, OnModuleDestroy } from '@nestjs/common';
+import { endAnswered, isAnswered } from '../context/answered.js';
 import { ClientGoneError, isDisconnected } from '../context/connection.js';
 import { type Clock, systemClock } from '../util/clock.js';
 import { isPromise } from '../util/maybe-promise.js';
@@ -53,6 +54,8 @@ export class SuspendableRequestContext extends SuspendableContext {
  *
  * A suspension that is settled before `filter` returns keeps the request synchronous: `canActivate` returns `true` or
  * throws. Otherwise, a suspension fails when its timeout expires, the client disconnects or the application shuts down.
+ * If other code, such as a timeout middleware, answers an HTTP request meanwhile, `canActivate` never settles: the
+ * handler does not run, and exception filters do not write a second response.
  */
 export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
   private readonly open: OpenSuspensions;
@@ -75,14 +78,19 @@ export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
       context.discard(error);
       throw error;
     }
-    if (!isPromise(filtered)) {
-      const pending = context.outcome();
-      return pending ? pending.then(() => true) : true;
-    }
-    return context.outcomeOf(filtered).then(() => {
-      if (isDisconnected(execution)) throw new ClientGoneError();
-      return true;
-    });
+    const pending = isPromise(filtered) ? context.outcomeOf(filtered) : context.outcome();
+    if (!pending) return true;
+    return pending.then(
+      () => {
+        if (isAnswered(execution)) return endAnswered(execution);
+        if (isDisconnected(execution)) throw new ClientGoneError();
+        return true;
+      },
+      (error) => {
+        if (isAnswered(execution)) return endAnswered(execution);
+        throw error;
+      },
+    );
   }
 
   /** Fails all open suspensions of this guard with status 503. */
