@@ -165,9 +165,10 @@ export class RateLimitGuard extends SuspendableGuard {
     if (!onLimited || !canReplaceResult(context, transport)) {
       return this.throwRejection(context, transport, policy, decision);
     }
-    return chain(onLimited(context, decision), (value) =>
-      value === undefined ? this.throwRejection(context, transport, policy, decision) : replaceResult(context, value),
-    );
+    return chain(onLimited(context, decision), (value) => {
+      if (value === undefined) return this.throwRejection(context, transport, policy, decision);
+      return replaceResult(context, value, this.adapterHost.httpAdapter);
+    });
   }
 
   private throwRejection(

@@ -1,19 +1,19 @@
 import { type CallHandler, type ExecutionContext, type NestInterceptor, UseInterceptors } from '@nestjs/common';
-import { isObservable, type Observable, of } from 'rxjs';
+import type { Observable } from 'rxjs';
 import { readerOf } from '../context/readers.js';
 import type { Handler } from '../policy/explorer.js';
 import type { Transport } from '../transport/transport.js';
+import { type Replier, replacedResult } from './replaced-result.js';
 import { observeOutcome } from './settlement.js';
 
 /** The results of `onLimited`. They are kept after use, because interceptors such as one with `retry` may subscribe again. */
-const results = new WeakMap<object, { readonly value: unknown }>();
+const results = new WeakMap<object, { readonly value: unknown; readonly adapter: Replier }>();
 
 /** Replaces the handler with the result of `onLimited`, or observes its outcome. */
 class RateLimitInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const replaced = results.get(readerOf(context).identity(context));
-    if (!replaced) return observeOutcome(context, next);
-    return isObservable(replaced.value) ? replaced.value : of(replaced.value);
+    return replaced ? replacedResult(context, replaced.value, replaced.adapter) : observeOutcome(context, next);
   }
 }
 
@@ -32,8 +32,8 @@ function isBound(handler: Handler): boolean {
 }
 
 /** Makes `value` the result of a request, whose handler is not called. The guard admits the request. */
-export function replaceResult(context: ExecutionContext, value: unknown): void {
-  results.set(readerOf(context).identity(context), { value });
+export function replaceResult(context: ExecutionContext, value: unknown, adapter: Replier): void {
+  results.set(readerOf(context).identity(context), { value, adapter });
 }
 
 /** Whether the interceptor will certainly run; otherwise the handler would, without a limit. */
