@@ -1,23 +1,32 @@
-import { type CallHandler, type ExecutionContext, type NestInterceptor, UseInterceptors } from '@nestjs/common';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+  type Type,
+  UseInterceptors,
+} from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import { readerOf } from '../context/readers.js';
 import type { Handler } from '../policy/explorer.js';
 import type { Transport } from '../transport/transport.js';
 import { type Replier, replacedResult } from './replaced-result.js';
-import { observeOutcome } from './settlement.js';
+import { observeAnswer, observeHandler } from './settlement.js';
 
 /** The results of `onLimited`. They are kept after use, because interceptors such as one with `retry` may subscribe again. */
 const results = new WeakMap<object, { readonly value: unknown; readonly adapter: Replier }>();
 
-/** Replaces the handler with the result of `onLimited`, or observes its outcome. */
+/** Replaces the handler with the result of `onLimited`, or observes it. */
 class RateLimitInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const replaced = results.get(readerOf(context).identity(context));
-    return replaced ? replacedResult(context, replaced.value, replaced.adapter) : observeOutcome(context, next);
+    return replaced ? replacedResult(context, replaced.value, replaced.adapter) : observeHandler(context, next);
   }
 }
 
 const interceptor = new RateLimitInterceptor();
+/** Observes what leaves the interceptors of a class. */
+const answerObserver: NestInterceptor = { intercept: observeAnswer };
+
 /** Where Nest keeps the arguments of `@UseInterceptors`. */
 const INTERCEPTORS = '__interceptors__';
 
@@ -29,6 +38,13 @@ export function bindInterceptor(handler: Handler): void {
 function isBound(handler: Handler): boolean {
   const interceptors: unknown[] = Reflect.getMetadata(INTERCEPTORS, handler) ?? [];
   return interceptors.includes(interceptor);
+}
+
+/** Binds the observer of answers in front of the interceptors of a class, and so of those of its handlers. */
+export function bindAnswerObserver(type: Type): void {
+  const interceptors: unknown[] = Reflect.getMetadata(INTERCEPTORS, type) ?? [];
+  if (interceptors.includes(answerObserver)) return;
+  Reflect.defineMetadata(INTERCEPTORS, [answerObserver, ...interceptors], type);
 }
 
 /** Makes `value` the result of a request, whose handler is not called. The guard admits the request. */

@@ -1,13 +1,16 @@
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import { RateLimitGuard } from '../guard/rate-limit.guard.js';
-import { bindInterceptor } from '../guard/rate-limit.interceptor.js';
+import { bindAnswerObserver, bindInterceptor } from '../guard/rate-limit.interceptor.js';
 import { type ExploredMethod, Explorer } from '../policy/explorer.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import { appliedLimits, knownPolicies } from '../policy/plan-compiler.js';
 import { bindToGateway, RejectionFilter } from '../transport/rejection.filter.js';
 import { completeRejections } from '../transport/rejection-replies.js';
 import { bindToMessages } from './message-guard.js';
+
+/** Metadata key of the HTTP method of a route. */
+const HTTP_METHOD = 'method';
 
 /**
  * Binds what Nest runs besides the global guard: an interceptor to the handlers that need one (it would slow down the
@@ -29,7 +32,7 @@ export class EnhancerBinder implements OnModuleInit {
     config.addGlobalFilter(new RejectionFilter(adapterHost));
     for (const { type, methods } of explorer.classes) {
       bindToGateway(type);
-      for (const explored of methods) if (this.mayNeedInterceptor(explored)) bindInterceptor(explored.method);
+      for (const explored of methods) this.bindInterceptors(explored);
     }
     if (options.guard) bindToMessages(guard, modules, explorer, (each) => !!appliedLimits(each, options.default));
   }
@@ -40,11 +43,15 @@ export class EnhancerBinder implements OnModuleInit {
     if (httpAdapter) completeRejections(httpAdapter, this.options.problemDetails);
   }
 
-  /** Whether costs may have to be settled, or rejections answered by `onLimited`. */
-  private mayNeedInterceptor(explored: ExploredMethod): boolean {
-    if (!explored.isDecorated) return false;
-    return knownPolicies(explored, this.options).some(
-      (policy) => !policy || policy.settle || policy.onLimited || this.options.onLimited,
-    );
+  /** Nothing for handlers whose costs are never settled, and whose rejections are never answered by `onLimited`. */
+  private bindInterceptors(explored: ExploredMethod): void {
+    if (!explored.isDecorated) return;
+    // A policy that is known only per request may have both.
+    const policies = knownPolicies(explored, this.options);
+    const maySettle = policies.some((policy) => !policy || policy.settle);
+    const mayReplace = policies.some((policy) => policy?.onLimited || this.options.onLimited);
+    if (maySettle || mayReplace) bindInterceptor(explored.method);
+    // The answer over HTTP is the response, which is observed anyway.
+    if (maySettle && !Reflect.hasMetadata(HTTP_METHOD, explored.method)) bindAnswerObserver(explored.type);
   }
 }

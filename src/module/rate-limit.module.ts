@@ -10,7 +10,7 @@ import {
 import { APP_GUARD, ApplicationConfig, DiscoveryModule, HttpAdapterHost, ModuleRef } from '@nestjs/core';
 import { BucketService, POLICIES } from '../bucket/bucket.service.js';
 import { RateLimitGuard } from '../guard/rate-limit.guard.js';
-import { settlementsDone } from '../guard/settlement.js';
+import { settlementsDone } from '../guard/settle-cost.js';
 import { WaitQueue } from '../guard/wait-queue.js';
 import { clientKey } from '../keys/client-key.js';
 import { warnIfAllProxiesTrusted } from '../keys/proxy-warning.js';

@@ -17,9 +17,12 @@ export type Resolvable<T> = T | ((context: ExecutionContext) => MaybePromise<T>)
 /** The key of a bucket: a constant string, or a string or number that is resolved for each request. */
 export type KeyOption = Exclude<Resolvable<string | number | bigint | null | undefined>, number | bigint | null>;
 
-/** The outcome of a request. Over HTTP `status` is that of the response; elsewhere it is 200, or the error's. */
+/**
+ * The outcome of a request. Over HTTP `status` is that of the response; elsewhere it is 200, or that of the error with
+ * which the interceptors of handler and class answer. It is 499 if the client has disconnected.
+ */
 export interface Outcome {
-  /** What the handler returned; the last value of an Observable. */
+  /** What the handler returned, the last time it was called; the last value of an Observable. */
   readonly value?: unknown;
   /** What the handler threw. `ClientGoneError` if its client disconnected first. */
   readonly error?: unknown;

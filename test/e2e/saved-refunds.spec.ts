@@ -3,7 +3,7 @@ import { Controller, Get, type INestApplication, Query, UnauthorizedException } 
 import { RateLimit, RateLimitModule, RateLimitStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
-import { settlementsDone } from '../../src/guard/settlement.js';
+import { settlementsDone } from '../../src/guard/settle-cost.js';
 import { COMBINATIONS, createApp } from '../support/create-app.js';
 import { clockedStore, until } from '../support/requests.js';
 
