@@ -4,6 +4,7 @@ import { readerOf } from '../context/readers.js';
 import { BoundedMap } from '../util/bounded-map.js';
 import { detachedString } from '../util/detached-string.js';
 import { addressKey, isOwnKey } from './address.js';
+import { behindPorts, noAddress } from './client-address.js';
 import { checkProxy } from './proxy-warning.js';
 
 /** The key of a request that has no client address on its transport: the policy does not apply. */
@@ -17,23 +18,22 @@ const MAX_ADDRESS_LENGTH = 64;
 /** How many more requests of this process are checked for proxies. */
 let checksLeft = 1000;
 
-/**
- * The default key: the client's address on any transport. Without an address, `undefined` over HTTP, which is an error,
- * and `NO_CLIENT` elsewhere.
- */
-export function clientKey(context: ExecutionContext): string | symbol | undefined {
+/** The default key: the client's address on any transport. Without an address an error over HTTP, elsewhere `NO_CLIENT`. */
+export function clientKey(context: ExecutionContext): string | symbol {
   const address = readerOf(context).address(context);
   if (address === undefined) return keyWithoutAddress(context);
   if (checksLeft > 0) checkProxyTrust(context, address);
-  return isOwnKey(address) ? address : cachedKey(address);
+  return isOwnKey(address) ? address : cachedKey(behindPorts(context, address));
 }
 
-function keyWithoutAddress(context: ExecutionContext): symbol | undefined {
+function keyWithoutAddress(context: ExecutionContext): symbol {
   checkConnected(context);
-  return readerOf(context).endsWithResponse ? undefined : NO_CLIENT;
+  if (readerOf(context).endsWithResponse) throw noAddress(context);
+  return NO_CLIENT;
 }
 
 function cachedKey(address: string): string {
+  if (isOwnKey(address)) return address;
   if (address.length > MAX_ADDRESS_LENGTH) return addressKey(address);
   let key = recent.get(address);
   if (key === undefined) {

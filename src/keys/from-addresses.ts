@@ -1,8 +1,8 @@
 import { BlockList, isIP } from 'node:net';
 import type { ExecutionContext } from '@nestjs/common';
-import { readerOf } from '../context/readers.js';
 import { invalidOption } from '../util/option-error.js';
 import { bareAddress } from './address.js';
+import { clientAddress } from './client-address.js';
 
 /**
  * Returns a predicate for `skip`: whether the client's address is one of the given addresses or in one of the CIDR ranges
@@ -16,7 +16,7 @@ export function fromAddresses(...addresses: readonly string[]): (context: Execut
   const list = new BlockList();
   for (const entry of addresses) addTo(list, entry);
   return (context) => {
-    const address = bareAddress(readerOf(context).address(context) ?? '');
+    const address = bareAddress(clientAddress(context) ?? '');
     const version = isIP(address);
     return version > 0 && list.check(address, version === 6 ? 'ipv6' : 'ipv4');
   };

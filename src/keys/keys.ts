@@ -4,6 +4,7 @@ import { toKey } from '../util/bounded-key.js';
 import { chain, type MaybePromise } from '../util/maybe-promise.js';
 import { invalidOption } from '../util/option-error.js';
 import { addressKey, DEFAULT_IPV6_SUBNET } from './address.js';
+import { clientAddress, noAddress } from './client-address.js';
 import { checkConnected, checkProxyTrust } from './client-key.js';
 import { invalidKey } from './key.js';
 import { MissingUserWarning } from './missing-user-warning.js';
@@ -21,9 +22,10 @@ export function byIp({ ipv6Subnet = DEFAULT_IPV6_SUBNET }: { ipv6Subnet?: number
     invalidOption('ipv6Subnet', 'a whole number from 32 to 128', ipv6Subnet);
   }
   return (context) => {
-    const address = readerOf(context).address(context);
+    const address = clientAddress(context);
     if (address === undefined) {
       checkConnected(context);
+      if (readerOf(context).endsWithResponse) throw noAddress(context);
       return undefined;
     }
     checkProxyTrust(context, address);

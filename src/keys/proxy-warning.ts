@@ -37,12 +37,15 @@ export function checkProxy(context: ExecutionContext, address: string): void {
   // The forwarded address is used: some proxy is trusted.
   if (address !== socket.remoteAddress) return warnIfAllProxiesTrusted(request?.app ?? request?.server);
   // A client on the machine of the proxy itself.
-  if (forwarded.includes(address) || !socket.server) return;
+  if (forwarded.includes(address)) return;
+  // Adapters for serverless functions inject requests, whose sockets have no server.
+  const subject = socket.server ?? request?.app ?? request?.server;
+  if (!subject) return;
   const setting = request?.raw
     ? "new FastifyAdapter({ trustProxy: '10.0.0.0/8' }) with its addresses; a number may trust no proxy"
     : "app.set('trust proxy', '10.0.0.0/8') with its addresses";
   warnOnce.about(
-    socket.server,
+    subject,
     'Untrusted proxy: a request has `X-Forwarded-For` or `Forwarded`, but its address is not trusted. If it is your ' +
       `proxy, all its clients share one bucket. Make it send \`X-Forwarded-For\`, and trust it: ${setting}`,
   );
