@@ -13,6 +13,8 @@ export interface ContextReader {
   address(context: ExecutionContext): string | undefined;
   /** What carries `headers` and `user`: the request, the handshake of a socket, the data of a message. */
   request(context: ExecutionContext): unknown;
+  /** The user, where authentication may keep it outside of `request`. */
+  user?(context: ExecutionContext): unknown;
   /** The response that the client waits for; `undefined` if there is none. */
   response(context: ExecutionContext): unknown;
   /** The socket of a client that sends messages, which outlives each of them. */

@@ -16,6 +16,12 @@ export const graphql: ContextReader = {
   request: graphqlRequestOf,
   response: graphqlResponseOf,
 
+  /** In the context of the execution, which may have no request, or of the connection that a subscription came over. */
+  user(context) {
+    const shared = sharedOf(context);
+    return shared?.user ?? connectionIn(shared).extra?.user;
+  },
+
   /** The socket of a subscription, or that of the request if the context does not lead to a response. */
   socket(context) {
     const { extra } = connectionIn(sharedOf(context));

@@ -7,6 +7,8 @@ interface Client {
   readonly handshake?: { readonly address?: unknown; readonly headers?: unknown };
   readonly data?: { readonly user?: unknown };
   readonly conn?: { readonly request?: unknown };
+  /** The request that opened the connection: middleware of the engine, such as sessions, stores the user there. */
+  readonly request?: { readonly user?: unknown };
   /** `ws`, which has no public way to it */
   readonly _socket?: { readonly remoteAddress?: unknown } | null;
   readonly user?: unknown;
@@ -31,6 +33,7 @@ export const ws: ContextReader = {
     return { headers: client?.handshake?.headers, user: client?.user ?? client?.data?.user };
   },
 
+  user: (context) => clientOf(context)?.request?.user,
   response: () => undefined,
   socket: clientOf,
 

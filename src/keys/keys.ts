@@ -59,22 +59,29 @@ export function byHeader(name: string, otherwise?: KeyOf): KeyOf {
 /**
  * Uses what your authentication stored in `request.user`: its `id`, or the property at `path` (`'account.id'`), which is
  * a string, a number, or an object with a `toString` of its own, such as an `ObjectId`. The authentication must run
- * first: a middleware (on Fastify it stores `request.raw.user`), or a guard that Nest runs before this one. Without a
- * user the request is an error, or uses the key of `otherwise`, prefixed with `@`.
+ * first: a middleware (on Fastify it stores `request.raw.user`), or a guard that Nest runs before this one. Other places
+ * of a user are `user` and `data.user` of a socket, `request.user` of a socket of socket.io, and `user` of a GraphQL
+ * context or of the `extra` of graphql-ws. Without a user the request is an error, or uses the key of `otherwise`,
+ * prefixed with `@`.
  */
 export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
   if (typeof path !== 'string' || path === '') invalidOption('path', 'property names separated by dots', path);
-  const names = ['user', ...path.split('.')];
+  const names = path.split('.');
   const userOf = (context: ExecutionContext) => {
-    const request = readerOf(context).request(context);
-    return idOf(pathOf(request, names)) ?? idOf(pathOf(request, ['raw', ...names]));
+    const reader = readerOf(context);
+    const request = reader.request(context);
+    return (
+      idOf(pathOf(request, ['user', ...names])) ??
+      idOf(pathOf(request, ['raw', 'user', ...names])) ??
+      idOf(pathOf(reader.user?.(context), names))
+    );
   };
   const warning = new MissingUserWarning(userOf, otherwise === undefined);
-  return (context) => {
+  return warning.watch((context: ExecutionContext) => {
     const user = userOf(context);
     if (user === undefined) warning.check(context);
     return otherwise ? keyOr(otherwise, user, context) : user;
-  };
+  });
 }
 
 /** `key`, or else that of `otherwise`. The two never coincide: a client cannot send what is another client's address. */

@@ -3,8 +3,18 @@ import { onClose, responseConnection } from '../context/connection.js';
 import { warnOnce } from '../observe/logger.js';
 
 const FIX =
-  'If a guard sets `user`, run it before RateLimitGuard: RateLimitModule.forRoot({ guard: false }), and ' +
-  '@UseGuards(AuthGuard, RateLimitGuard), or both as APP_GUARD in this order';
+  'If a guard sets `user`, it must run before RateLimitGuard: import the module that provides it as APP_GUARD before ' +
+  'RateLimitModule. If it is bound with @UseGuards, set RateLimitModule.forRoot({ guard: false }), and bind ' +
+  '@UseGuards(AuthGuard, RateLimitGuard)';
+
+/** The keys that watch for users themselves. */
+const watched = new WeakSet<object>();
+
+/** Warns once about a function of the application for `key` that mentions a user, and returned no key. */
+export function warnOfKeyWithoutUser(policy: string, key: object): void {
+  if (watched.has(key) || !/user/i.test(String(key))) return;
+  warnOnce.about(key, `Policy ${policy}: \`key\` returned nothing, and its function mentions a user. ${FIX}`);
+}
 
 /** Watches the first requests without a user, and warns once about a guard that sets it too late. */
 export class MissingUserWarning {
@@ -14,6 +24,12 @@ export class MissingUserWarning {
     private readonly userOf: (context: ExecutionContext) => string | undefined,
     private readonly isError: boolean,
   ) {}
+
+  /** Returns `key`, about which there is no other warning. */
+  watch<K extends object>(key: K): K {
+    watched.add(key);
+    return key;
+  }
 
   check(context: ExecutionContext): void {
     if (this.checksLeft === 0) return;

@@ -5,6 +5,7 @@ import type { Take } from '../core/request.js';
 import { RateLimitResolverError } from '../exceptions/rate-limit-resolver.error.js';
 import { NO_CLIENT } from '../keys/client-key.js';
 import { invalidKey } from '../keys/key.js';
+import { warnOfKeyWithoutUser } from '../keys/missing-user-warning.js';
 import { warnOnce } from '../observe/logger.js';
 import { boundKey, toKey } from '../util/bounded-key.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
@@ -76,7 +77,7 @@ export function toTake(requestPolicy: RequestPolicy, key: unknown, amount: numbe
     return undefined;
   }
   const mark = requestPolicy.settle === undefined ? undefined : newMark(requestPolicy);
-  return { policy, key: checkKey(policy, key), amount, maxWait, mark, onStoreError, requestPolicy };
+  return { policy, key: checkKey(requestPolicy, key), amount, maxWait, mark, onStoreError, requestPolicy };
 }
 
 /**
@@ -87,8 +88,11 @@ function newMark({ dryRun, policy }: RequestPolicy): number | undefined {
   return dryRun || policy.lease > 0 ? undefined : Math.floor(Math.random() * 2 ** 53);
 }
 
-function checkKey({ name }: Policy, key: unknown): string {
-  return boundKey(toKey(key) ?? invalidKey(`The key of policy ${name}`, key));
+function checkKey({ policy: { name }, key: resolver }: RequestPolicy, resolved: unknown): string {
+  const key = toKey(resolved);
+  if (key !== undefined) return boundKey(key);
+  if (resolved === undefined || resolved === null || resolved === '') warnOfKeyWithoutUser(name, resolver);
+  return invalidKey(`The key of policy ${name}`, resolved);
 }
 
 /** The message of a rejection, or its whole body; `undefined` for the default. */

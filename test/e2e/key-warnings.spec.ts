@@ -6,6 +6,7 @@ import {
   Get,
   type INestApplication,
   Logger,
+  Module,
   type ModuleMetadata,
   UseGuards,
 } from '@nestjs/common';
@@ -13,6 +14,7 @@ import { APP_GUARD } from '@nestjs/core';
 import {
   byIp,
   byUser,
+  type KeyOf,
   MemoryStore,
   RateLimit,
   RateLimitGuard,
@@ -46,6 +48,14 @@ class AuthGuard implements CanActivate {
     return true;
   }
 }
+
+const FIX =
+  'If a guard sets `user`, it must run before RateLimitGuard: import the module that provides it as APP_GUARD before ' +
+  'RateLimitModule. If it is bound with @UseGuards, set RateLimitModule.forRoot({ guard: false }), and bind ' +
+  '@UseGuards(AuthGuard, RateLimitGuard)';
+
+/** The user of an HTTP request. */
+const userOf = (context: ExecutionContext) => context.switchToHttp().getRequest<{ user?: { id: string } }>().user;
 
 describe.each(ADAPTERS)('byUser on %s', (adapter) => {
   const start = async (metadata: ModuleMetadata, prepare?: (created: INestApplication) => void) => {
@@ -94,11 +104,36 @@ describe.each(ADAPTERS)('byUser on %s', (adapter) => {
   it('warns once and suggests a fix if a controller guard sets the user too late', async () => {
     await start({ imports: [limits()], controllers: [controller(byUser(), [AuthGuard])] });
     expect(await statuses('ada', 'bob')).toEqual([500, 500]);
-    expect(warnings).toEqual([
-      'Notes.list: byUser() found no user. If a guard sets `user`, run it before RateLimitGuard: ' +
-        'RateLimitModule.forRoot({ guard: false }), and @UseGuards(AuthGuard, RateLimitGuard), or both as APP_GUARD ' +
-        'in this order',
-    ]);
+    expect(warnings).toEqual([`Notes.list: byUser() found no user. ${FIX}`]);
+  });
+
+  @Module({ providers: [{ provide: APP_GUARD, useClass: AuthGuard }] })
+  class AuthModule {}
+
+  it('counts by user if the module of the authentication is imported first, as the warning suggests', async () => {
+    await start({ imports: [AuthModule, limits()], controllers: [controller()] });
+    expect(await statuses(...users)).toEqual([200, 200, 429, 200]);
+    expect(warnings).toEqual([]);
+    await app?.close();
+    await start({ imports: [limits(), AuthModule], controllers: [controller()] });
+    expect(await statuses('ada')).toEqual([500]);
+    expect(warnings).toEqual([expect.stringContaining(FIX)]);
+  });
+
+  it.each<[string, KeyOf]>([
+    ['an optional user', (context) => context.switchToHttp().getRequest<{ user?: { id: string } }>().user?.id],
+    ['a user that is resolved later', async (context) => userOf(context)?.id],
+    ['an empty string', (context) => userOf(context)?.id ?? ''],
+  ])('suggests the fix for keys of the application that find no user: %s', async (_key, key) => {
+    await start({ imports: [limits()], controllers: [controller(key, [AuthGuard])] });
+    expect(await statuses('ada', 'bob')).toEqual([500, 500]);
+    expect(warnings).toEqual([`Policy Notes.list: \`key\` returned nothing, and its function mentions a user. ${FIX}`]);
+  });
+
+  it('suggests nothing for keys of the application that do not mention a user', async () => {
+    await start({ imports: [limits()], controllers: [controller(() => undefined, [AuthGuard])] });
+    expect(await statuses('ada')).toEqual([500]);
+    expect(warnings).toEqual([]);
   });
 
   it.each(['controller', 'useGlobalGuards'])(

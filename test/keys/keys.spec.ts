@@ -89,6 +89,19 @@ describe('byUser', () => {
     expect(byUser()(of('rpc', { user: { id: 9 } }, {}))).toBe('9');
   });
 
+  it.each([
+    ['the request of a socket', of('ws', { request: { user: { id: 8 } } }, {}), '8'],
+    ['a socket rather than its request', of('ws', { user: { id: 1 }, request: { user: { id: 8 } } }, {}), '1'],
+    ['a GraphQL context', of('graphql', {}, {}, { user: { id: 4 } }, {}), '4'],
+    ['a request rather than the GraphQL context', of('graphql', {}, {}, { req: ADA, user: { id: 4 } }, {}), '7'],
+    ['the extra of graphql-ws', of('graphql', {}, {}, { extra: { user: { id: 3 }, request: {} } }, {}), '3'],
+    ['the extra in the request of a context', of('graphql', {}, {}, { req: { extra: { user: { id: 3 } } } }, {}), '3'],
+    ['nothing that a client sends', of('ws', { handshake: { auth: { user: { id: 2 } } } }, {}), undefined],
+    ['no parameters of a connection', of('graphql', {}, {}, { connectionParams: { user: { id: 2 } } }, {}), undefined],
+  ])('reads the user of %s', (_place, context, key) => {
+    expect(byUser()(context)).toBe(key);
+  });
+
   it.each<[unknown, string | undefined]>([
     [0, '0'],
     [9007199254740993n, '9007199254740993'],

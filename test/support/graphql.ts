@@ -29,10 +29,10 @@ export function graphqlModule(server: ServerName, options: Partial<ApolloDriverC
     });
   }
   return GraphQLModule.forRoot<ApolloDriverConfig>({
+    subscriptions: { 'graphql-ws': true },
     ...common,
     driver: ApolloDriver,
     graphiql: false,
-    subscriptions: { 'graphql-ws': true },
   });
 }
 
