@@ -1,10 +1,25 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { ClientGoneError, responseConnection } from './connection.js';
+import { ClientGoneError } from './connection.js';
 import { readerOf } from './readers.js';
+
+/** A response of Express, of Fastify, whose own response is `raw`, or of Node. */
+interface Response {
+  readonly raw?: Response;
+  readonly headersSent?: boolean;
+  readonly writableEnded?: boolean;
+}
+
+/** Whether the headers of a response have been sent, so that no more can be written. */
+export function areHeadersSent(response: unknown): boolean {
+  if (!response) return false;
+  return ((response as Response).raw ?? (response as Response)).headersSent === true;
+}
 
 /** Whether other code, such as a timeout, has already sent the whole response. */
 export function isAnswered(context: ExecutionContext): boolean {
-  return responseConnection(context)?.writableEnded === true;
+  const response = readerOf(context).response(context) as Response | null | undefined;
+  if (!response) return false;
+  return (response.raw ?? response).writableEnded === true;
 }
 
 /**

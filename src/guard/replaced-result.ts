@@ -1,9 +1,9 @@
 import { type ExecutionContext, StreamableFile } from '@nestjs/common';
 import { defaultIfEmpty, isObservable, type Observable, of, takeLast, tap } from 'rxjs';
+import { areHeadersSent } from '../context/answered.js';
 import { responseOf } from '../context/http.js';
 import { kindOf } from '../context/readers.js';
 import { propertyOf } from '../policy/explorer.js';
-import { areHeadersSent } from '../transport/headers.js';
 
 /** Nest's HTTP adapter: the one method of it that is called here. */
 export interface Replier {

@@ -1,4 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
+import { areHeadersSent } from '../context/answered.js';
 import { ClientGoneError } from '../context/connection.js';
 import { graphqlResponseOf } from '../context/graphql.js';
 import { toDecision } from '../core/answer.js';
@@ -10,7 +11,7 @@ import {
   UNAVAILABLE_MESSAGE,
 } from '../exceptions/rate-limit.exception.js';
 import type { FixedHeaders } from './header-formats.js';
-import { areHeadersSent, RESPONSE_WRITER, toFixedHeaders, writeHeaders, writeRetryAfter } from './headers.js';
+import { RESPONSE_WRITER, toFixedHeaders, writeHeaders, writeRetryAfter } from './headers.js';
 import { retryAfterMember, STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 /** Apollo and Mercurius. Errors have `extensions`, which graphql-js copies into its own error. */

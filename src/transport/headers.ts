@@ -56,12 +56,10 @@ export function writeRetryAfter(ms: number, writer: HeaderWriter, response: unkn
   if (ms !== Infinity) writer.setHeader(response, 'retry-after', String(retrySeconds(ms)));
 }
 
-/** A response of Express, of Fastify, whose own response is `raw`, or of Node. */
+/** A response of Express, of Fastify or of Node. */
 interface Response {
   header?(name: string, value: string): unknown;
   setHeader?(name: string, value: string): unknown;
-  readonly headersSent?: boolean;
-  readonly raw?: { readonly headersSent?: boolean };
 }
 
 /** Writes to any response, also without Nest's adapter. */
@@ -72,9 +70,3 @@ export const RESPONSE_WRITER: HeaderWriter = {
     else (response as Response).setHeader?.(name, value);
   },
 };
-
-/** Whether the headers of a response have been sent, so that no more can be written. */
-export function areHeadersSent(response: unknown): boolean {
-  const { raw, headersSent } = response as Response;
-  return (raw ? raw.headersSent : headersSent) === true;
-}

@@ -1,6 +1,7 @@
+import { areHeadersSent } from '../context/answered.js';
 import { responseOf } from '../context/http.js';
 import { DEFAULT_MESSAGE, RateLimitUnavailableException, rejection } from '../exceptions/rate-limit.exception.js';
-import { areHeadersSent, writeHeaders, writeRetryAfter } from './headers.js';
+import { writeHeaders, writeRetryAfter } from './headers.js';
 import { STORE_RETRY_AFTER, type Transport } from './transport.js';
 
 /** Express and Fastify: 429 with headers. */
@@ -8,8 +9,7 @@ export const http: Transport = {
   runsInterceptors: () => true,
 
   writeHeaders(context, decision, sets, fixed, adapter) {
-    const response = responseOf(context);
-    if (!areHeadersSent(response)) writeHeaders(decision, sets, fixed, adapter, response);
+    writeHeaders(decision, sets, fixed, adapter, responseOf(context));
   },
 
   rejection: (decision, message = DEFAULT_MESSAGE) => rejection(decision, ownBody(message)),

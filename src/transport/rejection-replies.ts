@@ -1,5 +1,6 @@
+import { areHeadersSent } from '../context/answered.js';
 import { type Rejection, rejectionOf } from '../exceptions/rate-limit.exception.js';
-import { areHeadersSent, RESPONSE_WRITER, writeRetryAfter } from './headers.js';
+import { RESPONSE_WRITER, writeRetryAfter } from './headers.js';
 import { problemOf } from './problem-details.js';
 import { retryAfterOf } from './transport.js';
 

@@ -9,7 +9,7 @@ import type { FixedHeaders, HeaderSet, HeaderWriter } from './header-formats.js'
 export interface Transport {
   /** Whether Nest runs the handler's interceptors, so that one can answer instead of it. */
   runsInterceptors(context: ExecutionContext): boolean;
-  /** Writes the headers of a decision. Absent if answers have no headers. */
+  /** Writes the headers of a decision to a response whose headers have not been sent. Absent if answers have none. */
   writeHeaders?(
     context: ExecutionContext,
     decision: Decision,
