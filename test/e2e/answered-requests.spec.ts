@@ -1,4 +1,8 @@
+import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import { connect as connectHttp2 } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import {
@@ -14,6 +18,8 @@ import {
 } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, HttpAdapterHost } from '@nestjs/core';
 import { Query, Resolver } from '@nestjs/graphql';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
 import {
   BucketService,
   MemoryStore,
@@ -299,6 +305,33 @@ describe.each(ADAPTERS)('A request on %s that other code has answered', (adapter
     expect([admitted.status, admitted.text, admitted.headers.ratelimit]).toEqual([200, 'body', undefined]);
     expect(logged).toEqual([]);
   });
+});
+
+it('A request over HTTP/2 that other code has answered does not run its handler', async () => {
+  gate = new Gate();
+  ran = [];
+  const store = new SlowStore(new MemoryStore());
+  const module = await Test.createTestingModule({
+    imports: [RateLimitModule.forRoot({ store })],
+    controllers: [Resource],
+  }).compile();
+  const app = module.createNestApplication(new FastifyAdapter({ http2: true } as never), { logger: false });
+  app.use((_request: unknown, response: ServerResponse, next: () => void) => {
+    responses.push(response);
+    next();
+  });
+  await app.listen(0, '127.0.0.1');
+  gate.isClosed = true;
+  const session = connectHttp2(`http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`);
+  const stream = session.request({ ':path': '/plain' });
+  await until(() => gate.waiting === 1);
+  answer();
+  const [headers] = await once(stream, 'response');
+  expect([headers[':status'], await text(stream)]).toEqual([503, 'too slow']);
+  await gate.open();
+  expect(ran).toEqual([]);
+  session.close();
+  await app.close();
 });
 
 describe.each(ADAPTERS)('A rejection on %s', (adapter) => {

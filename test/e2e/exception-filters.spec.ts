@@ -184,7 +184,7 @@ describe.each(ADAPTERS)('Exception filters on %s', (adapter: AdapterName) => {
     expect(JSON.parse(text)).toMatchObject({ title: 'Temporary Reduced Capacity', status: 503 });
   });
 
-  it('tell rejections with the same message apart, also if they reply later', async () => {
+  it('distinguish rejections with the same message, also if they reply later', async () => {
     await start(BINDINGS['a catch-all filter that replies later'], true);
     await Promise.all([get('object'), get('object-too')]);
     const [hour, minute] = await Promise.all([get('object'), get('object-too')]);
