@@ -19,7 +19,10 @@ export class RateLimitExceededException extends HttpException {
     body: string | object = DEFAULT_MESSAGE,
   ) {
     super(typeof body === 'string' ? bodyOf(body) : body, HttpStatus.TOO_MANY_REQUESTS);
-    register(this);
+  }
+
+  override getResponse(): object {
+    return registered(this, super.getResponse() as object);
   }
 }
 
@@ -57,7 +60,10 @@ export class RateLimitUnavailableException extends ServiceUnavailableException {
 
   constructor(cause: Error, body: string | object = UNAVAILABLE_MESSAGE) {
     super(body, { cause });
-    register(this);
+  }
+
+  override getResponse(): object {
+    return registered(this, super.getResponse() as object);
   }
 }
 
@@ -69,13 +75,14 @@ const shared = globalThis as { [REJECTIONS]?: WeakMap<object, Rejection> };
 shared[REJECTIONS] ??= new WeakMap();
 
 /**
- * Rejections by their bodies: a filter that replies passes on only the body of the exception. All copies of the package
- * in a process share them.
+ * Rejections by their bodies, since a filter has read the body: it passes on nothing else of the exception when it
+ * replies. All copies of the package in a process share them.
  */
 const rejections = shared[REJECTIONS];
 
-function register(rejection: Rejection): void {
-  rejections.set(rejection.getResponse() as object, rejection);
+function registered(rejection: Rejection, body: object): object {
+  rejections.set(body, rejection);
+  return body;
 }
 
 /** The rejection with this body; `undefined` if it is the body of another response. */

@@ -1,7 +1,7 @@
 import { type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import { areHeadersSent, endAnswered, isAnswered } from '../context/answered.js';
-import { readerOf, typeOf } from '../context/readers.js';
+import { endAnswered, isAnswered } from '../context/answered.js';
+import { typeOf } from '../context/readers.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
 import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
@@ -122,14 +122,13 @@ export class RateLimitGuard extends SuspendableGuard {
     answer: StoreAnswer,
   ): void | Promise<void> {
     publishDecision(answer, takes, typeOf(context));
-    const headersSent = areHeadersSent(readerOf(context).response(context));
-    if (headersSent && isAnswered(context)) return this.discard(context, plan, takes, answer);
     const transport = transportOf(context);
     // In failure mode 'open' nothing is counted, so there is nothing to report.
-    if (answer.source !== 'open' && !headersSent) {
+    if (answer.source !== 'open') {
       const { headers } = this.options;
       const { httpAdapter } = this.adapterHost;
-      transport.writeHeaders?.(context, answer, headers, plan.headersOf(takes), httpAdapter);
+      const written = transport.writeHeaders?.(context, answer, headers, plan.headersOf(takes), httpAdapter);
+      if (written === false && isAnswered(context)) return this.discard(context, plan, takes, answer);
     }
     if (!answer.allowed) return this.reject(context, transport, takes, answer);
     if (answer.delay > 0) this.queue.enqueue(context, takes, answer, () => this.admit(context, plan, takes, answer));

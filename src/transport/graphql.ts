@@ -24,9 +24,10 @@ export const graphql: Transport = {
 
   writeHeaders(context, decision, sets, fixed) {
     const response = writableResponse(context);
-    if (!response) return;
+    if (!response) return false;
     const all = combine(response, { fixed, decision });
     writeHeaders(all.decision, sets, all.fixed, RESPONSE_WRITER, response);
+    return true;
   },
 
   rejection(decision, given = DEFAULT_MESSAGE) {

@@ -9,7 +9,10 @@ export const http: Transport = {
   runsInterceptors: () => true,
 
   writeHeaders(context, decision, sets, fixed, adapter) {
-    writeHeaders(decision, sets, fixed, adapter, responseOf(context));
+    const response = responseOf(context);
+    if (areHeadersSent(response)) return false;
+    writeHeaders(decision, sets, fixed, adapter, response);
+    return true;
   },
 
   rejection: (decision, message = DEFAULT_MESSAGE) => rejection(decision, ownBody(message)),

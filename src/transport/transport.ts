@@ -9,14 +9,14 @@ import type { FixedHeaders, HeaderSet, HeaderWriter } from './header-formats.js'
 export interface Transport {
   /** Whether Nest runs the handler's interceptors, so that one can answer instead of it. */
   runsInterceptors(context: ExecutionContext): boolean;
-  /** Writes the headers of a decision to a response whose headers have not been sent. Absent if answers have none. */
+  /** Writes the headers of a decision; `false` if they can no longer be written. Absent if answers have no headers. */
   writeHeaders?(
     context: ExecutionContext,
     decision: Decision,
     sets: readonly HeaderSet[],
     fixed: FixedHeaders,
     adapter: HeaderWriter,
-  ): void;
+  ): boolean;
   /** The error to throw for a rejection. `message` is its message, or its whole body. */
   rejection(decision: Decision, message?: string | object): MaybePromise<Error>;
   /** The error to throw if the store is unavailable and the failure mode is `'closed'`. */
