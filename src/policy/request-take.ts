@@ -71,13 +71,13 @@ function takeAmount(
 /** The take of a resolved key; `undefined` if the request has no client address, so the policy does not apply. */
 export function toTake(requestPolicy: RequestPolicy, key: unknown, amount: number): RequestTake | undefined {
   const { policy, maxWait, onStoreError } = requestPolicy;
-  if (key === NO_CLIENT) {
-    const { name } = policy;
-    warnOnce.about(name, `Policy ${name} does not apply to requests without a client address: set its \`key\``);
-    return undefined;
-  }
+  if (key === NO_CLIENT) return warnOfNoClient(policy);
   const mark = requestPolicy.settle === undefined ? undefined : newMark(requestPolicy);
   return { policy, key: checkKey(requestPolicy, key), amount, maxWait, mark, onStoreError, requestPolicy };
+}
+
+function warnOfNoClient({ name }: Policy): undefined {
+  warnOnce.about(name, `Policy ${name} does not apply to requests without a client address: set its \`key\``);
 }
 
 /**
@@ -88,9 +88,12 @@ function newMark({ dryRun, policy }: RequestPolicy): number | undefined {
   return dryRun || policy.lease > 0 ? undefined : Math.floor(Math.random() * 2 ** 53);
 }
 
-function checkKey({ policy: { name }, key: resolver }: RequestPolicy, resolved: unknown): string {
+function checkKey(requestPolicy: RequestPolicy, resolved: unknown): string {
   const key = toKey(resolved);
-  if (key !== undefined) return boundKey(key);
+  return key === undefined ? withoutKey(requestPolicy, resolved) : boundKey(key);
+}
+
+function withoutKey({ policy: { name }, key: resolver }: RequestPolicy, resolved: unknown): never {
   if (resolved === undefined || resolved === null || resolved === '') warnOfKeyWithoutUser(name, resolver);
   return invalidKey(`The key of policy ${name}`, resolved);
 }

@@ -4,7 +4,10 @@ const MAX_LENGTH = 256;
 
 /** A value as a key: a non-empty string, or a finite number or bigint, which becomes its digits; otherwise `undefined`. */
 export function toKey(value: unknown): string | undefined {
-  if (typeof value === 'string') return value === '' ? undefined : value;
+  return typeof value === 'string' ? value || undefined : numberKey(value);
+}
+
+function numberKey(value: unknown): string | undefined {
   return typeof value === 'bigint' || Number.isFinite(value) ? String(value) : undefined;
 }
 
