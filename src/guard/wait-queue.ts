@@ -13,6 +13,9 @@ import { type Suspension, SuspensionTimeoutError } from '../suspend/suspension.j
 /** Milliseconds by which a suspension may outlast its reservation. */
 const GRACE = 30_000;
 
+/** Turns of the event loop after which abandoned reservations are cancelled, though more are being abandoned. */
+const MAX_TURNS = 100;
+
 /** A reservation whose request no longer needs it. */
 interface AbandonedReservation {
   readonly takes: readonly Take[];
@@ -70,11 +73,20 @@ export class WaitQueue {
   }
 
   /**
-   * Cancels all reservations that are abandoned in one turn of the event loop together, the last one first: otherwise
-   * tokens would stay reserved for later reservations that are being cancelled as well.
+   * Cancels all reservations that are abandoned in a row of turns of the event loop together, the last one first:
+   * otherwise tokens would stay reserved for later reservations that are being cancelled as well. The streams of an
+   * HTTP/2 session that a client resets at once close one per turn.
    */
   release(reservation: AbandonedReservation): void {
-    if (this.abandoned.push(reservation) === 1) setImmediate(() => this.cancelAbandoned());
+    if (this.abandoned.push(reservation) === 1) this.cancelAfterTurn(MAX_TURNS);
+  }
+
+  private cancelAfterTurn(turns: number): void {
+    const before = this.abandoned.length;
+    setImmediate(() => {
+      if (turns > 1 && this.abandoned.length > before) this.cancelAfterTurn(turns - 1);
+      else void this.cancelAbandoned();
+    });
   }
 }
 
