@@ -52,13 +52,16 @@ export function withoutStackTrace<T extends Error>(make: () => T): T {
   }
 }
 
-/** Thrown when the store is unavailable and the policy's failure mode is `'closed'`: status 503. */
+/**
+ * A request cannot be decided now: status 503. Thrown when the store is unavailable and the policy's failure mode is
+ * `'closed'`, and, with another message, when a request is queued or suspended while the application shuts down.
+ */
 export class RateLimitUnavailableException extends ServiceUnavailableException {
   static {
     brand(this, 'RateLimitUnavailableException');
   }
 
-  constructor(cause: Error, body: string | object = UNAVAILABLE_MESSAGE) {
+  constructor(cause?: Error, body: string | object = UNAVAILABLE_MESSAGE) {
     super(body, { cause });
   }
 

@@ -61,10 +61,11 @@ export class RateLimitGuard extends SuspendableGuard {
 
   /** Ends all waits with 503, and cancels their reservations while the store is still open. */
   override async onModuleDestroy(): Promise<void> {
-    super.onModuleDestroy();
+    const answered = super.onModuleDestroy();
     // All waiters have abandoned their reservations by then.
     await new Promise(setImmediate);
     await this.queue.cancelAbandoned();
+    await answered;
     rejections.close();
     warnOnce.reset();
   }

@@ -95,6 +95,6 @@ export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {
 
   /** Fails all open suspensions of this guard with status 503. */
   onModuleDestroy(): void | Promise<void> {
-    this.open.close();
+    return this.open.close();
   }
 }

@@ -85,8 +85,8 @@ export abstract class SuspendableInterceptor implements NestInterceptor, OnModul
   }
 
   /** Fails all open suspensions of this interceptor with status 503. */
-  onModuleDestroy(): void {
-    this.open.close();
+  onModuleDestroy(): void | Promise<void> {
+    return this.open.close();
   }
 
   private filtered(execution: ExecutionContext, outcome: ResponseOutcome): Observable<unknown> {

@@ -1,12 +1,12 @@
-import { ServiceUnavailableException } from '@nestjs/common';
+import { RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import type { Clock } from '../util/clock.js';
 import { type Duration, parseDuration } from '../util/duration.js';
 
 /** Thrown when a suspension exceeds its timeout. Over HTTP: status 503. */
-export class SuspensionTimeoutError extends ServiceUnavailableException {
+export class SuspensionTimeoutError extends RateLimitUnavailableException {
   /** @param timeout The timeout in milliseconds. */
   constructor(readonly timeout: number) {
-    super(`The request was suspended for longer than ${timeout} ms`);
+    super(undefined, `The request was suspended for longer than ${timeout} ms`);
   }
 }
 

@@ -48,14 +48,14 @@ export const graphql: Transport = {
   /** An exception with extensions is the guard's, and complete. */
   answerThrown(exception) {
     if (exception instanceof ClientGoneError || 'extensions' in exception) return undefined;
-    if (exception instanceof RateLimitUnavailableException) return unavailable(exception.cause as Error);
+    if (exception instanceof RateLimitUnavailableException) return unavailable(exception.cause, exception.message);
     return graphql.rejection(exception.decision, exception.message);
   },
 };
 
-function unavailable(cause: Error): Error {
+function unavailable(cause: unknown, message = UNAVAILABLE_MESSAGE): Error {
   const extensions = extensionsOf('SERVICE_UNAVAILABLE', 503, STORE_RETRY_AFTER);
-  return Object.assign(new RateLimitUnavailableException(cause, bodyOf(UNAVAILABLE_MESSAGE)), { extensions });
+  return Object.assign(new RateLimitUnavailableException(cause as Error | undefined, bodyOf(message)), { extensions });
 }
 
 /** Without `statusCode`: Nest's driver for Apollo would translate an error that has it. */

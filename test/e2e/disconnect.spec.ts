@@ -1,19 +1,10 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Controller, Get, Logger, type Type } from '@nestjs/common';
-import { Mutation, Query, Resolver, Subscription } from '@nestjs/graphql';
-import { MessagePattern } from '@nestjs/microservices';
-import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import {
-  BucketService,
-  MemoryStore,
-  RateLimit,
-  RateLimitModule,
-  type RateLimitOptions,
-  type StoreRequest,
-} from 'nest-rate-limit';
+import { Logger } from '@nestjs/common';
+import { BucketService, MemoryStore, RateLimitModule, type RateLimitOptions, type StoreRequest } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { StoreWrapper } from '../../src/stores/remote/store-wrapper.js';
 import { type Client, type Served, TRANSPORTS, WAYS, type Way } from '../support/disconnecting.js';
+import { handlersOf } from '../support/handlers.js';
 import { until } from '../support/requests.js';
 
 const LIMIT = { capacity: 2, refill: 1, unit: 'hour' } as const;
@@ -35,55 +26,6 @@ async function run(): Promise<number> {
   const run = ++runs;
   await new Promise<void>((resolve) => release.push(resolve));
   return run;
-}
-
-function handlersOf(mode: string): { controller: Type; providers: Record<'gateway' | 'resolver', Type> } {
-  const limit: RateLimitOptions = { ...LIMIT, name: mode, key: 'all', maxWait: '365d', settle: MODES[mode] };
-
-  @Controller()
-  class Handlers {
-    @RateLimit(limit)
-    @Get(mode)
-    get() {
-      return run();
-    }
-
-    @RateLimit(limit)
-    @MessagePattern(mode)
-    receive() {
-      return run();
-    }
-  }
-
-  @WebSocketGateway()
-  class Gateway {
-    @RateLimit(limit)
-    @SubscribeMessage(mode)
-    receive() {
-      return run();
-    }
-  }
-
-  @Resolver()
-  class Fields {
-    @Query(() => Boolean)
-    ok() {
-      return true;
-    }
-
-    @RateLimit(limit)
-    @Mutation(() => Number, { name: mode })
-    change() {
-      return run();
-    }
-
-    @RateLimit(limit)
-    @Subscription(() => Number, { name: `${mode}Events`, resolve: (value) => value })
-    async *events() {
-      yield await run();
-    }
-  }
-  return { controller: Handlers, providers: { gateway: Gateway, resolver: Fields } };
 }
 
 /** Queries of this store are pending while it is paused. */
@@ -118,12 +60,12 @@ describe.each(Object.keys(TRANSPORTS))('Clients that disconnect: %s', (name) => 
   beforeAll(async () => {
     clock = new FakeClock();
     store = new PausableStore(new MemoryStore({ clock }));
-    const handlers = Object.keys(MODES).map(handlersOf);
-    const kind = name.startsWith('a gateway') ? 'gateway' : 'resolver';
+    const limits = Object.entries(MODES).map(
+      ([mode, settle]) => ({ ...LIMIT, name: mode, maxWait: '365d', settle }) as const,
+    );
     served = await TRANSPORTS[name]({
       imports: [RateLimitModule.forRoot({ store })],
-      controllers: handlers.map(({ controller }) => controller),
-      providers: handlers.map(({ providers }) => providers[kind]),
+      ...handlersOf(name, limits, run),
     });
   });
   afterAll(() => served.app.close());

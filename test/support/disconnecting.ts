@@ -20,8 +20,11 @@ import { useSockets } from './websocket.js';
 export interface Client {
   /** Its network socket. */
   readonly socket: Socket;
+  /** Everything that it has received, as text. */
+  received(): string;
   /** Calls the handler with this name. */
   call(name: string): void;
+  close(): void;
   /** HTTP/2: resets the streams of all calls, and keeps the session. */
   resetStreams?(): void;
 }
@@ -75,7 +78,16 @@ async function dial(port: number): Promise<Socket> {
 /** A client that writes messages to its socket. */
 async function writer(port: number, message: (name: string) => string): Promise<Client> {
   const socket = await dial(port);
-  return { socket, call: (name) => void socket.write(message(name)) };
+  let text = '';
+  socket.on('data', (chunk) => {
+    text += chunk;
+  });
+  return {
+    socket,
+    close: () => socket.destroy(),
+    received: () => text,
+    call: (name) => void socket.write(message(name)),
+  };
 }
 
 async function http2Client(port: number): Promise<Client> {
@@ -83,11 +95,17 @@ async function http2Client(port: number): Promise<Client> {
   const session = connectHttp2(`http://127.0.0.1:${port}`, { createConnection: () => socket }).on('error', () => {});
   await once(session, 'remoteSettings');
   const streams: ReturnType<typeof session.request>[] = [];
+  let text = '';
   return {
     socket,
+    close: () => socket.destroy(),
+    received: () => text,
     call(name) {
       const stream = session.request({ ':path': `/${name}` }).on('error', () => {});
-      streams.push(stream.resume());
+      stream.on('data', (chunk) => {
+        text += chunk;
+      });
+      streams.push(stream);
     },
     resetStreams() {
       for (const stream of streams) stream.close(constants.NGHTTP2_CANCEL);
@@ -104,7 +122,16 @@ async function wsClient(url: string, message: (name: string) => object, hello?: 
     await once(client, 'message');
   }
   const { _socket: socket } = client as unknown as { _socket: Socket };
-  return { socket, call: (name) => client.send(JSON.stringify(message(name))) };
+  let text = '';
+  client.on('message', (data) => {
+    text += data;
+  });
+  return {
+    socket,
+    close: () => socket.destroy(),
+    received: () => text,
+    call: (name) => client.send(JSON.stringify(message(name))),
+  };
 }
 
 async function socketIoClient(port: number): Promise<Client> {
@@ -112,7 +139,12 @@ async function socketIoClient(port: number): Promise<Client> {
   const client = io(`http://127.0.0.1:${port}`, options);
   await new Promise<void>((resolve, reject) => client.on('connect', resolve).on('connect_error', reject));
   const { transport } = client.io.engine as unknown as { transport: { ws: { _socket: Socket } } };
-  return { socket: transport.ws._socket, call: (name) => void client.emit(name, 1) };
+  let text = '';
+  client.onAny((...event) => {
+    text += JSON.stringify(event);
+  });
+  const { _socket: socket } = transport.ws;
+  return { socket, close: () => void client.close(), received: () => text, call: (name) => void client.emit(name, 1) };
 }
 
 type Serve = (metadata: ModuleMetadata) => Promise<Served>;
@@ -169,7 +201,10 @@ const graphql: [string, Serve][] = SERVERS.flatMap((server) => {
       served(
         adapterOf(server),
         connect,
-      )({ ...metadata, imports: [...(metadata.imports ?? []), graphqlModule(server)] });
+      )({
+        ...metadata,
+        imports: [...(metadata.imports ?? []), graphqlModule(server, { stopOnApplicationShutdown: true })],
+      });
   const subscriber = (port: number) =>
     wsClient(`ws://127.0.0.1:${port}/graphql`, subscribe, { type: 'connection_init' });
   return [
