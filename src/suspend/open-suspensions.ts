@@ -1,4 +1,4 @@
-import { RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
+import { RateLimitUnavailableException, withoutStackTrace } from '../exceptions/rate-limit.exception.js';
 import { type Clock, later } from '../util/clock.js';
 import type { Suspension } from './suspension.js';
 
@@ -33,5 +33,5 @@ export class OpenSuspensions {
 
 /** Returns the error that ends suspensions and waits when the application shuts down, on every transport. */
 export function shutdownError(): RateLimitUnavailableException {
-  return new RateLimitUnavailableException(undefined, 'The application is shutting down');
+  return withoutStackTrace(() => new RateLimitUnavailableException(undefined, 'The application is shutting down'));
 }

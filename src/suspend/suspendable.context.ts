@@ -1,7 +1,10 @@
 import type { ArgumentsHost, ExecutionContext, Type } from '@nestjs/common';
 import { ClientGoneError, onDisconnect } from '../context/connection.js';
+import { withoutStackTrace } from '../exceptions/rate-limit.exception.js';
 import type { OpenSuspensions } from './open-suspensions.js';
 import { applySuspendOptions, type SuspendOptions, Suspension } from './suspension.js';
+
+const clientGone = () => withoutStackTrace(() => new ClientGoneError());
 
 /** Nest's `ExecutionContext` with the ability to suspend the request. */
 export class SuspendableContext implements ExecutionContext {
@@ -26,7 +29,7 @@ export class SuspendableContext implements ExecutionContext {
       if (suspension.failure) this.onFailure?.(suspension.failure.error);
     });
     applySuspendOptions(suspension, options, this.open.clock);
-    suspension.onSettled(onDisconnect(this.execution, () => suspension.interrupt(new ClientGoneError())));
+    suspension.onSettled(onDisconnect(this.execution, () => suspension.interrupt(clientGone())));
     this.open.add(suspension);
     return suspension;
   }

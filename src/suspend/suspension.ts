@@ -116,7 +116,8 @@ export function applySuspendOptions(
     () => suspension.interrupt(new SuspensionTimeoutError(ms)),
     () => {},
   );
-  suspension.onSettled(() => timer.abort());
+  // Without a reason, each signal would create an error with a stack trace.
+  suspension.onSettled(() => timer.abort('settled'));
   if (!signal) return;
   const abort = () => suspension.interrupt(signal.reason);
   if (signal.aborted) return abort();
