@@ -39,6 +39,8 @@ export type Way = keyof typeof WAYS;
 
 /** What a server's clients still have open. */
 interface Connections {
+  /** All connections so far. */
+  accepted: number;
   sockets: number;
   streams: number;
 }
@@ -56,14 +58,15 @@ interface Emitter {
 
 /** Counts the open connections of a server, and the open streams of one for HTTP/2. */
 function count(server: Emitter): Connections {
-  const open: Connections = { sockets: 0, streams: 0 };
-  const track = (event: string, what: keyof Connections) =>
+  const open: Connections = { accepted: 0, sockets: 0, streams: 0 };
+  const track = (event: string, what: 'sockets' | 'streams') =>
     server.on(event, (one) => {
       open[what]++;
       one.on('close', () => open[what]--);
     });
   track('connection', 'sockets');
   track('stream', 'streams');
+  server.on('connection', () => open.accepted++);
   return open;
 }
 
