@@ -1,6 +1,12 @@
 import { type CallHandler, type ExecutionContext, HttpException } from '@nestjs/common';
 import { type Observable, tap } from 'rxjs';
-import { ClientGoneError, isDisconnected, onResponseEnd, responseConnection } from '../context/connection.js';
+import {
+  ClientGoneError,
+  isDisconnected,
+  onDisconnect,
+  onResponseEnd,
+  responseConnection,
+} from '../context/connection.js';
 import { readerOf } from '../context/readers.js';
 import type { DecisionSource } from '../core/decision.js';
 import type { Outcome } from '../policy/rate-limit.options.js';
@@ -71,7 +77,8 @@ class Settlement {
     if (responseConnection(this.context)) {
       this.stopListening = onResponseEnd(this.context, () => this.responseEnded());
     } else {
-      this.waitForHandler();
+      this.stopWaiting = whenNotStarted(this.store, () => this.notCalled());
+      this.stopListening = onDisconnect(this.context, () => this.clientLeft());
     }
   }
 
@@ -120,21 +127,23 @@ class Settlement {
     this.stopWaiting();
   }
 
+  private clientLeft(): void {
+    if (this.hasStarted) return;
+    this.isDisconnected = true;
+    this.end(499);
+  }
+
   private responseEnded(): void {
     this.stopListening();
     const disconnected = isDisconnected(this.context);
     if (!this.endsWithResponse) {
       if (this.hasStarted) return;
       // All fields of a GraphQL query have ended: a later guard or a pipe has rejected those that have not started.
-      return disconnected ? this.waitForHandler() : this.notCalled();
+      return disconnected ? this.clientLeft() : this.notCalled();
     }
     this.isDisconnected = disconnected;
     if (this.isDisconnected && this.isRunning) return;
     this.end(responseConnection(this.context)?.statusCode ?? 200);
-  }
-
-  private waitForHandler(): void {
-    this.stopWaiting = whenNotStarted(this.store, () => this.notCalled());
   }
 
   private notCalled(): void {
@@ -171,6 +180,7 @@ class Settlement {
     if (this.isOver) return;
     this.isOver = true;
     this.stopWaiting();
+    this.stopListening();
     if (this.isDisconnected && this.error.error === undefined) this.error = { error: new ClientGoneError() };
     const outcome: Outcome = {
       ...this.value,

@@ -305,11 +305,11 @@ describe.each(Object.entries(TRANSPORTS))('The end of a message over %s', (name,
     await until(async () => (await rig.app.get(BucketService).bucket(BUCKET, 'all').available()) === 5);
   });
 
-  it('is the shutdown if a later guard has rejected it shortly before', async () => {
+  it('is the end of the connection if a later guard has rejected it and the application closes', async () => {
     await rig.send('forbidden');
     await until(() => clock.sleeping > 0);
     await rig.app.close();
-    expect(outcomes).toMatchObject([{ status: 500 }]);
+    expect(outcomes).toMatchObject([{ status: 499 }]);
   });
 
   it('is a disconnect if the client disconnects while the handler runs', async () => {
