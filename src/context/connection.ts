@@ -24,6 +24,8 @@ interface Connection {
   readonly writableFinished?: boolean;
   readonly disconnected?: boolean;
   readonly readyState?: unknown;
+  /** Of a call over gRPC. */
+  readonly cancelled?: boolean;
   readonly statusCode?: number;
   /** Of a response over HTTP/2. */
   readonly stream?: { readonly destroyed?: boolean; readonly aborted?: boolean } | null;
@@ -95,9 +97,13 @@ interface NetworkSocket {
   readonly localAddress?: string;
 }
 
-/** Sockets of socket.io have `disconnected`, those of `ws` are in state 2 or 3, and others are destroyed. */
+/**
+ * Sockets of socket.io have `disconnected`, those of `ws` are in state 2 or 3, and others are destroyed. Calls of gRPC are
+ * destroyed when the client has sent everything, and still have to be answered.
+ */
 function isClosed(socket: Connection | undefined): boolean {
   if (!socket) return false;
+  if (isCall(socket)) return socket.cancelled === true;
   const { destroyed, disconnected, readyState } = socket;
   return destroyed === true || disconnected === true || (typeof readyState === 'number' && readyState > 1);
 }
@@ -124,8 +130,18 @@ function pipelinedOn({ socket, req }: Connection): Connection | undefined {
   return socket === null ? (req?.socket ?? undefined) : undefined;
 }
 
+function isCall(connection: Connection): boolean {
+  return connection.cancelled !== undefined;
+}
+
 /** All connections emit `close`, except those of socket.io, which emit `disconnect`. */
 const CLOSE_EVENTS = ['close', 'disconnect'];
+/** Calls of gRPC also emit `close` when the client has sent everything. */
+const CALL_EVENTS = ['cancelled'];
+
+function closeEventsOf(connection: Connection): readonly string[] {
+  return isCall(connection) ? CALL_EVENTS : CLOSE_EVENTS;
+}
 
 /**
  * The listeners of each connection, behind one listener of its emitter: a client may have many requests on one
@@ -143,7 +159,7 @@ export function onClose(connection: Connection, listener: () => void): () => voi
     };
     entry = { all, notify };
     listeners.set(connection, entry);
-    for (const event of CLOSE_EVENTS) connection.once(event, notify);
+    for (const event of closeEventsOf(connection)) connection.once(event, notify);
   }
   const { all, notify } = entry;
   all.add(listener);
@@ -151,6 +167,6 @@ export function onClose(connection: Connection, listener: () => void): () => voi
     all.delete(listener);
     if (all.size > 0 || listeners.get(connection) !== entry) return;
     listeners.delete(connection);
-    for (const event of CLOSE_EVENTS) connection.removeListener(event, notify);
+    for (const event of closeEventsOf(connection)) connection.removeListener(event, notify);
   };
 }

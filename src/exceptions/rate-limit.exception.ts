@@ -1,4 +1,4 @@
-import { HttpException, HttpStatus, ServiceUnavailableException } from '@nestjs/common';
+import { BadRequestException, HttpException, HttpStatus, ServiceUnavailableException } from '@nestjs/common';
 import type { Decision } from '../core/decision.js';
 import { brand } from '../util/brand.js';
 
@@ -91,4 +91,14 @@ function registered(rejection: Rejection, body: object): object {
 /** The rejection with this body; `undefined` if it is the body of another response. */
 export function rejectionOf(body: unknown): Rejection | undefined {
   return typeof body === 'object' && body !== null ? rejections.get(body) : undefined;
+}
+
+/**
+ * Thrown when a request lacks the header that `byHeader` reads: status 400. It is the client's error: a server error
+ * would be logged with its stack for each such request.
+ */
+export class MissingHeaderException extends BadRequestException {
+  constructor(header: string) {
+    super(`The header ${header} is missing`);
+  }
 }

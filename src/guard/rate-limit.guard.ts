@@ -179,7 +179,7 @@ export class RateLimitGuard extends SuspendableGuard {
     decision: Decision,
   ): Promise<never> {
     const error = chain(resolveMessage(policy?.message ?? this.options.message, context, decision), (message) =>
-      transport.rejection(decision, message),
+      transport.rejection(decision, message, context),
     );
     if (!isPromise(error)) throw error;
     return error.then(rethrow);

@@ -1,5 +1,6 @@
-import { BadRequestException, type ExecutionContext } from '@nestjs/common';
+import type { ExecutionContext } from '@nestjs/common';
 import { readerOf } from '../context/readers.js';
+import { MissingHeaderException } from '../exceptions/rate-limit.exception.js';
 import { toKey } from '../util/bounded-key.js';
 import { chain, type MaybePromise } from '../util/maybe-promise.js';
 import { invalidOption } from '../util/option-error.js';
@@ -43,15 +44,11 @@ export function byHeader(name: string, otherwise?: KeyOf): KeyOf {
   }
   const header = name.toLowerCase();
   return (context) => {
-    const reader = readerOf(context);
-    const headers = pathOf(reader.request(context), ['headers']);
+    const headers = pathOf(readerOf(context).request(context), ['headers']);
     const value = pathOf(headers, [header]);
     const key = idOf(Array.isArray(value) ? value.join(', ') : value);
     if (otherwise) return keyOr(otherwise, key, context);
-    // The client's error: a server error would be logged with its stack for each such request.
-    if (key === undefined && headers && reader.hasHttpRequest) {
-      throw new BadRequestException(`The header ${header} is missing`);
-    }
+    if (key === undefined && headers) throw new MissingHeaderException(header);
     return key;
   };
 }

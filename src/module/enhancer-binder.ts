@@ -5,7 +5,7 @@ import { bindAnswerObserver, bindInterceptor } from '../guard/rate-limit.interce
 import { type ExploredMethod, Explorer } from '../policy/explorer.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import { appliedLimits, knownPolicies } from '../policy/plan-compiler.js';
-import { bindToGateway, RejectionFilter } from '../transport/rejection.filter.js';
+import { bindToGateway, bindToStreamCall, RejectionFilter } from '../transport/rejection.filter.js';
 import { completeRejections } from '../transport/rejection-replies.js';
 import { bindToMessages } from './message-guard.js';
 
@@ -32,7 +32,10 @@ export class EnhancerBinder implements OnModuleInit {
     config.addGlobalFilter(new RejectionFilter(adapterHost));
     for (const { type, methods } of explorer.classes) {
       bindToGateway(type);
-      for (const explored of methods) this.bindInterceptors(explored);
+      for (const explored of methods) {
+        this.bindInterceptors(explored);
+        bindToStreamCall(explored.method);
+      }
     }
     if (options.guard) bindToMessages(guard, modules, explorer, (each) => !!appliedLimits(each, options.default));
   }

@@ -1,11 +1,11 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { areHeadersSent } from '../context/answered.js';
-import { ClientGoneError } from '../context/connection.js';
 import { graphqlResponseOf } from '../context/graphql.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision } from '../core/decision.js';
 import {
   DEFAULT_MESSAGE,
+  RateLimitExceededException,
   RateLimitUnavailableException,
   rejection,
   UNAVAILABLE_MESSAGE,
@@ -30,14 +30,7 @@ export const graphql: Transport = {
     return true;
   },
 
-  rejection(decision, given = DEFAULT_MESSAGE) {
-    const { message, ...more } = {
-      message: DEFAULT_MESSAGE,
-      ...(typeof given === 'object' ? given : { message: given }),
-    };
-    const extensions = { ...extensionsOf('TOO_MANY_REQUESTS', 429, decision.retryAfter), ...more };
-    return Object.assign(rejection(decision, bodyOf(message)), { extensions });
-  },
+  rejection: exceeded,
 
   unavailable(context, cause) {
     const response = writableResponse(context);
@@ -49,9 +42,18 @@ export const graphql: Transport = {
   answerThrown(exception) {
     if (exception instanceof ClientGoneError || 'extensions' in exception) return undefined;
     if (exception instanceof RateLimitUnavailableException) return unavailable(exception.cause, exception.message);
-    return graphql.rejection(exception.decision, exception.message);
+    return exceeded(exception.decision, exception.message);
   },
 };
+
+function exceeded(decision: Decision, given: string | object = DEFAULT_MESSAGE): Error {
+  const { message, ...more } = {
+    message: DEFAULT_MESSAGE,
+    ...(typeof given === 'object' ? given : { message: given }),
+  };
+  const extensions = { ...extensionsOf('TOO_MANY_REQUESTS', 429, decision.retryAfter), ...more };
+  return Object.assign(rejection(decision, bodyOf(message)), { extensions });
+}
 
 function unavailable(cause: unknown, message = UNAVAILABLE_MESSAGE): Error {
   const extensions = extensionsOf('SERVICE_UNAVAILABLE', 503, STORE_RETRY_AFTER);

@@ -3,46 +3,73 @@ import { BaseExceptionFilter, type HttpAdapterHost } from '@nestjs/core';
 import { ClientGoneError } from '../context/connection.js';
 import { kindOf } from '../context/readers.js';
 import {
+  MissingHeaderException,
   RateLimitExceededException,
   RateLimitUnavailableException,
-  type Rejection,
 } from '../exceptions/rate-limit.exception.js';
-import { messageOf } from './message.js';
+import { GuardException } from './message.js';
+import type { Thrown } from './transport.js';
 import { transportOf } from './transports.js';
+
+const CAUGHT = [
+  RateLimitExceededException,
+  RateLimitUnavailableException,
+  MissingHeaderException,
+  ClientGoneError,
+  GuardException,
+];
 
 /**
  * Answers rejections in the way of each transport, wherever they are thrown: the guard's are complete, but those of
  * `Bucket.consume` know nothing of the request. Over HTTP they are completed when they are sent: `completeRejections`.
  */
-@Catch(RateLimitExceededException, RateLimitUnavailableException, ClientGoneError)
+@Catch(...CAUGHT)
 export class RejectionFilter extends BaseExceptionFilter {
   constructor(protected override readonly httpAdapterHost: HttpAdapterHost) {
     super();
   }
 
-  override catch(exception: Rejection | ClientGoneError, host: ArgumentsHost): unknown {
-    if (kindOf(host) !== 'http') return transportOf(host).answerThrown?.(exception);
+  override catch(exception: Thrown, host: ArgumentsHost): unknown {
+    if (kindOf(host) !== 'http') return answerThrown(exception, host);
     return super.catch(exception, host);
   }
 }
 
-/** The same for gateways, which global filters do not reach. */
-@Catch(RateLimitExceededException, RateLimitUnavailableException, ClientGoneError)
-class GatewayFilter implements ExceptionFilter {
-  async catch(exception: Rejection | ClientGoneError, host: ArgumentsHost): Promise<void> {
-    if (exception instanceof ClientGoneError) return;
-    const { BaseWsExceptionFilter, WsException } = await import('@nestjs/websockets');
-    new BaseWsExceptionFilter().catch(new WsException(messageOf(exception)), host);
+function answerThrown(exception: Thrown, host: ArgumentsHost): unknown {
+  return transportOf(host).answerThrown?.(exception, host);
+}
+
+/** The same where global filters do not reach, or not always. */
+@Catch(...CAUGHT)
+class BoundFilter implements ExceptionFilter {
+  catch(exception: Thrown, host: ArgumentsHost): unknown {
+    return answerThrown(exception, host);
   }
 }
 
-const gatewayFilter = new GatewayFilter();
-const GATEWAY = 'websockets:is_gateway';
+const boundFilter = new BoundFilter();
+/** Where Nest keeps the arguments of `@UseFilters`. */
 const FILTERS = '__exceptionFilters__';
+const GATEWAY = 'websockets:is_gateway';
+const PATTERNS = 'microservices:pattern';
 
-/** Binds the filter to a gateway, if `type` is one, before its own filters: Nest tries the last one first. */
+/** Binds the filter to a gateway, if `type` is one: global filters do not reach gateways. */
 export function bindToGateway(type: Type): void {
-  const filters: unknown[] = Reflect.getMetadata(FILTERS, type) ?? [];
-  if (!Reflect.hasMetadata(GATEWAY, type) || filters.includes(gatewayFilter)) return;
-  Reflect.defineMetadata(FILTERS, [gatewayFilter, ...filters], type);
+  if (Reflect.hasMetadata(GATEWAY, type)) bindFilter(type);
+}
+
+/**
+ * Binds the filter to a handler of `@GrpcStreamCall`, if `method` is one: it answers its call itself, so if no filter
+ * does so instead, the call is never answered, and the error ends the process.
+ */
+export function bindToStreamCall(method: object): void {
+  const patterns: readonly ({ readonly streaming?: unknown } | null | undefined)[] =
+    Reflect.getMetadata(PATTERNS, method) ?? [];
+  if (patterns.some((pattern) => pattern?.streaming === 'pt_stream')) bindFilter(method);
+}
+
+/** Before the target's own filters: Nest tries the last one first. */
+function bindFilter(target: object): void {
+  const filters: unknown[] = Reflect.getMetadata(FILTERS, target) ?? [];
+  if (!filters.includes(boundFilter)) Reflect.defineMetadata(FILTERS, [boundFilter, ...filters], target);
 }

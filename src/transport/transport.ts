@@ -1,9 +1,16 @@
-import type { ExecutionContext } from '@nestjs/common';
+import type { ArgumentsHost, ExecutionContext } from '@nestjs/common';
 import type { ClientGoneError } from '../context/connection.js';
 import type { Decision } from '../core/decision.js';
-import { RateLimitExceededException, type Rejection } from '../exceptions/rate-limit.exception.js';
+import {
+  type MissingHeaderException,
+  RateLimitExceededException,
+  type Rejection,
+} from '../exceptions/rate-limit.exception.js';
 import type { MaybePromise } from '../util/maybe-promise.js';
 import type { FixedHeaders, HeaderSet, HeaderWriter } from './header-formats.js';
+
+/** What the filter catches. */
+export type Thrown = Rejection | MissingHeaderException | ClientGoneError;
 
 /** Writes the answers to one kind of request. The counterpart of `ContextReader`, which reads the request. */
 export interface Transport {
@@ -18,14 +25,15 @@ export interface Transport {
     adapter: HeaderWriter,
   ): boolean;
   /** The error to throw for a rejection. `message` is its message, or its whole body. */
-  rejection(decision: Decision, message?: string | object): MaybePromise<Error>;
+  rejection(decision: Decision, message: string | object | undefined, context: ExecutionContext): MaybePromise<Error>;
   /** The error to throw if the store is unavailable and the failure mode is `'closed'`. */
   unavailable(context: ExecutionContext, cause: Error, adapter: HeaderWriter): MaybePromise<Error>;
   /**
    * What an exception filter returns for a rejection that the application's code threw, or for a client that has
-   * disconnected. Absent, or `undefined`, if Nest handles such exceptions itself.
+   * disconnected; of transports that send messages also for the exceptions of the guard. Absent, or `undefined`, if Nest
+   * handles such exceptions itself.
    */
-  answerThrown?(exception: Rejection | ClientGoneError): unknown;
+  answerThrown?(exception: Thrown, host: ArgumentsHost): unknown;
 }
 
 /** ms after which a client may retry while the store is unavailable. */

@@ -2,6 +2,7 @@ import type { ArgumentsHost } from '@nestjs/common';
 import { type ContextKind, kindOf } from '../context/readers.js';
 import { RateLimitUnavailableException } from '../exceptions/rate-limit.exception.js';
 import { graphql } from './graphql.js';
+import { grpc } from './grpc.js';
 import { http } from './http.js';
 import { rpc } from './rpc.js';
 import type { Transport } from './transport.js';
@@ -15,7 +16,7 @@ const other: Transport = {
 };
 
 /** The transport of each kind of context. `context/readers.ts` has the reader of each. */
-const TRANSPORTS: Readonly<Record<ContextKind, Transport>> = { http, graphql, ws, rpc, other };
+const TRANSPORTS: Readonly<Record<ContextKind, Transport>> = { http, graphql, ws, rpc, grpc, other };
 
 /** The transport of a context. */
 export function transportOf(context: ArgumentsHost): Transport {

@@ -1,8 +1,9 @@
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { type INestApplication, UseGuards } from '@nestjs/common';
-import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { type INestApplication, Logger, UseGuards } from '@nestjs/common';
+import { Ack, MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import {
   BucketService,
+  byHeader,
   MemoryStore,
   RateLimit,
   RateLimitGuard,
@@ -22,6 +23,8 @@ const runs: string[] = [];
 
 @WebSocketGateway()
 class Gateway {
+  constructor(private readonly buckets: BucketService) {}
+
   @SubscribeMessage('free')
   free() {
     return { event: 'free', data: 'Hello Free World' };
@@ -48,6 +51,21 @@ class Gateway {
   @RateLimit({ ...TWO, key: 'all', cost: () => 3, name: 'told', message: () => ({ status: 'slow down' }) })
   @SubscribeMessage('told')
   told() {}
+
+  @RateLimit({ ...SETTLED, name: 'acknowledged', capacity: 1 })
+  @SubscribeMessage('acknowledged')
+  acknowledged(@Ack() acknowledge: (answer: unknown) => void) {
+    acknowledge('by the handler');
+  }
+
+  @SubscribeMessage('own')
+  async own() {
+    await this.buckets.bucket({ ...TWO, name: 'own' }, 'all').consume(3);
+  }
+
+  @RateLimit({ ...TWO, key: byHeader('x-api-key'), name: 'by-header' })
+  @SubscribeMessage('by-header')
+  byHeader() {}
 
   @RateLimit({ ...QUEUE, maxWait: '1m' })
   @SubscribeMessage('line')
@@ -203,5 +221,63 @@ describe.each(SOCKETS)('WebSocket gateway on %s', (name) => {
     one.send('settled', false);
     await received(one, 2);
     await until(async () => (await left(SETTLED)) === 4);
+  });
+});
+
+describe('A client of socket.io that waits for an acknowledgement', () => {
+  const start = async (options: RateLimitModuleOptions = {}) => {
+    app = await createApp(
+      'express',
+      { imports: [RateLimitModule.forRoot({ store: new MemoryStore({ clock }), ...options })], providers: [Gateway] },
+      (created) => useSockets(created, 'socket.io'),
+    );
+    await app.listen(0, '127.0.0.1');
+    const connected = await connect(app, 'socket.io');
+    clients.push(connected);
+    return connected as Required<SocketClient>;
+  };
+
+  it.each([
+    ['without data', []],
+    ['with data', ['a']],
+    ['with several values', ['a', 'b']],
+  ])('receives the rejection in it, and no exception event: %s', async (_, data) => {
+    const one = await start();
+    for (let i = 0; i < 2; i++) one.send('limited', 'x');
+    await until(() => one.received.length === 2);
+    const rejection = { status: 'error', message: 'Too Many Requests', retryAfter: 60_000 };
+    expect(await one.request('limited', ...data)).toEqual(rejection);
+    expect(one.received).toHaveLength(2);
+  });
+
+  it('receives the rejection of a handler that acknowledges by itself', async () => {
+    const one = await start();
+    expect(await one.request('acknowledged')).toBe('by the handler');
+    expect(await one.request('acknowledged')).toMatchObject({ message: 'Too Many Requests' });
+  });
+
+  it('receives the message of the policy, and a rejection that the handler threw', async () => {
+    const one = await start();
+    expect(await one.request('told')).toEqual({ status: 'slow down' });
+    expect(await one.request('own')).toEqual({ status: 'error', message: 'Too Many Requests' });
+    expect(one.received).toEqual([]);
+  });
+
+  it('learns that the store is unavailable', async () => {
+    const one = await start({ store: new BrokenStore(), failure: { mode: 'closed' } });
+    const message = 'Rate limiting is temporarily unavailable';
+    expect(await one.request('limited')).toEqual({ status: 'error', message, retryAfter: 1000 });
+  });
+
+  it('is answered if the header of the key is missing, and no error is logged', async () => {
+    const errors = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => {});
+    const one = await start();
+    const missing = { status: 'error', message: 'The header x-api-key is missing' };
+    expect(await one.request('by-header')).toEqual(missing);
+    one.send('by-header');
+    await until(() => one.received.length > 0);
+    expect(one.received).toEqual([['exception', missing]]);
+    expect(errors).not.toHaveBeenCalled();
+    errors.mockRestore();
   });
 });

@@ -55,8 +55,10 @@ describe('byHeader', () => {
     expect(() => byHeader('X-Api-Key')(context)).toThrow(new BadRequestException('The header x-api-key is missing'));
   });
 
-  it('returns undefined for messages without the header', () => {
-    expect(byHeader('x-api-key')(of('ws', { handshake: { headers: {} } }))).toBeUndefined();
+  it('rejects messages without the header as it rejects requests', () => {
+    const missing = new BadRequestException('The header x-api-key is missing');
+    expect(() => byHeader('x-api-key')(of('ws', { handshake: { headers: {} } }))).toThrow(missing);
+    expect(() => byHeader('x-api-key')(of('rpc', { headers: {} }))).toThrow(missing);
   });
 
   it('uses the fallback key for requests without the header', () => {

@@ -23,6 +23,8 @@ export interface SocketClient {
   send(event: string, ...data: unknown[]): void;
   /** Sends the text as one frame, without encoding it. Not available with socket.io. */
   sendRaw?(text: string): void;
+  /** Sends an event, and resolves with its acknowledgement. Not available with `ws`. */
+  request?(event: string, ...data: unknown[]): Promise<unknown>;
   readonly received: ReceivedEvent[];
   close(): void;
 }
@@ -57,6 +59,7 @@ export async function connect(
   await new Promise<void>((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));
   return {
     send: (event, ...data) => void socket.emit(event, ...data),
+    request: (event, ...data) => socket.emitWithAck(event, ...data),
     received,
     close: () => void socket.disconnect(),
   };

@@ -160,5 +160,6 @@ it('writes no headers if they have already been sent', () => {
 it('rejects with RateLimitExceededException if the exception class of the transport cannot be loaded', async () => {
   const transport = messageTransport(() => Promise.reject(new Error('Cannot find package')));
   const decision = { retryAfter: 1, allowed: false } as StoreAnswer;
-  expect(await transport.rejection(decision)).toBeInstanceOf(RateLimitExceededException);
+  const context = contextOf('rpc', [{}, {}], 'byAddress');
+  expect(await transport.rejection(decision, undefined, context)).toBeInstanceOf(RateLimitExceededException);
 });
