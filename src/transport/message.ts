@@ -77,7 +77,7 @@ function withCause(Exception: MessageException, answer: object, cause: Error): E
 }
 
 /** The message that the client receives. */
-function messageBody({ message, retryAfter }: Answer): object {
+export function messageBody({ message, retryAfter }: Answer): object {
   return typeof message === 'object' ? message : { status: 'error', message, ...retryAfterMember(retryAfter) };
 }
 

@@ -1,5 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Controller, type ExecutionContext, type INestMicroservice, Logger, UseGuards } from '@nestjs/common';
+import {
+  Catch,
+  Controller,
+  type ExceptionFilter,
+  type ExecutionContext,
+  type INestMicroservice,
+  Logger,
+  type Provider,
+  UseGuards,
+} from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
 import {
   type ClientOptions,
   type ClientProxy,
@@ -9,6 +19,7 @@ import {
   MessagePattern,
   type MicroserviceOptions,
   Payload,
+  RpcException,
   Transport,
 } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
@@ -17,12 +28,13 @@ import {
   byIp,
   MemoryStore,
   RateLimit,
+  RateLimitExceededException,
   RateLimitGuard,
   RateLimitModule,
   type RateLimitModuleOptions,
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { lastValueFrom } from 'rxjs';
+import { EMPTY, lastValueFrom } from 'rxjs';
 import { BrokenStore } from '../support/broken-store.js';
 import { freePort, redisUrl } from '../support/redis.js';
 import { until } from '../support/requests.js';
@@ -83,6 +95,11 @@ class Service {
     runs.push(data);
   }
 
+  @EventPattern(unique('own-event'))
+  async ownEvent(@Payload() _data: unknown) {
+    await this.buckets.bucket(TWO, 'all').consume(3);
+  }
+
   @RateLimit({ ...QUEUE, maxWait: '1m' })
   @MessagePattern(unique('line'))
   line() {
@@ -125,7 +142,11 @@ afterEach(async () => {
   await app.close();
 });
 
-async function start(transport: 'TCP' | 'Redis', module: RateLimitModuleOptions = {}): Promise<void> {
+async function start(
+  transport: 'TCP' | 'Redis',
+  module: RateLimitModuleOptions = {},
+  providers: Provider[] = [],
+): Promise<void> {
   const { hostname: host, port, username, password } = new URL(redisUrl());
   options =
     transport === 'TCP'
@@ -134,6 +155,7 @@ async function start(transport: 'TCP' | 'Redis', module: RateLimitModuleOptions 
   const built = await Test.createTestingModule({
     imports: [RateLimitModule.forRoot({ store: new MemoryStore({ clock }), ...module })],
     controllers: [Service],
+    providers,
   }).compile();
   app = built.createNestMicroservice<MicroserviceOptions>({ ...options, logger: false });
   await app.listen();
@@ -238,6 +260,36 @@ describe.each(['TCP', 'Redis'] as const)('Microservice over %s', (transport) => 
     for (const n of [1, 2, 3, 4]) await lastValueFrom(one.emit(unique('event'), n), { defaultValue: undefined });
     expect(await send(one, 'free')).toBe('Hello Free World');
     expect(runs).toEqual([1, 2]);
+  });
+
+  it('logs no error for denied events', async () => {
+    const errors = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => {});
+    await start(transport);
+    const one = await client();
+    for (let n = 0; n < 20; n++) await lastValueFrom(one.emit(unique('event'), n), { defaultValue: undefined });
+    expect(await send(one, 'free')).toBe('Hello Free World');
+    await lastValueFrom(one.emit(unique('own-event'), 1), { defaultValue: undefined });
+    expect(await send(one, 'free')).toBe('Hello Free World');
+    expect(runs).toEqual([0, 1]);
+    expect(errors).not.toHaveBeenCalled();
+    errors.mockRestore();
+  });
+
+  it("leaves denied events to the application's own filter for RpcException", async () => {
+    const caught: RpcException[] = [];
+    @Catch(RpcException)
+    class OwnFilter implements ExceptionFilter {
+      catch(exception: RpcException) {
+        caught.push(exception);
+        return EMPTY;
+      }
+    }
+    await start(transport, {}, [{ provide: APP_FILTER, useClass: OwnFilter }]);
+    const one = await client();
+    for (const n of [1, 2, 3]) await lastValueFrom(one.emit(unique('event'), n), { defaultValue: undefined });
+    expect(await send(one, 'free')).toBe('Hello Free World');
+    expect(caught.map((exception) => exception.getError())).toEqual([rejection]);
+    expect(caught[0].cause).toBeInstanceOf(RateLimitExceededException);
   });
 
   it('reports that rate limiting is unavailable if the store fails', async () => {
