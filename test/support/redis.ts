@@ -88,12 +88,27 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   };
 }
 
+/** The message brokers of the tests, and the variables with the URLs of others to use. */
+const BROKERS = { 'nats-server': 'NATS_URL', mosquitto: 'MQTT_URL', 'rabbitmq-server': 'RABBITMQ_URL' };
+
+/** Installs brokers here, because several workers that install at the same time would start their services. */
+function installBrokers(): void {
+  for (const [name, variable] of Object.entries(BROKERS)) {
+    if (mayInstall() && !process.env[variable] && !onPath(name)) install(name, howToInstall(name, variable));
+  }
+}
+
+export function howToInstall(name: string, variable: string): string {
+  return `These tests need a real broker: set ${variable}, or install ${name}.`;
+}
+
 /** Jest's global setup: uses `REDIS_URL`, or starts a server, which exits with this process. */
 export default async function setup(): Promise<void> {
   try {
     // With REDIS_URL set and no binary, only the tests that start their own server fail.
     if (!findBinary() && !(process.env.REDIS_URL && !mayInstall())) install('redis-server', HOW_TO_INSTALL);
     process.env.TEST_REDIS_URL ??= process.env.REDIS_URL || (await startRedis()).url;
+    installBrokers();
   } catch (error) {
     console.error((error as Error).message);
     process.exit(1);
