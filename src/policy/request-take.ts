@@ -77,7 +77,8 @@ export function toTake(requestPolicy: RequestPolicy, key: unknown, amount: numbe
 }
 
 function warnOfNoClient({ name }: Policy): undefined {
-  warnOnce.about(name, `Policy ${name} does not apply to requests without a client address: set its \`key\``);
+  const fix = 'set its `key` to a function that identifies their sender';
+  warnOnce.about(name, `Policy ${name} does not apply to requests without a client address: ${fix}`);
 }
 
 /**

@@ -280,7 +280,9 @@ describe.each(SERVERS)('GraphQL on %s', (server) => {
     await start({}, { context: () => ({ req: {} }) });
     for (let i = 0; i < 4; i++) expect((await query(app, '{ limited }')).body.errors).toBeUndefined();
     expect(warn.mock.calls).toEqual([
-      ['Policy Things.limited does not apply to requests without a client address: set its `key`'],
+      [
+        'Policy Things.limited does not apply to requests without a client address: set its `key` to a function that identifies their sender',
+      ],
     ]);
     warn.mockRestore();
   });

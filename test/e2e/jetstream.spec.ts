@@ -1,11 +1,12 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Controller, type ExecutionContext, type INestMicroservice } from '@nestjs/common';
+import { Controller, type INestMicroservice } from '@nestjs/common';
 import { Ctx, EventPattern, Payload } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
-import { type Decision, MemoryStore, RateLimit, RateLimitModule, type RateLimitModuleOptions } from 'nest-rate-limit';
+import { MemoryStore, RateLimit, RateLimitModule, type RateLimitModuleOptions } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { type Broker, startNats } from '../support/brokers.js';
 import { JetStreamContext, JetStreamServer } from '../support/jetstream.js';
+import { declaredIn } from '../support/pages.js';
 import { until } from '../support/requests.js';
 
 const runs: unknown[] = [];
@@ -45,12 +46,7 @@ async function start(module: RateLimitModuleOptions): Promise<void> {
   await app.listen();
 }
 
-/** As in docs/message-brokers.md. */
-function redeliver(context: ExecutionContext, { retryAfter }: Decision): void {
-  const message = context.switchToRpc().getContext<JetStreamContext>().getMessage();
-  if (retryAfter === Infinity) message.term();
-  else message.nak(retryAfter);
-}
+const redeliver = await declaredIn<RateLimitModuleOptions['onLimited']>('docs/message-brokers.md', 'redeliver');
 
 describe('NATS JetStream', () => {
   it('redelivers denied events when they may be retried', async () => {

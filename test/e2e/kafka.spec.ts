@@ -1,13 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Controller, type ExecutionContext, type INestMicroservice, Logger } from '@nestjs/common';
-import {
-  EventPattern,
-  type KafkaContext,
-  KafkaHeaders,
-  MessagePattern,
-  Payload,
-  ServerKafka,
-} from '@nestjs/microservices';
+import { Controller, type INestMicroservice, Logger } from '@nestjs/common';
+import { EventPattern, KafkaHeaders, MessagePattern, Payload, ServerKafka } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import {
   BucketService,
@@ -20,6 +13,7 @@ import {
 import { FakeClock } from 'nest-rate-limit/testing';
 import { BrokenStore } from '../support/broken-store.js';
 import { MemoryPartition } from '../support/kafka.js';
+import { declaredIn } from '../support/pages.js';
 import { until } from '../support/requests.js';
 
 const runs: unknown[] = [];
@@ -168,11 +162,7 @@ describe('Kafka', () => {
   });
 
   it('skips a denied event that onLimited sends to another topic', async () => {
-    const onLimited = async (context: ExecutionContext) => {
-      const kafka = context.switchToRpc().getContext<KafkaContext>();
-      await kafka.getProducer().send({ topic: 'orders.later', messages: [{ value: 'later' }] });
-      return null;
-    };
+    const onLimited = await declaredIn<() => Promise<null>>('docs/message-brokers.md', 'sendToLater');
     await start({ capacity: 1, refill: 1, onLimited }, 'event');
     for (const n of [1, 2]) partition.add(n);
     await until(() => partition.committed === 2);

@@ -240,7 +240,9 @@ describe('Microservice over Redis', () => {
       const one = await client();
       for (let i = 0; i < 4; i++) expect(await send(one, name, i + 1)).toBe(i + 1);
       expect(warn.mock.calls).toEqual([
-        [`Policy Service.${name} does not apply to requests without a client address: set its \`key\``],
+        [
+          `Policy Service.${name} does not apply to requests without a client address: set its \`key\` to a function that identifies their sender`,
+        ],
       ]);
       warn.mockRestore();
     },

@@ -18,6 +18,7 @@ import { MemoryStore, RateLimit, RateLimitModule, type RateLimitModuleOptions } 
 import { FakeClock } from 'nest-rate-limit/testing';
 import { lastValueFrom } from 'rxjs';
 import { type Broker, startRabbitMq } from '../support/brokers.js';
+import { declaredIn } from '../support/pages.js';
 import { until } from '../support/requests.js';
 
 const ONE = { capacity: 1, refill: 1, key: 'all' } as const;
@@ -104,13 +105,7 @@ const send = (pattern: string, data: unknown) =>
 const waiting = async (name = queue) => (await channel.checkQueue(name)).messageCount;
 const rejection = { status: 'error', message: 'Too Many Requests', retryAfter: 1000 };
 
-/** As in docs/message-brokers.md. */
-function settle(context: ExecutionContext): void {
-  const rmq = context.switchToRpc().getContext<RmqContext>();
-  const message = rmq.getMessage() as { properties: { replyTo?: string } };
-  if (message.properties.replyTo) rmq.getChannelRef().ack(message);
-  else rmq.getChannelRef().nack(message, false, false);
-}
+const settle = await declaredIn<(context: ExecutionContext) => void>('docs/message-brokers.md', 'settleDenied');
 
 describe('RabbitMQ', () => {
   it('answers a denied message, and drops a denied event, if messages need no acknowledgement', async () => {

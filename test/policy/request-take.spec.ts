@@ -20,7 +20,9 @@ describe('resolveTake', () => {
     for (let i = 0; i < 3; i++) expect(await resolveTake(policy, {} as ExecutionContext)).toBeUndefined();
     expect(warn.mock.calls).toEqual([
       ['[dry run] Policy trial could not be evaluated: Error: a\\u000ab'],
-      ['Policy trial does not apply to requests without a client address: set its `key`'],
+      [
+        'Policy trial does not apply to requests without a client address: set its `key` to a function that identifies their sender',
+      ],
     ]);
     warn.mockRestore();
   });

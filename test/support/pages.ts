@@ -50,6 +50,13 @@ export async function run(module: SnippetModule, done = new Map<string, Exports>
   return exports;
 }
 
+/** Runs the snippet of a page that declares `name`, and returns what it declares. */
+export async function declaredIn<T>(page: string, name: string): Promise<T> {
+  const module = modulesOf(page).find(({ declared }) => declared.includes(name));
+  if (!module) throw new Error(`No snippet of ${page} declares ${name}`);
+  return (await run(module))[name] as T;
+}
+
 /** `NestFactory` without log output. */
 export const NestFactory = {
   create: (type: Type): Promise<INestApplication> => core.NestFactory.create(type, { logger: false }),
