@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Metadata, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Controller, type INestMicroservice, Logger } from '@nestjs/common';
+import { Controller, type INestApplication, type INestMicroservice, Logger } from '@nestjs/common';
 import {
   GrpcMethod,
   GrpcStreamCall,
@@ -19,6 +19,7 @@ import {
   MemoryStore,
   type Outcome,
   RateLimit,
+  RateLimitGuard,
   RateLimitModule,
   type RateLimitModuleOptions,
 } from 'nest-rate-limit';
@@ -152,7 +153,7 @@ class PricesController {
   }
 }
 
-let app: INestMicroservice;
+let app: INestMicroservice | INestApplication;
 let clock: FakeClock;
 let url: string;
 const clients: PricesClient[] = [];
@@ -168,18 +169,26 @@ afterEach(async () => {
   jest.restoreAllMocks();
 });
 
-async function start(module: RateLimitModuleOptions = {}, host = '127.0.0.1'): Promise<void> {
+/** `hybrid` connects the microservice to an HTTP application, whose global filters and guards do not apply to it. */
+async function start(module: RateLimitModuleOptions = {}, host = '127.0.0.1', { hybrid = false } = {}): Promise<void> {
   url = host.includes('/') ? `unix:${host}` : `${host}:${await freePort()}`;
   const built = await Test.createTestingModule({
     imports: [RateLimitModule.forRoot({ store: new MemoryStore({ clock }), ...module })],
     controllers: [PricesController],
   }).compile();
-  app = built.createNestMicroservice<MicroserviceOptions>({
+  const options: MicroserviceOptions = {
     transport: Transport.GRPC,
     options: { url, package: 'prices', protoPath: PROTO },
-    logger: false,
-  });
-  await app.listen();
+  };
+  if (!hybrid) {
+    app = built.createNestMicroservice({ ...options, logger: false });
+    await app.listen();
+    return;
+  }
+  const both = built.createNestApplication({ logger: false });
+  both.connectMicroservice(options, { deferInitialization: true }).useGlobalGuards(both.get(RateLimitGuard));
+  app = both;
+  await both.startAllMicroservices();
 }
 
 function client(options?: ConstructorParameters<typeof PricesClient>[1]): PricesClient {
@@ -394,4 +403,24 @@ describe('gRPC', () => {
     answer.complete();
     expect(outcomes).toMatchObject([{ status: 499, error: expect.any(ClientGoneError) }]);
   });
+
+  it('limits clients that reset their connections after a call', async () => {
+    await start();
+    for (let i = 0; i < 50; i++) await disconnectDuring(url, 'Unary', () => new Promise(setImmediate));
+    await client().call('Unary');
+    // One by the address, and one of all whose address is gone.
+    expect(runs).toBeLessThanOrEqual(2);
+  });
+
+  it.each(['Unary', 'ServerStream', 'ClientStreamCall', 'BothStreamCall'])(
+    'rejects calls where only the guard is bound: %s',
+    async (method) => {
+      await start({}, '127.0.0.1', { hybrid: true });
+      const one = client();
+      await one.call(method);
+      const ending = await one.call(method);
+      expect(withoutMetadata(ending)).toEqual(exceeded);
+      expect(hintsOf(ending)).toMatchObject({ 'retry-after': '60' });
+    },
+  );
 });
