@@ -163,6 +163,7 @@ export class RateLimitGuard extends SuspendableGuard {
     const decision = toDecision(answer);
     const policy = takes.find((take) => take.policy.labels.includes(answer.policy))?.requestPolicy;
     const onLimited = policy?.onLimited ?? this.options.onLimited;
+    if (!onLimited) warnIfUnanswered(context, transport, answer.policy);
     if (!onLimited || !canReplaceResult(context, transport)) {
       return this.throwRejection(context, transport, policy, decision);
     }
@@ -193,6 +194,12 @@ export class RateLimitGuard extends SuspendableGuard {
     if (!isPromise(unavailable)) throw unavailable;
     return unavailable.then(rethrow);
   }
+}
+
+/** An event has no sender that learns of its rejection. */
+function warnIfUnanswered(context: ExecutionContext, transport: Transport, policy: string): void {
+  const hint = transport.unansweredHint?.(context);
+  if (hint) warnOnce.about(`unanswered by ${policy}`, `Policy ${policy} denied a message: ${hint}`);
 }
 
 function rethrow(error: Error): never {

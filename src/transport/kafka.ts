@@ -28,7 +28,7 @@ const LONGEST_PAUSE = 60_000;
  * again, in its place: without the pause it would try at once, give up after a few times, and leave and rejoin the group.
  */
 export function pauseUntilRetry(host: ArgumentsHost, retryAfter: number): void {
-  const context = host.getArgByIndex<Partial<KafkaContext> | null | undefined>(1);
+  const context = host.getArgByIndex<object | null | undefined>(1);
   if (retryAfter === Infinity || !isKafka(context) || isAnswered(context)) return;
   const consumer = context.getConsumer();
   const partitions = [{ topic: context.getTopic(), partitions: [context.getPartition()] }];
@@ -36,8 +36,9 @@ export function pauseUntilRetry(host: ArgumentsHost, retryAfter: number): void {
   later(Math.min(retryAfter, LONGEST_PAUSE), () => resume(consumer, partitions));
 }
 
-function isKafka(context: Partial<KafkaContext> | null | undefined): context is KafkaContext {
-  return typeof context?.getConsumer === 'function' && typeof context.getPartition === 'function';
+export function isKafka(context: object | null | undefined): context is KafkaContext {
+  const { getConsumer, getPartition } = (context ?? {}) as Partial<KafkaContext>;
+  return typeof getConsumer === 'function' && typeof getPartition === 'function';
 }
 
 /** Whether the sender waits for an answer, as Nest determines it. */

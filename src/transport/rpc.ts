@@ -1,5 +1,6 @@
+import type { ExecutionContext } from '@nestjs/common';
 import { throwError } from 'rxjs';
-import { pauseUntilRetry } from './kafka.js';
+import { isKafka, pauseUntilRetry } from './kafka.js';
 import { type Encode, encodedAnswer, messageBody, messageTransport } from './message.js';
 import type { Transport } from './transport.js';
 
@@ -8,9 +9,26 @@ const encode: Encode = (answer, host) => {
   return messageBody(answer);
 };
 
+/** Where Nest keeps whether a handler is one of events, and its value for them. */
+const HANDLER_TYPE = 'microservices:handler_type';
+const EVENT = 2;
+
+function unansweredHint(context: ExecutionContext): string | undefined {
+  const broker = context.getArgByIndex<{ readonly getChannelRef?: unknown } | null | undefined>(1);
+  if (isKafka(broker)) return undefined;
+  // Guards do not know how RabbitMQ's queue is consumed.
+  if (typeof broker?.getChannelRef === 'function') {
+    return 'with `noAck: false`, acknowledge denied messages in `onLimited`, or they block their consumer';
+  }
+  if (Reflect.getMetadata(HANDLER_TYPE, context.getHandler()) !== EVENT) return undefined;
+  return 'denied events may be lost: queue them with `maxWait`, or handle them in `onLimited`';
+}
+
 /** Microservices. */
 export const rpc: Transport = {
   ...messageTransport(async () => (await import('@nestjs/microservices')).RpcException, encode),
+
+  unansweredHint,
 
   // Nest answers the guard's exceptions alike, but logs an error for each of an event if no filter catches it.
   answerThrown: (exception, host) => throwError(() => encodedAnswer(exception, host, encode)),

@@ -26,6 +26,8 @@ export interface Transport {
   ): boolean;
   /** The error to throw for a rejection. `message` is its message, or its whole body. */
   rejection(decision: Decision, message: string | object | undefined, context: ExecutionContext): MaybePromise<Error>;
+  /** How to handle a denied message that has no sender to answer; `undefined` if nothing has to be done. */
+  unansweredHint?(context: ExecutionContext): string | undefined;
   /** The error to throw if the store is unavailable and the failure mode is `'closed'`. */
   unavailable(context: ExecutionContext, cause: Error, adapter: HeaderWriter): MaybePromise<Error>;
   /**

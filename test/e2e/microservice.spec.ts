@@ -303,6 +303,17 @@ describe.each(Object.keys(OPTIONS) as TransportName[])('Microservice over %s', (
     errors.mockRestore();
   });
 
+  it('warns once that denied events are lost', async () => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+    await start(transport);
+    const one = await client();
+    for (let n = 0; n < 5; n++) await lastValueFrom(one.emit(unique('event'), n), { defaultValue: undefined });
+    for (let n = 0; n < 3; n++) await send(one, 'by-sender');
+    const hint = 'denied events may be lost: queue them with `maxWait`, or handle them in `onLimited`';
+    expect(warn.mock.calls).toEqual([[`Policy events denied a message: ${hint}`]]);
+    warn.mockRestore();
+  });
+
   it("leaves denied events to the application's own filter for RpcException", async () => {
     const caught: RpcException[] = [];
     @Catch(RpcException)

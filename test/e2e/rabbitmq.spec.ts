@@ -120,11 +120,14 @@ describe('RabbitMQ', () => {
   });
 
   it('keeps a denied event unacknowledged, which blocks a consumer with prefetchCount until it closes', async () => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
     await start({ noAck: false, prefetchCount: 1 });
     for (const n of [1, 2, 3]) await emit('event', n);
     await until(async () => runs.length === 1 && (await waiting()) === 1);
     await clock.advance(60_000);
     expect(runs).toEqual([1]);
+    const hint = 'with `noAck: false`, acknowledge denied messages in `onLimited`, or they block their consumer';
+    expect(warn.mock.calls).toEqual([[`Policy event denied a message: ${hint}`]]);
     await client.close();
     await app.close();
     expect(await waiting()).toBe(2);
@@ -145,7 +148,8 @@ describe('RabbitMQ', () => {
     expect(runs).toEqual([1, 2, 3]);
   });
 
-  it('redelivers denied events through a dead-letter queue', async () => {
+  it('redelivers denied events through a dead-letter queue, without a warning', async () => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
     const later = `${queue}.later`;
     const back = { deadLetterExchange: '', deadLetterRoutingKey: queue };
     await channel.assertQueue(later, { durable: true, messageTtl: 20, ...back });
@@ -159,6 +163,7 @@ describe('RabbitMQ', () => {
     }
     expect(runs.toSorted()).toEqual([1, 2, 3]);
     await until(async () => (await waiting()) + (await waiting(later)) === 0);
+    expect(warn).not.toHaveBeenCalled();
   });
 
   it('acknowledges denied messages that are answered', async () => {
