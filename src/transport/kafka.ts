@@ -32,8 +32,8 @@ export function pauseUntilRetry(host: ArgumentsHost, retryAfter: number): void {
   if (retryAfter === Infinity || !isKafka(context) || isAnswered(context)) return;
   const consumer = context.getConsumer();
   const partitions = [{ topic: context.getTopic(), partitions: [context.getPartition()] }];
-  consumer?.pause(partitions);
-  later(Math.min(retryAfter, LONGEST_PAUSE), () => resume(consumer, partitions));
+  ifRunning(() => consumer?.pause(partitions));
+  later(Math.min(retryAfter, LONGEST_PAUSE), () => ifRunning(() => consumer?.resume(partitions)));
 }
 
 export function isKafka(context: object | null | undefined): context is KafkaContext {
@@ -47,10 +47,9 @@ function isAnswered(context: KafkaContext): boolean {
   return Boolean(headers?.kafka_replyTopic && headers.kafka_correlationId);
 }
 
-function resume(consumer: Consumer | null | undefined, partitions: readonly TopicPartitions[]): void {
+/** A consumer that has been stopped throws. Another one of its group has the partition then. */
+function ifRunning(call: () => void): void {
   try {
-    consumer?.resume(partitions);
-  } catch {
-    // The consumer has been stopped meanwhile. Another one of its group has the partition.
-  }
+    call();
+  } catch {}
 }

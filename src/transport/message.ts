@@ -13,7 +13,7 @@ import { retryAfterMember, retryAfterOf, STORE_RETRY_AFTER, type Thrown, type Tr
 
 type MessageException = new (answer: object) => Error;
 
-/** What a client is told, before it is encoded for its transport. */
+/** An answer before it is encoded for its transport. */
 export interface Answer {
   readonly reason: 'exceeded' | 'unavailable' | 'invalid' | 'disconnected';
   /** The message, or a whole body from the user. */

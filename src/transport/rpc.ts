@@ -1,5 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { throwError } from 'rxjs';
+import { MissingHeaderException } from '../exceptions/rate-limit.exception.js';
 import { isKafka, pauseUntilRetry } from './kafka.js';
 import { type Encode, encodedAnswer, messageBody, messageTransport } from './message.js';
 import type { Transport } from './transport.js';
@@ -31,5 +32,9 @@ export const rpc: Transport = {
   unansweredHint,
 
   // Nest answers the guard's exceptions alike, but logs an error for each of an event if no filter catches it.
-  answerThrown: (exception, host) => throwError(() => encodedAnswer(exception, host, encode)),
+  answerThrown(exception, host) {
+    // Headers in the data of a message are written by a service. Nest logs that they are missing.
+    if (exception instanceof MissingHeaderException) return undefined;
+    return throwError(() => encodedAnswer(exception, host, encode));
+  },
 };

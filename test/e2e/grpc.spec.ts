@@ -116,6 +116,14 @@ class PricesController {
     return { price: 8 };
   }
 
+  @RateLimit({ ...QUEUE, maxWait: '1m' })
+  @GrpcStreamCall('Prices', 'QueuedStreamCall')
+  queuedStreamCall(call: NativeStream) {
+    this.queued();
+    call.write({ price: 8 });
+    call.end();
+  }
+
   @RateLimit({ capacity: 5, refill: 1, unit: 'hour', settle: recordOutcome })
   @GrpcMethod('Prices', 'Settled')
   settled(_data: unknown, _metadata: unknown, call: { cancelled: boolean }) {
@@ -348,23 +356,26 @@ describe('gRPC', () => {
     expect([await one.call('OnLimited'), await one.call('OnLimited')]).toEqual([{ prices: [10] }, { prices: [-1] }]);
   });
 
-  it('queues calls, and cancels the reservations of calls that are cancelled or whose client disconnects', async () => {
-    await start();
-    const [one, two] = [client(), client()];
-    expect(await one.call('Queued')).toEqual({ prices: [8] });
-    const cancelled = two.start('Queued');
-    await until(async () => (await left(QUEUE)) === -1);
-    cancelled.cancel();
-    expect(withoutMetadata(await cancelled.ending)).toMatchObject({ code: status.CANCELLED });
-    await until(async () => (await left(QUEUE)) === 0);
-    await disconnectDuring(url, 'Queued', () => until(async () => (await left(QUEUE)) === -1));
-    await until(async () => (await left(QUEUE)) === 0);
-    const queued = one.call('Queued');
-    await until(async () => (await left(QUEUE)) === -1);
-    await clock.advance(1000);
-    expect(await queued).toEqual({ prices: [8] });
-    expect(runs).toBe(2);
-  });
+  it.each(['Queued', 'QueuedStreamCall'])(
+    'queues calls, and cancels the reservations of those that end early: %s',
+    async (method) => {
+      await start();
+      const [one, two] = [client(), client()];
+      expect(await one.call(method)).toEqual({ prices: [8] });
+      const cancelled = two.start(method);
+      await until(async () => (await left(QUEUE)) === -1);
+      cancelled.cancel();
+      expect(withoutMetadata(await cancelled.ending)).toMatchObject({ code: status.CANCELLED });
+      await until(async () => (await left(QUEUE)) === 0);
+      await disconnectDuring(url, method, () => until(async () => (await left(QUEUE)) === -1));
+      await until(async () => (await left(QUEUE)) === 0);
+      const queued = one.call(method);
+      await until(async () => (await left(QUEUE)) === -1);
+      await clock.advance(1000);
+      expect(await queued).toEqual({ prices: [8] });
+      expect(runs).toBe(2);
+    },
+  );
 
   it.each(['Settled', 'SettledStream'])('settles calls by their outcome: %s', async (method) => {
     await start();

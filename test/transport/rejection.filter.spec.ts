@@ -1,4 +1,4 @@
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
 import type { ExecutionContext } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
@@ -9,6 +9,7 @@ import {
   RateLimitUnavailableException,
 } from 'nest-rate-limit';
 import { isObservable, lastValueFrom } from 'rxjs';
+import { MissingHeaderException } from '../../src/exceptions/rate-limit.exception.js';
 import { RejectionFilter } from '../../src/transport/rejection.filter.js';
 
 const filter = new RejectionFilter({} as HttpAdapterHost);
@@ -50,11 +51,28 @@ describe('RejectionFilter', () => {
   it.each([
     ['graphql', complete],
     ['graphql', new ClientGoneError()],
-    ['ws', exceeded],
-    ['ws', unavailable],
-    ['ws', new ClientGoneError()],
+    ['rpc', new MissingHeaderException('x-api-key')],
     ['telegraf', exceeded],
   ])('leaves it to Nest over %s: %s', async (type, exception) => {
     expect(await caught(type, exception)).toBeUndefined();
+  });
+
+  it.each([
+    ['exceeded', exceeded, 500],
+    ['unavailable', unavailable, 1000],
+  ])("sends an event to a gateway's client: %s", (_, exception, retryAfter) => {
+    const emit = jest.fn();
+    const context = new ExecutionContextHost([{ emit }, {}]);
+    context.setType('ws');
+    expect(filter.catch(exception, context)).toBeUndefined();
+    expect(emit.mock.calls).toMatchObject([['exception', { status: 'error', retryAfter }]]);
+  });
+
+  it('sends nothing to a client of a gateway that has disconnected', () => {
+    const emit = jest.fn();
+    const context = new ExecutionContextHost([{ emit }, {}]);
+    context.setType('ws');
+    expect(filter.catch(new ClientGoneError(), context)).toBeUndefined();
+    expect(emit).not.toHaveBeenCalled();
   });
 });
