@@ -367,6 +367,9 @@ describe('gRPC', () => {
       cancelled.cancel();
       expect(withoutMetadata(await cancelled.ending)).toMatchObject({ code: status.CANCELLED });
       await until(async () => (await left(QUEUE)) === 0);
+      const late = two.start(method, {}, 200);
+      expect(withoutMetadata(await late.ending)).toMatchObject({ code: status.DEADLINE_EXCEEDED });
+      await until(async () => (await left(QUEUE)) === 0);
       await disconnectDuring(url, method, () => until(async () => (await left(QUEUE)) === -1));
       await until(async () => (await left(QUEUE)) === 0);
       const queued = one.call(method);

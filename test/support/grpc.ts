@@ -47,8 +47,12 @@ export class PricesClient {
     this.client = new prices.Prices(address, credentials.createInsecure(), options);
   }
 
-  /** Starts a call; cancel it with `cancel`. */
-  start(method: string, headers: Record<string, string> = {}): { ending: Promise<Ending>; cancel(): void } {
+  /** Starts a call; cancel it with `cancel`. Its deadline is `timeout` ms from now. */
+  start(
+    method: string,
+    headers: Record<string, string> = {},
+    timeout = Infinity,
+  ): { ending: Promise<Ending>; cancel(): void } {
     const metadata = new Metadata();
     for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
     const prices: number[] = [];
@@ -62,7 +66,12 @@ export class PricesClient {
       const invoke = (this.client as unknown as Record<string, (...args: unknown[]) => Stream>)[method].bind(
         this.client,
       );
-      call = invoke(...(requestStream ? [] : [{ name: 'x' }]), metadata, ...(responseStream ? [] : [settle]));
+      call = invoke(
+        ...(requestStream ? [] : [{ name: 'x' }]),
+        metadata,
+        { deadline: Date.now() + timeout },
+        ...(responseStream ? [] : [settle]),
+      );
       if (requestStream) {
         call.write({ name: 'x' });
         call.end();
