@@ -40,9 +40,10 @@ export const graphql: Transport = {
 
   /** An exception with extensions is the guard's, and complete. */
   answerThrown(exception) {
-    if (exception instanceof ClientGoneError || 'extensions' in exception) return undefined;
+    if ('extensions' in exception) return undefined;
     if (exception instanceof RateLimitUnavailableException) return unavailable(exception.cause, exception.message);
-    return exceeded(exception.decision, exception.message);
+    if (exception instanceof RateLimitExceededException) return exceeded(exception.decision, exception.message);
+    return undefined;
   },
 };
 
