@@ -23,7 +23,7 @@ export function clientKey(context: ExecutionContext): string | symbol {
   const address = readerOf(context).address(context);
   if (address === undefined) return keyWithoutAddress(context);
   if (checksLeft > 0) checkProxyTrust(context, address);
-  return isOwnKey(address) ? address : cachedKey(behindPorts(context, address));
+  return isOwnKey(address) ? address : networkKey(context, address);
 }
 
 function keyWithoutAddress(context: ExecutionContext): symbol {
@@ -32,7 +32,8 @@ function keyWithoutAddress(context: ExecutionContext): symbol {
   return NO_CLIENT;
 }
 
-function cachedKey(address: string): string {
+function networkKey(context: ExecutionContext, reported: string): string {
+  const address = behindPorts(context, reported);
   if (isOwnKey(address)) return address;
   if (address.length > MAX_ADDRESS_LENGTH) return addressKey(address);
   let key = recent.get(address);
