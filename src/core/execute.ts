@@ -145,8 +145,8 @@ function writeHead(row: Row, allowed: boolean, delay: number, taken: number, now
 const NO_AMOUNT: Amounts = { amount: 0 };
 
 /**
- * Writes the state of each limit, and returns the index after them. `retryAfter` is the time until `retried` is allowed,
- * or 0 if it is omitted.
+ * Writes the state of each limit, and returns the index after them. `retryAfter` is the time until a request for the
+ * amounts `retried` would be allowed, or 0 if it is omitted.
  */
 function writeLimits(
   { limits }: Policy,

@@ -63,6 +63,6 @@ export function copiesHint(): string {
   return (
     `. ${copies.length} copies of nest-rate-limit are loaded (versions ${versions}), and their classes differ. Find them ` +
     'with `npm ls nest-rate-limit`, and keep one: run `npm dedupe`, or make it a peer dependency of your libraries. If ' +
-    'there is one, it is loaded both as an ES module and as CommonJS'
+    'npm lists only one, it is loaded both as an ES module and as CommonJS'
   );
 }

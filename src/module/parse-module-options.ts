@@ -180,7 +180,7 @@ function parseDefault(
 function checkStore(store: unknown): void {
   if (store instanceof RateLimitStore) return;
   const version = brandOf(store, 'RateLimitStore');
-  if (version) throw new RateLimitOptionError(`\`store\` is of version ${version} of nest-rate-limit${copiesHint()}`);
+  if (version) throw new RateLimitOptionError(`\`store\` was created by nest-rate-limit ${version}${copiesHint()}`);
   if (typeof store !== 'object' || store === null || !('redis' in store)) {
     invalidSecretOption('store', 'a RateLimitStore or { redis: … }', store);
   }

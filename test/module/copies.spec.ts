@@ -38,8 +38,8 @@ const start = (providers: Provider[], ...modules: ReturnType<typeof RateLimitMod
 
 const hint = (versions: string) =>
   `. 2 copies of nest-rate-limit are loaded (versions ${versions}), and their classes differ. Find them with \`npm ls ` +
-  'nest-rate-limit`, and keep one: run `npm dedupe`, or make it a peer dependency of your libraries. If there is one, it ' +
-  'is loaded both as an ES module and as CommonJS';
+  'nest-rate-limit`, and keep one: run `npm dedupe`, or make it a peer dependency of your libraries. If npm lists only ' +
+  'one, it is loaded both as an ES module and as CommonJS';
 const injected = 'A class of another copy of nest-rate-limit, such as its RateLimitGuard, is injected or bound';
 
 describe('Two copies of the package in one process', () => {
@@ -51,7 +51,7 @@ describe('Two copies of the package in one process', () => {
     await app.close();
   });
 
-  it('fail at startup if the guard of the other one is bound', async () => {
+  it('fail at startup if the guard of the other copy is bound', async () => {
     const { guard } = loadCopy(VERSION);
     await expect(start([guard])).rejects.toThrow(new RateLimitOptionError(injected + hint(`${VERSION}, ${VERSION}`)));
   });
@@ -71,7 +71,7 @@ describe('Two copies of the package in one process', () => {
     await (await start([])).close();
   });
 
-  it('are mentioned if both configure the module', async () => {
+  it('are named in the startup error if both configure the module', async () => {
     loadCopy(VERSION);
     await expect(start([], RateLimitModule.forRoot(), RateLimitModule.forRoot({ headers: false }))).rejects.toThrow(
       `import it once, and add the policies of features with \`forFeature\`${hint(`${VERSION}, ${VERSION}`)}`,
@@ -79,14 +79,15 @@ describe('Two copies of the package in one process', () => {
   });
 
   it.each([
-    [VERSION, undefined],
+    ['accept a store that a copy of the same version created', VERSION, undefined],
     [
+      'fail at startup if a copy of another version created the store',
       '9.9.9',
-      `Invalid RateLimitModule options: \`store\` is of version 9.9.9 of nest-rate-limit${hint(`${VERSION}, 9.9.9`)}`,
+      `Invalid RateLimitModule options: \`store\` was created by nest-rate-limit 9.9.9${hint(`${VERSION}, 9.9.9`)}`,
     ],
-  ])('use a store of version %s of the other one: %s', async (version, error) => {
+  ])('%s', async (_, version, error) => {
     loadCopy(version);
-    // What the other copy's class has in common with this one's.
+    // A store of the other copy: not an instance of our class, but with the same symbol and members.
     const store = Object.create(
       { [Symbol.for('nest-rate-limit:RateLimitStore')]: version },
       {
@@ -101,7 +102,7 @@ describe('Two copies of the package in one process', () => {
     else await (await started).close();
   });
 
-  it('recognize the exceptions of each other', async () => {
+  it("recognize each other's exceptions", async () => {
     class OtherException extends Error {
       readonly decision = { retryAfter: 1000 };
     }

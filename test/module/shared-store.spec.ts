@@ -15,8 +15,8 @@ import { redisUrl } from '../support/redis.js';
 const POOL = { name: 'pool', capacity: 1, refill: 0 };
 const failure = { mode: 'closed', timeout: '5s' } as const;
 
-/** A store of a user's own: the module wraps it, because it may fail. */
-class OwnStore extends RateLimitStore {
+/** A custom store: the module wraps it because it may fail. */
+class CustomStore extends RateLimitStore {
   readonly clock = new FakeClock();
   private readonly memory = new MemoryStore({ clock: this.clock });
 
@@ -46,8 +46,8 @@ describe('a store that two applications share', () => {
   it.each<[string, () => RateLimitStore]>([
     ['MemoryStore', () => new MemoryStore({ clock: new FakeClock() })],
     ['RedisStore', () => new RedisStore({ client, prefix: `shared-${process.pid}:` })],
-    ['a store of your own', () => new OwnStore()],
-  ])('is closed by the last one: %s', async (_, make) => {
+    ['a custom store', () => new CustomStore()],
+  ])('is closed only when the last application closes: %s', async (_, make) => {
     const store = make();
     const close = jest.spyOn(store, 'close');
     const [first, second] = [await open(store), await open(store)];

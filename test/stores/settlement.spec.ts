@@ -16,7 +16,7 @@ import {
 
 const { memory, redis } = storeKinds();
 
-/** An admitted take: what it took, and what counts now: its real cost once that is known. */
+/** An admitted take: the amount taken, and the amount that counts now (the real cost, once known). */
 interface Admitted {
   readonly at: number;
   readonly mark: number;
@@ -55,7 +55,7 @@ function gained(
   return (Math.floor(to / period) - Math.floor(from / period)) * Math.min(refill, capacity);
 }
 
-/** Limits that admit more takes than a bucket has marks. */
+/** Limits that admit more takes than a bucket keeps marks for. */
 const generous: fc.Arbitrary<LimitOptions> = fc
   .record({
     capacity: fc.integer({ min: 50, max: 120 }),
@@ -88,7 +88,7 @@ const steps = (minLength: number, maxLength: number, settleWeight: number) =>
     { minLength, maxLength, size: 'max' },
   );
 
-describe.each([memory, redis])('settled costs in $name', (kind) => {
+describe.each([memory, redis])('balances after settlement in $name', (kind) => {
   const history = async (
     options: LimitOptions,
     script: { pause: number; cost: number; real: number; settles: number | undefined; retries: boolean }[],
@@ -139,7 +139,7 @@ describe.each([memory, redis])('settled costs in $name', (kind) => {
     return { mostOpen, settled: takes.some(({ taken, counted }) => counted < taken) };
   };
 
-  it('equal a recomputation from real costs, with up to 32 takes that are not settled', () =>
+  it('equal a recomputation from real costs, with up to 32 unsettled takes', () =>
     checkProperty(
       kind.runs / 2,
       0.6,
@@ -152,7 +152,7 @@ describe.each([memory, redis])('settled costs in $name', (kind) => {
       },
     ));
 
-  it('never leave more than a recomputation from real costs, with any number of takes', () =>
+  it('never exceed a recomputation from real costs, with any number of unsettled takes', () =>
     checkProperty(kind.runs / 6, 0.5, fc.tuple(generous, steps(120, 160, 1)), async ([options, script], cover) => {
       const { mostOpen } = await history(options, script, (found, expected) =>
         expect(found).toBeLessThanOrEqual(expected + 1e-6),
@@ -160,7 +160,7 @@ describe.each([memory, redis])('settled costs in $name', (kind) => {
       if (mostOpen > MAX_MARKS) cover();
     }));
 
-  it('never let more through than the limits allow if queued requests are settled after they acted', () =>
+  it('never admit more than the limits allow if queued requests are settled after they proceed', () =>
     checkProperty(
       kind.runs,
       0.3,

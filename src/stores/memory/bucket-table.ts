@@ -106,7 +106,7 @@ export class BucketTable {
    */
   write(bucket: PlacedBucket): boolean {
     const { slot, at, blockedUntil } = bucket;
-    const isSetBack = at < this.states.clockOf(slot);
+    const isSetBack = at < this.states.timeOf(slot);
     this.states.save(slot, bucket);
     return !isSetBack && blockedUntil === 0 && !this.blocked.has(slot);
   }

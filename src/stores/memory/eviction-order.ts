@@ -1,15 +1,15 @@
 import { BlockedSlots } from './blocked-slots.js';
 import { DueHeap } from './due-heap.js';
 
-/** ms for which a full bucket is kept: most clients come back, and reusing their bucket is cheaper than making one. */
+/** How long a full bucket is kept, in ms: most clients return, and reusing their bucket is cheaper than making one. */
 const LINGER = 10_000;
 
 /**
  * The order in which buckets may be dropped: the unblocked ones by the instant when they will be full, then the blocked
  * ones by the end of their block.
  *
- * A take only postpones the instant when its bucket will be full, so it does not touch the order: a bucket that comes up
- * too early is moved then.
+ * A take only postpones the instant when its bucket will be full, so it does not reorder. A bucket that reaches the
+ * front before it is full is moved back at that point.
  */
 export class EvictionOrder {
   readonly blocked = new BlockedSlots();
@@ -28,7 +28,7 @@ export class EvictionOrder {
     else this.heap.add(slot, this.fullAt(slot));
   }
 
-  /** Puts a slot in its right place after a change that may have brought its end nearer, blocked or unblocked it. */
+  /** Repositions a slot after a change that may have made its bucket full sooner, or blocked or unblocked it. */
   update(slot: number, blockedUntil: number): void {
     if (blockedUntil > 0) {
       if (!this.blocked.has(slot)) this.heap.remove(slot);
@@ -44,7 +44,10 @@ export class EvictionOrder {
     if (!this.blocked.delete(slot)) this.heap.remove(slot);
   }
 
-  /** Examines up to `max` slots whose buckets may be full, and passes those that have been for a while to `drop`. */
+  /**
+   * Moves up to `max` slots whose block has ended, then examines up to `max` that may be full, and passes those that
+   * have been full for `LINGER` to `drop`.
+   */
   sweep(now: number, max: number, drop: (slot: number) => void): void {
     for (let seen = 0; seen < max && this.blocked.firstEnd <= now; seen++) {
       const { first } = this.blocked;

@@ -19,7 +19,7 @@ import type { Take } from '../../core/request.js';
 /*
  * `execute` for nearly every request: a take of one policy, of more than nothing, now or not at all, from an unblocked
  * bucket in the table. The same decision without the generality, on the cells of a bucket as the table stores them: its
- * clock at `start`, followed by a debt for each limit. Both functions return `undefined`, and have changed nothing, if
+ * time at `start`, followed by a debt for each limit. Both functions return `undefined`, and have changed nothing, if
  * the request is not that simple.
  */
 

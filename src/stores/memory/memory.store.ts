@@ -17,9 +17,9 @@ export interface MemoryStoreOptions {
   /** Default: the system clock. */
   clock?: Clock;
   /**
-   * The most buckets kept at once, over all policies; default 1,000,000. Beyond it, full buckets are evicted first, then
-   * the one nearest to full, and blocked ones last. At most half of them may be blocked: beyond it, the block that ends
-   * first is evicted.
+   * The most buckets kept at once, over all policies; default 1,000,000. At the limit, full buckets are evicted first,
+   * then the one nearest to full, and blocked ones last. At most half may be blocked; beyond that, the bucket whose block
+   * ends first is evicted.
    */
   maxBuckets?: number;
 }

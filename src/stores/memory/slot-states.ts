@@ -6,7 +6,7 @@ const NO_SLOT = -1;
 const NO_MARKS: readonly Mark[] = [];
 
 /**
- * The states of the buckets of one policy, each in a numbered slot of a flat array: its clock, followed by a debt for
+ * The states of the buckets of one policy, each in a numbered slot of a flat array: its time, followed by a debt for
  * each limit. State that is more than a number is kept beside it. Blocks are not kept here.
  */
 export class SlotStates {
@@ -14,14 +14,14 @@ export class SlotStates {
   readonly width: number;
   /** Replaced when it grows. */
   cells: Float64Array;
-  /** One per limit for each slot; `undefined` if the policy has no limits with parts. */
+  /** The `StatePart` of each limit of each slot; `undefined` if no limit of the policy has one. */
   readonly parts: (StatePart | undefined)[] | undefined;
   private used = 0;
   /** The first slot that was freed; its first cell holds the next one. */
   private free = NO_SLOT;
-  /** When the last queued request of a bucket acts; only for buckets with a queue. */
+  /** When the last queued request may proceed, by slot; only for buckets with a queue. */
   private readonly queueEnds = new Map<number, number>();
-  /** Of buckets with takes that may still be refunded. */
+  /** Marks by slot; only for buckets with takes that may still be refunded. */
   private readonly marks = new Map<number, readonly Mark[]>();
 
   constructor(private readonly policy: Policy) {
@@ -30,7 +30,7 @@ export class SlotStates {
     this.parts = newState(policy).parts.some((part) => part !== undefined) ? [] : undefined;
   }
 
-  /** Returns a slot that is not in use. Its state is undefined until `save`. */
+  /** Returns a slot that is not in use. Its contents are arbitrary until `save`. */
   allocate(): number {
     const slot = this.free === NO_SLOT ? this.used++ : this.free;
     if (slot === this.free) this.free = this.cells[slot * this.width] | 0;
@@ -50,8 +50,8 @@ export class SlotStates {
     this.free = slot;
   }
 
-  /** The clock of a slot's bucket. */
-  clockOf(slot: number): number {
+  /** The time at which a slot's state is valid. */
+  timeOf(slot: number): number {
     return this.cells[slot * this.width];
   }
 

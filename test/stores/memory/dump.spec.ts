@@ -24,12 +24,12 @@ describe('MemoryStore dump and restore', () => {
     const { clock, before, buckets } = await restarted(async (old) => {
       await old.bucket(policy, '__proto__').tryConsume(2);
       await old.bucket(policy, 'blocked').block('1m');
-      await old.bucket(policy, 'waiting').charge(4);
+      await old.bucket(policy, 'charged').charge(4);
     });
     const old = new BucketService(before);
     for (const ms of [0, 500, 2000, 57_000, 10_000]) {
       await clock.advance(ms);
-      for (const key of ['__proto__', 'blocked', 'waiting', 'new']) {
+      for (const key of ['__proto__', 'blocked', 'charged', 'new']) {
         expect(await buckets.bucket(policy, key).estimate()).toEqual(await old.bucket(policy, key).estimate());
       }
     }

@@ -33,7 +33,8 @@ local function timeFromNow(ms, ahead, atLeast)
   return max(ms == 0 and 0 or ahead + ms, atLeast)
 end
 
--- Pushes the state of each limit. retryAfter is the time until \`retried\` is allowed, or 0 without it.
+-- Pushes the state of each limit. retryAfter is the time until a request for the amounts \`retried\` would be allowed, or
+-- 0 without it.
 local function pushLimits(policy, state, retried)
   local ahead = state.at - now
   local blocked = state.blockedUntil > 0 and state.blockedUntil - now or 0

@@ -1,12 +1,13 @@
 /** The fast path of nearly every request, placed before all definitions that it does not need. It has no twin. */
 export const FAST_PATH = `
--- The same as decide for nearly every request: a take from one policy, of at most three buckets that refill or of one
--- window, which nothing else has opened, now or not at all. Both functions return false, and have changed nothing, if
--- the request is not that simple. A table or a function call costs more than this whole computation, so the functions of
+-- The same decision as decide for a plain take: one policy with at most three refilling token buckets or one sliding
+-- window, no waiting, and a key that this script has not opened yet. Both functions return false, without changing
+-- anything, if the request or its state needs the general path. A table or a function call costs more than this whole computation, so the functions of
 -- token-bucket.ts and sliding-window.ts are written out.
 
--- Whether a state is from no later than now, not blocked and without queued requests. A state with marks is longer.
-local function isIdle(at, blockedUntil, queueEnd)
+-- Whether a state is from no later than now, not blocked and without queued requests. A state with marks is longer, and
+-- is rejected by its length.
+local function isPlain(at, blockedUntil, queueEnd)
   return at % 1 == 0 and at >= 0 and at <= now and blockedUntil == 0 and queueEnd % 1 == 0 and queueEnd >= 0 and queueEnd <= now
 end
 
@@ -20,7 +21,7 @@ local function takeFromBuckets(policy, key, amount, maxWait)
     if #stored ~= policy.size then return false end
     local blockedUntil, queueEnd
     at, blockedUntil, queueEnd, debts[1], debts[2], debts[3] = unpacks(policy.format, stored)
-    if not isIdle(at, blockedUntil, queueEnd) then return false end
+    if not isPlain(at, blockedUntil, queueEnd) then return false end
   end
   local longest = 0
   for i = 1, #policy do
@@ -51,18 +52,19 @@ local function takeFromBuckets(policy, key, amount, maxWait)
       debt = debt + amount * weight
       debts[i] = debt
     end
-    local reset, more = 0, 0
+    local timeToFull, timeToNext = 0, 0
     if debt > 0 then
       local token = AMOUNT_PER_TOKEN * weight
       local units = token - (capacity - debt) % token
       if units > debt then units = debt end
-      reset = ceil(debt / refill) * period - limit.past
-      more = ceil(units / refill) * period - limit.past
-      if reset > MAX_TIME then reset = MAX_TIME end
-      if more > MAX_TIME then more = MAX_TIME end
-      if reset > ttl then ttl = reset end
+      timeToFull = ceil(debt / refill) * period - limit.past
+      timeToNext = ceil(units / refill) * period - limit.past
+      if timeToFull > MAX_TIME then timeToFull = MAX_TIME end
+      if timeToNext > MAX_TIME then timeToNext = MAX_TIME end
+      if timeToFull > ttl then ttl = timeToFull end
     end
-    rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = capacity - debt, wait == INFINITY and NEVER or wait, reset, more
+    rows[n + 1], rows[n + 2] = capacity - debt, wait == INFINITY and NEVER or wait
+    rows[n + 3], rows[n + 4] = timeToFull, timeToNext
     n = n + 4
   end
   if allowed then
@@ -78,17 +80,17 @@ local function takeFromWindow(policy, key, amount, maxWait)
   if opened[key] then return false end
   local limit, stored = policy[1], call('GET', key)
   local period, capacity, slot = limit.period, limit.capacity, limit.slot
-  local sum, count, place = 0, 0, 41
+  local sum, count, offset = 0, 0, 41
   local oldest, newest, taken
   if stored then
     if #stored < 40 then return false end
     local at, blockedUntil, queueEnd
     at, blockedUntil, queueEnd, sum, count = unpacks('<ddddd', stored)
-    if not isIdle(at, blockedUntil, queueEnd) or #stored ~= 40 + 16 * count then return false end
+    if not isPlain(at, blockedUntil, queueEnd) or #stored ~= 40 + 16 * count then return false end
     while count > 0 do
-      oldest, taken = unpacks('<dd', stored, place)
+      oldest, taken = unpacks('<dd', stored, offset)
       if not (oldest + period <= now) then break end
-      sum, count, place = sum - taken, count - 1, place + 16
+      sum, count, offset = sum - taken, count - 1, offset + 16
     end
     if count > 0 then
       newest, taken = unpacks('<dd', stored, #stored - 15)
@@ -104,7 +106,7 @@ local function takeFromWindow(policy, key, amount, maxWait)
     if count > 0 then
       if newest > time or count == MOST_EXACT then return false end
       -- Admissions in the same slot are one entry.
-      entries = string.sub(stored, place, newest == time and -17 or -1)
+      entries = string.sub(stored, offset, newest == time and -17 or -1)
       if newest == time then count = count - 1 else taken = 0 end
     else
       oldest, taken = time, 0
@@ -114,12 +116,12 @@ local function takeFromWindow(policy, key, amount, maxWait)
     call('SET', key, value, 'PX', max(time + period - now, leastTtl))
   else
     if maxWait ~= 0 or policy.block > 0 or amount > capacity then return false end
-    local gone
+    local admittedAt
     while over > 0 do
-      gone, taken = unpacks('<dd', stored, place)
-      over, place = over - taken, place + 16
+      admittedAt, taken = unpacks('<dd', stored, offset)
+      over, offset = over - taken, offset + 16
     end
-    wait = gone + period - now
+    wait = admittedAt + period - now
     if not isWhole(wait) then return false end
   end
   local n = size
@@ -130,7 +132,7 @@ local function takeFromWindow(policy, key, amount, maxWait)
   return true
 end
 
--- Executes requests until one comes that is not that simple.
+-- Executes requests until one needs the general path.
 local function takeFast()
   while more() do
     local take = run[1]
@@ -143,7 +145,7 @@ local function takeFast()
   end
 end
 
--- If a key holds something else, the general path executes all that follows, and reports it.
+-- GET raises an error if a key has another type. The general path then executes the remaining requests, and reports it.
 pcall(takeFast)
 if not more() then return pack(rows, 1, size) end
 `;
