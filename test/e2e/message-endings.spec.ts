@@ -50,33 +50,20 @@ const through = (pipe: (values: Observable<unknown>) => Observable<unknown>): Ne
 const failed = { error: expect.any(UnauthorizedException) };
 const done = { value: 'done' };
 
+/** The outcomes behind an interceptor that changes neither value nor error. */
+const UNCHANGED: [object, object, object] = [
+  { ...done, status: 200 },
+  { ...failed, status: 401 },
+  { ...failed, status: 401 },
+];
+
 /** Interceptors of users, and the outcome if the handler returns, throws, and throws once. */
 const INTERCEPTORS: Record<string, [NestInterceptor, returns: object, throws: object, throwsOnce: object]> = {
   none: [through((values) => values), { ...done, status: 200 }, { ...failed, status: 401 }, { ...failed, status: 401 }],
-  'take(1)': [
-    through((values) => values.pipe(take(1))),
-    { ...done, status: 200 },
-    { ...failed, status: 401 },
-    { ...failed, status: 401 },
-  ],
-  'first()': [
-    through((values) => values.pipe(first())),
-    { ...done, status: 200 },
-    { ...failed, status: 401 },
-    { ...failed, status: 401 },
-  ],
-  firstValueFrom: [
-    through((values) => from(firstValueFrom(values))),
-    { ...done, status: 200 },
-    { ...failed, status: 401 },
-    { ...failed, status: 401 },
-  ],
-  lastValueFrom: [
-    through((values) => from(lastValueFrom(values))),
-    { ...done, status: 200 },
-    { ...failed, status: 401 },
-    { ...failed, status: 401 },
-  ],
+  'take(1)': [through((values) => values.pipe(take(1))), ...UNCHANGED],
+  'first()': [through((values) => values.pipe(first())), ...UNCHANGED],
+  firstValueFrom: [through((values) => from(firstValueFrom(values))), ...UNCHANGED],
+  lastValueFrom: [through((values) => from(lastValueFrom(values))), ...UNCHANGED],
   'retry(1)': [
     through((values) => values.pipe(retry(1))),
     { ...done, status: 200 },
@@ -101,17 +88,10 @@ const INTERCEPTORS: Record<string, [NestInterceptor, returns: object, throws: ob
     { ...failed, status: 408 },
     { ...failed, status: 408 },
   ],
-  'timeout that is not reached': [
-    through((values) => values.pipe(timeout(60_000))),
-    { ...done, status: 200 },
-    { ...failed, status: 401 },
-    { ...failed, status: 401 },
-  ],
+  'timeout that is not reached': [through((values) => values.pipe(timeout(60_000))), ...UNCHANGED],
   'a delayed answer': [
     through((values) => values.pipe(delayWhen(() => from(new Promise(setImmediate))))),
-    { ...done, status: 200 },
-    { ...failed, status: 401 },
-    { ...failed, status: 401 },
+    ...UNCHANGED,
   ],
   'a cached answer': [through(() => of('cached')), { status: 200 }, { status: 200 }, { status: 200 }],
   'an error of its own': [
