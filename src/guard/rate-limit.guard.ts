@@ -5,7 +5,7 @@ import { typeOf } from '../context/readers.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
 import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
-import { failures } from '../observe/channels.js';
+import { decisions, failures } from '../observe/channels.js';
 import { logger, warnOnce } from '../observe/logger.js';
 import { publishDecision } from '../observe/messages.js';
 import { RejectionLog } from '../observe/rejection-log.js';
@@ -70,18 +70,34 @@ export class RateLimitGuard extends SuspendableGuard {
     warnOnce.reset();
   }
 
+  /*
+   * From here to the headers V8 inlines what a request needs into two functions, if they stay short. What most requests
+   * do not need, and all that creates closures, is therefore in methods of its own.
+   */
+
   protected override filter(context: SuspendableRequestContext): void | Promise<void> {
     const plan = this.plans.of(context.getClass<unknown>() as Type, context.getHandler()) as Plan;
     const takes = plan.resolveTakes(context);
-    if (!isPromise(takes)) return this.takeAll(context, plan, takes);
+    return isPromise(takes) ? this.takeResolved(context, plan, takes) : this.takeAll(context, plan, takes);
+  }
+
+  private takeResolved(
+    context: SuspendableRequestContext,
+    plan: Plan,
+    takes: Promise<readonly RequestTake[]>,
+  ): Promise<void> {
     return takes.then((resolved) => this.takeAll(context, plan, resolved));
   }
 
   private takeAll(context: SuspendableRequestContext, plan: Plan, all: readonly RequestTake[]): void | Promise<void> {
-    if (all.length === 1 && !all[0].requestPolicy.dryRun) return this.take(context, plan, all);
-    for (const take of all) if (take.requestPolicy.dryRun) this.takeDryRun(context, take);
-    const takes = all.filter(({ requestPolicy }) => !requestPolicy.dryRun);
+    const takes = all.length === 1 && !all[0].requestPolicy.dryRun ? all : this.takeDryRuns(context, all);
     return takes.length > 0 ? this.take(context, plan, takes) : undefined;
+  }
+
+  /** Takes for all dry runs, and returns the other takes. */
+  private takeDryRuns(context: SuspendableRequestContext, all: readonly RequestTake[]): readonly RequestTake[] {
+    for (const take of all) if (take.requestPolicy.dryRun) this.takeDryRun(context, take);
+    return all.filter(({ requestPolicy }) => !requestPolicy.dryRun);
   }
 
   /** Takes from the bucket of a dry run; the request does not depend on the answer. */
@@ -102,7 +118,16 @@ export class RateLimitGuard extends SuspendableGuard {
     const takes = isFull ? wanted.map((take) => ({ ...take, maxWait: 0 })) : wanted;
     const answer = this.store.run({ verb: 'take', takes });
     if (!isPromise(answer)) return this.applyAnswer(context, plan, takes, answer);
-    const stopCounting = mayWait && !isFull ? this.queue.countPending() : undefined;
+    return this.applyPending(context, plan, takes, answer, mayWait && !isFull ? this.queue.countPending() : undefined);
+  }
+
+  private applyPending(
+    context: SuspendableRequestContext,
+    plan: Plan,
+    takes: readonly RequestTake[],
+    answer: Promise<StoreAnswer>,
+    stopCounting: (() => void) | undefined,
+  ): Promise<void> {
     return answer.then(
       (resolved) => {
         stopCounting?.();
@@ -122,7 +147,7 @@ export class RateLimitGuard extends SuspendableGuard {
     takes: readonly RequestTake[],
     answer: StoreAnswer,
   ): void | Promise<void> {
-    publishDecision(answer, takes, typeOf(context));
+    if (decisions.hasSubscribers) publishDecision(answer, takes, typeOf(context));
     const transport = transportOf(context);
     // In failure mode 'open' nothing is counted, so there is nothing to report.
     if (answer.source !== 'open') {
@@ -132,12 +157,21 @@ export class RateLimitGuard extends SuspendableGuard {
       if (written === false && isAnswered(context)) return this.discard(context, plan, takes, answer);
     }
     if (!answer.allowed) return this.reject(context, transport, takes, answer);
-    if (answer.delay > 0) this.queue.enqueue(context, takes, answer, () => this.admit(context, plan, takes, answer));
+    if (answer.delay > 0) this.enqueue(context, plan, takes, answer);
     else this.admit(context, plan, takes, answer);
   }
 
-  private admit(context: ExecutionContext, plan: Plan, takes: readonly RequestTake[], { source }: StoreAnswer): void {
-    if (plan.settles) settleAtEnd(context, takes, this.store, source);
+  private enqueue(
+    context: SuspendableRequestContext,
+    plan: Plan,
+    takes: readonly RequestTake[],
+    answer: StoreAnswer,
+  ): void {
+    this.queue.enqueue(context, takes, answer, () => this.admit(context, plan, takes, answer));
+  }
+
+  private admit(context: ExecutionContext, plan: Plan, takes: readonly RequestTake[], answer: StoreAnswer): void {
+    if (plan.settles) settleAtEnd(context, takes, this.store, answer.source);
   }
 
   /** Other code has answered the request: a reserved place is released, and a cost is settled by that response. */

@@ -10,12 +10,14 @@ import type { ResolveFn } from './resolvable.js';
 /** Where a policy of a handler comes from: it is fixed, or resolved per request. */
 export type PolicySource = RequestPolicy | ResolveFn<RequestPolicy>;
 
+type ConstantPolicy = RequestPolicy & { readonly cost: number };
+
 const NOTHING: readonly RequestTake[] = [];
 
 /** What the guard does for one handler; compiled once. */
 export class Plan {
   /** Set if a single policy with a constant cost and without `skip` is all there is: only its key is resolved. */
-  private readonly single: (RequestPolicy & { readonly cost: number }) | undefined;
+  private readonly single: ConstantPolicy | undefined;
   /** Set if all policies are fixed. */
   private readonly headers: FixedHeaders | undefined;
   /** Whether costs may have to be settled afterwards. */
@@ -41,8 +43,7 @@ export class Plan {
     const { single } = this;
     if (!single) return this.resolveAll(context);
     const key = single.key(context);
-    if (isPromise(key)) return Promise.resolve(key).then((resolved) => listOf(toTake(single, resolved, single.cost)));
-    return listOf(toTake(single, key, single.cost));
+    return isPromise(key) ? takesOf(single, key) : listOf(toTake(single, key, single.cost));
   }
 
   private resolveAll(context: ExecutionContext): MaybePromise<readonly RequestTake[]> {
@@ -64,8 +65,12 @@ export class Plan {
   }
 }
 
-function hasConstantCost(policy: RequestPolicy): policy is RequestPolicy & { readonly cost: number } {
+function hasConstantCost(policy: RequestPolicy): policy is ConstantPolicy {
   return typeof policy.cost === 'number' && policy.cost > 0;
+}
+
+function takesOf(single: ConstantPolicy, key: PromiseLike<unknown>): Promise<readonly RequestTake[]> {
+  return Promise.resolve(key).then((resolved) => listOf(toTake(single, resolved, single.cost)));
 }
 
 function listOf(take: RequestTake | undefined): readonly RequestTake[] {
