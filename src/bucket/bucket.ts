@@ -1,5 +1,5 @@
 import type { ReplaceStrategy } from '../core/algorithms/algorithm.js';
-import { amountOf } from '../core/amount.js';
+import { amountOf, chargedAmount, refundedAmount } from '../core/amount.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
 import type { LimitOptions, Policy } from '../core/policy.js';
@@ -17,8 +17,8 @@ const RECHECK_INTERVAL = 5000;
 /**
  * A handle on the bucket of one policy and key. Creating it does no I/O.
  *
- * `n` is a positive number of tokens: default 1, at most three decimals. For any other value a method rejects with a
- * `RangeError` and takes nothing. All methods reject with `RateLimitStoreError` if the store cannot answer and the
+ * `n` is a positive number of tokens: default 1, at most three decimals (`charge` and `put` round). For any other value a
+ * method rejects with a `RangeError` and takes nothing. All methods reject with `RateLimitStoreError` if the store cannot answer and the
  * failure mode does not answer for it.
  *
  * ```ts
@@ -93,15 +93,20 @@ export class Bucket {
 
   /**
    * Takes `n` tokens whatever the balance, which may become negative. Use it for costs that are known only afterwards.
-   * `retryAfter` of the decision is the time until the balance is no longer negative, in milliseconds.
+   * `retryAfter` of the decision is the time until the balance is no longer negative, in milliseconds. `n` may be 0,
+   * which takes nothing; further decimals are rounded up.
    */
   async charge(n = 1): Promise<Decision> {
-    return toDecision(await this.run('charge', amountOf(n)));
+    return toDecision(await this.run('charge', chargedAmount(n)));
   }
 
-  /** Refunds `n` tokens, never above the capacity. A sliding window drops its oldest admissions. */
+  /**
+   * Refunds `n` tokens, never above the capacity. A sliding window drops its oldest admissions. `n` may be 0, which does
+   * nothing; further decimals are rounded down.
+   */
   async put(n = 1): Promise<void> {
-    await this.run('put', amountOf(n));
+    const amount = refundedAmount(n);
+    if (amount > 0) await this.run('put', amount);
   }
 
   /**

@@ -1,18 +1,9 @@
 import type { Limit } from '../core/algorithms/algorithm.js';
-import {
-  bucketCancel,
-  bucketTake,
-  bucketWait,
-  debtAt,
-  mostTokens,
-  tokenBucketLimit,
-} from '../core/algorithms/token-bucket.js';
-import { AMOUNT_PER_TOKEN, amountOf, toAmount } from '../core/amount.js';
+import { bucketCancel, bucketWait, mostTokens, tokenBucketLimit } from '../core/algorithms/token-bucket.js';
+import { AMOUNT_PER_TOKEN, amountOf, toAmount, tokenRule } from '../core/amount.js';
 import { type Clock, systemClock } from '../util/clock.js';
 import { type Duration, MAX_DURATION, parseDuration } from '../util/duration.js';
-
-/** Rates are counted in millionths of a token per second. */
-const RATE_STEPS = 1e6;
+import { RepaidDebt, roundedUp } from './repaid-debt.js';
 
 /**
  * A token bucket in the memory of this process, without Nest, store or key. It starts full.
@@ -26,45 +17,34 @@ const RATE_STEPS = 1e6;
 export class TokenBucket {
   private readonly limit: Limit;
   private readonly clock: Clock;
-  private debt = 0;
+  private readonly debt: RepaidDebt;
   private at: number;
 
   /**
    * Throws a `RangeError` if an argument is invalid.
    *
    * @param capacity The most tokens that the bucket holds: positive, at most three decimals.
-   * @param tokensPerSecond The refill rate: positive, rounded to a millionth.
+   * @param tokensPerSecond The refill rate: any positive number, exact to double precision. `1 / 86_400` is one token
+   * per day, to the millisecond.
    */
   constructor(capacity: number, tokensPerSecond: number, { clock = systemClock }: { clock?: Clock } = {}) {
-    const amount = toAmount(capacity);
-    if (amount === undefined) throw new RangeError(`capacity must be ${capacityRule(capacity)}, got ${capacity}`);
-    const rate = Math.round(tokensPerSecond * RATE_STEPS);
-    if (!(tokensPerSecond > 0) || !(rate > 0)) {
-      throw new RangeError(`tokensPerSecond must be positive, got ${tokensPerSecond}`);
-    }
-    if (!Number.isSafeInteger(rate)) {
-      throw new RangeError(`tokensPerSecond must be at most 9e9, got ${tokensPerSecond}`);
-    }
-    // rate / RATE_STEPS tokens per second equal as many amounts per ms.
-    this.limit = tokenBucketLimit(capacity, amount, rate, RATE_STEPS, true);
-    const largest = mostTokens(this.limit.weight);
-    if (capacity > largest) throw new RangeError(`capacity must be at most ${largest} at this rate, got ${capacity}`);
+    this.limit = parseLimit(capacity, tokensPerSecond);
     this.clock = clock;
     this.at = clock.now();
+    // So many tokens per second are as many amounts per ms.
+    this.debt = new RepaidDebt(tokensPerSecond, this.at);
   }
 
   /** The number of tokens now; negative while callers wait. */
   get available(): number {
-    this.advance();
-    return (this.limit.capacity - this.debt) / (this.limit.weight * AMOUNT_PER_TOKEN);
+    return (this.limit.capacity - this.advance()) / AMOUNT_PER_TOKEN;
   }
 
   /** Takes `n` tokens (default 1) immediately, or none. Returns whether they were taken. */
   allow(n = 1): boolean {
-    const units = amountOf(n) * this.limit.weight;
-    this.advance();
-    if (bucketWait(this.limit, this.debt, units, this.at) > 0) return false;
-    this.debt += units;
+    const amount = amountOf(n);
+    if (bucketWait(this.limit, this.advance(), amount, this.at) > 0) return false;
+    this.debt.add(amount);
     return true;
   }
 
@@ -84,42 +64,56 @@ export class TokenBucket {
     n = 1,
     { timeout = MAX_DURATION, signal }: { timeout?: Duration; signal?: AbortSignal } = {},
   ): Promise<void> {
-    const units = amountOf(n) * this.limit.weight;
-    if (units > this.limit.capacity) {
+    const amount = amountOf(n);
+    if (amount > this.limit.capacity) {
       throw new RangeError(`tokens must be at most the capacity of ${this.limit.size}, got ${n}`);
     }
     const longestWait = timeout === 0 ? 0 : parseDuration('timeout', timeout);
     signal?.throwIfAborted();
-    this.advance();
-    const wait = bucketWait(this.limit, this.debt, units, this.at);
-    if (wait === 0) {
-      this.debt += units;
-      return;
-    }
-    const delay = this.at - this.clock.now() + wait;
+    const wait = bucketWait(this.limit, this.advance(), amount, this.at);
+    const delay = wait === 0 ? 0 : this.at - this.clock.now() + wait;
     if (delay > longestWait) {
       throw new DOMException(`the wait of ${delay} ms would exceed the timeout of ${longestWait} ms`, 'TimeoutError');
     }
-    const actAt = this.at + wait;
-    this.debt = bucketTake(this.limit, this.debt, units, this.at, wait, wait);
+    this.debt.add(amount);
+    if (delay > 0) await this.sleep(delay, amount, this.at + wait, signal);
+  }
+
+  /** Sleeps until a reservation of `amount` acts, `delay` from now at `actAt`; cancels it if `signal` is aborted. */
+  private async sleep(delay: number, amount: number, actAt: number, signal: AbortSignal | undefined): Promise<void> {
     try {
       await this.clock.sleep(delay, signal);
     } catch (reason) {
-      this.advance();
-      if (actAt > this.at) this.debt = bucketCancel(this.limit, this.debt, units, this.at, actAt, actAt);
+      const debt = this.advance();
+      if (actAt > this.at) this.debt.add(bucketCancel(this.limit, debt, amount, this.at, actAt, actAt) - debt);
       throw reason;
     }
   }
 
-  /** Ignores a clock that steps back, unless by more than the time from empty to full: then the bucket becomes full. */
-  private advance(): void {
+  /**
+   * Moves on to the present, and returns the debt. Ignores a clock that steps back, unless by more than the time from
+   * empty to full: then the bucket becomes full.
+   */
+  private advance(): number {
     const now = this.clock.now();
-    if (now < this.at && this.at - now <= this.limit.fillTime) return;
-    this.debt = now < this.at ? 0 : debtAt(this.limit, this.debt, this.at, now);
-    this.at = now;
+    const back = this.at - now;
+    if (back > this.limit.fillTime) this.debt.clear(now);
+    if (back <= 0 || back > this.limit.fillTime) this.at = now;
+    return this.debt.at(this.at);
   }
 }
 
+function parseLimit(capacity: number, rate: number): Limit {
+  const amount = toAmount(capacity);
+  if (amount === undefined) throw new RangeError(`capacity must be ${capacityRule(capacity)}, got ${capacity}`);
+  const largest = mostTokens(1);
+  if (capacity > largest) throw new RangeError(`capacity must be at most ${largest}, got ${capacity}`);
+  if (typeof rate !== 'number' || !(rate > 0)) throw new RangeError(`tokensPerSecond must be positive, got ${rate}`);
+  if (rate === Infinity) throw new RangeError(`tokensPerSecond must be finite, got ${rate}`);
+  const limit = tokenBucketLimit(capacity, amount, 1, 1, true);
+  return { ...limit, refill: roundedUp(rate), fillTime: Math.ceil(amount / rate) };
+}
+
 function capacityRule(value: unknown): string {
-  return typeof value === 'number' && value > 0 ? 'a number with at most three decimals' : 'positive';
+  return typeof value === 'number' && value > 0 ? tokenRule(value, 'a number with at most three decimals') : 'positive';
 }

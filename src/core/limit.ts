@@ -3,7 +3,7 @@ import { checkOptionNames, invalidOption, RateLimitOptionError, withErrorPrefix 
 import type { Limit } from './algorithms/algorithm.js';
 import { slidingWindowLimit } from './algorithms/sliding-window.js';
 import { mostTokens, tokenBucketLimit } from './algorithms/token-bucket.js';
-import { toAmount } from './amount.js';
+import { toAmount, tokenRule } from './amount.js';
 
 /**
  * The options of one limit. Which of them are given decides what the limit is:
@@ -38,6 +38,11 @@ export interface NamedLimit extends LimitNumbers {
 
 export const LIMIT_OPTIONS = ['duration', 'unit', 'maxRequest', 'capacity', 'refill', 'refillMode'] as const;
 
+/** Its admissions, and as many that `charge` adds, are counted exactly. */
+const MOST_REQUESTS = Math.floor(Number.MAX_SAFE_INTEGER / 1e6);
+
+const DECIMALS = 'a number with at most three decimals';
+
 const MILLISECONDS = "`duration` with `unit: 'milliseconds'`";
 
 /** What the options of other rate limiters are called here, for the message about an unknown option. */
@@ -61,13 +66,17 @@ export function parseLimitOptions(options: LimitNumbers): Limit[] {
   const period = parsePeriod(options.duration, options.unit);
   const limits: Limit[] = [];
   if (maxRequest !== undefined) {
-    if (!Number.isInteger(maxRequest) || maxRequest <= 0 || maxRequest > Number.MAX_SAFE_INTEGER / 1e6) {
-      invalidOption('maxRequest', 'a positive whole number', maxRequest);
-    }
+    checkMaxRequest(maxRequest);
     if (capacity === undefined || refill !== undefined) limits.push(slidingWindowLimit(maxRequest, period));
   }
   if (capacity !== undefined) limits.push(parseBucket(capacity, refill ?? maxRequest, period, refillMode));
   return limits;
+}
+
+function checkMaxRequest(maxRequest: number): void {
+  if (!Number.isInteger(maxRequest) || maxRequest <= 0)
+    invalidOption('maxRequest', 'a positive whole number', maxRequest);
+  if (maxRequest > MOST_REQUESTS) invalidOption('maxRequest', `at most ${MOST_REQUESTS}`, maxRequest);
 }
 
 function checkCombination({ maxRequest, capacity, refill, refillMode }: LimitNumbers): void {
@@ -88,10 +97,10 @@ function checkCombination({ maxRequest, capacity, refill, refillMode }: LimitNum
 function parseBucket(capacity: unknown, refill: unknown, period: number, mode: unknown = 'greedy'): Limit {
   const amount = toAmount(capacity);
   if (typeof capacity !== 'number' || !(capacity > 0)) invalidOption('capacity', 'a positive number', capacity);
-  if (amount === undefined) invalidOption('capacity', 'a number with at most three decimals', capacity);
+  if (amount === undefined) invalidOption('capacity', tokenRule(capacity, DECIMALS), capacity);
   const gain = refill === 0 ? 0 : toAmount(refill);
   if (typeof refill !== 'number' || !(refill >= 0)) invalidOption('refill', 'a number of at least 0', refill);
-  if (gain === undefined) invalidOption('refill', 'a number with at most three decimals', refill);
+  if (gain === undefined) invalidOption('refill', tokenRule(refill, DECIMALS), refill);
   if (mode !== 'greedy' && mode !== 'intervally') invalidOption('refillMode', "'greedy' or 'intervally'", mode);
   const limit = tokenBucketLimit(capacity, amount, gain, period, mode === 'greedy');
   const most = mostTokens(limit.weight);

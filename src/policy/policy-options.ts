@@ -1,5 +1,5 @@
 import type { Type } from '@nestjs/common';
-import { AMOUNT_PER_TOKEN, toAmount } from '../core/amount.js';
+import { toCostAmount, tokenRule } from '../core/amount.js';
 import { LIMIT_SYNONYMS } from '../core/limit.js';
 import { POLICY_OPTIONS, type Policy } from '../core/policy.js';
 import { FAILURE_MODES, type FailureMode } from '../core/request.js';
@@ -130,19 +130,15 @@ export function parseFailureMode(option: string, value: unknown): FailureMode {
 /** A constant cost in thousandths of a token, or a function that returns it in tokens. */
 function parseCost(cost: unknown = 1, { policy, resolvers }: OptionContext): number | ResolveFn<unknown> {
   if (typeof cost === 'function') return toResolveFn('cost', cost as Type<Resolver<unknown>>, resolvers);
-  const amount = toCostAmount(policy, cost, (rule) => invalidOption('cost', rule, cost));
+  const amount = toCostAmount(cost) ?? invalidOption('cost', costRule(cost), cost);
   const small = policy.limits.find((limit) => amount * limit.weight > limit.capacity);
   if (small) invalidOption('cost', `at most ${small.size}, otherwise no request could be allowed`, cost);
   return amount;
 }
 
-/** The amount of a cost; calls `fail` with the rule that it breaks. */
-export function toCostAmount(policy: Policy, cost: unknown, fail: (rule: string) => never): number {
-  const amount = cost === 0 ? 0 : toAmount(cost);
-  if (amount === undefined) return fail('a number of at least 0 with at most three decimals');
-  if (amount % AMOUNT_PER_TOKEN === 0) return amount;
-  const counting = policy.limits.find(({ algorithm }) => algorithm.wholeCosts)?.algorithm;
-  return counting ? fail(`a whole number for a ${counting.title}, which counts requests`) : amount;
+/** The rule that a cost without an amount breaks. */
+export function costRule(cost: unknown): string {
+  return tokenRule(cost, 'a number of at least 0');
 }
 
 function parseSettle(settle: unknown): RateLimitOptions['settle'] {

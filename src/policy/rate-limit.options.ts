@@ -44,7 +44,7 @@ export type OnLimited = LimitedResolver['resolve'] | Type<LimitedResolver>;
 export interface RateLimitOptions extends LimitOptions {
   /** Identifies the bucket, such as the user's id. Default: the module's `key`, by default the client's address. Never empty. */
   key?: KeyOption;
-  /** Tokens that a request takes; default 1, at most three decimals, whole for a window. 0 skips the policy. */
+  /** Tokens that a request takes; default 1, rounded up to a thousandth. 0 skips the policy. */
   cost?: Resolvable<number>;
   /** `true` exempts the request from this policy. Default `false`. */
   skip?: Resolvable<boolean>;

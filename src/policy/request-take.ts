@@ -1,4 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
+import { toCostAmount } from '../core/amount.js';
 import type { Decision } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import type { Take } from '../core/request.js';
@@ -10,7 +11,7 @@ import { warnOnce } from '../observe/logger.js';
 import { boundKey, toKey } from '../util/bounded-key.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { formatError, formatValue } from '../util/option-error.js';
-import { toCostAmount } from './policy-options.js';
+import { costRule } from './policy-options.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
 import type { RequestPolicy } from './request-policy.js';
 
@@ -116,8 +117,9 @@ export function resolveMessage(
 }
 
 /** The amount of a cost that was resolved per request. */
-export function resolvedAmount(what: string, policy: Policy, cost: unknown): number {
-  return toCostAmount(policy, cost, (rule) => {
-    throw new RateLimitResolverError(`The ${what} of policy ${policy.name} must be ${rule}, got ${formatValue(cost)}`);
-  });
+export function resolvedAmount(what: string, { name }: Policy, cost: unknown): number {
+  const amount = toCostAmount(cost);
+  if (amount !== undefined) return amount;
+  const rule = `must be ${costRule(cost)}, got ${formatValue(cost)}`;
+  throw new RateLimitResolverError(`The ${what} of policy ${name} ${rule}`);
 }

@@ -1,6 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
 import { TokenBucket } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
+import { ExactBucket } from '../support/exact-bucket.js';
+import { checkProperty } from '../support/store-subject.js';
 
 function make(capacity: number, tokensPerSecond: number) {
   const clock = new FakeClock();
@@ -38,13 +41,86 @@ describe('TokenBucket', () => {
     expect(bucket.allow(0.001)).toBe(false);
   });
 
-  it('accepts rates down to a millionth of a token per second', async () => {
-    const { bucket, clock } = make(1, 0.000_001);
-    bucket.allow(0.001);
-    await clock.advance(999_999);
-    expect(bucket.available).toBeLessThan(1);
-    await clock.advance(1);
-    expect(bucket.available).toBe(1);
+  const DAY = 86_400;
+  const periods = fc.oneof(
+    fc.constantFrom(1, 49, 3600, DAY, 7 * DAY, 30 * DAY, 365 * DAY),
+    fc.integer({ min: 1, max: 365 * DAY }),
+  );
+  const steps = fc.array(
+    fc.record({
+      cost: fc.double({ min: 0.01, max: 1, noNaN: true }),
+      early: fc.constantFrom(0, 1, 1000),
+      pause: fc.constantFrom(0, 1, 12_345, 40 * DAY * 1000),
+    }),
+    { minLength: 5, maxLength: 20, size: 'max' },
+  );
+
+  it('refills any number of tokens per any number of seconds to the millisecond', () =>
+    checkProperty(
+      1000,
+      0.3,
+      fc.tuple(fc.integer({ min: 1, max: 1_000_000 }), periods, fc.integer({ min: 1, max: 1000 }), steps),
+      async ([tokens, seconds, capacity, script], cover) => {
+        const { bucket, clock } = make(capacity, tokens / seconds);
+        const exact = new ExactBucket(BigInt(capacity * 1000), BigInt(tokens), BigInt(seconds), clock.now());
+        for (const { cost, early, pause } of script) {
+          clock.set(clock.now() + pause);
+          const amount = Math.ceil(cost * capacity * 1000);
+          const wait = exact.take(BigInt(amount), clock.now());
+          expect(bucket.allow(amount / 1000)).toBe(wait === 0);
+          if (wait === 0 || wait <= early) continue;
+          if (early === 1) cover();
+          clock.set(clock.now() + wait - early);
+          expect(exact.take(BigInt(amount), clock.now())).toBe(early);
+          expect(bucket.allow(amount / 1000)).toBe(early === 0);
+        }
+      },
+    ));
+
+  it('refills at any rate from one per year to a million per second with the precision of a double', () =>
+    checkProperty(
+      1000,
+      1,
+      fc.tuple(
+        fc.double({ min: Math.log(1 / (365 * DAY)), max: Math.log(1e6), noNaN: true }),
+        fc.constantFrom(0.5, 10, 1_000_000, 1e12),
+        fc.integer({ min: 1, max: 99 }),
+      ),
+      async ([logarithm, capacity, share], cover) => {
+        const rate = Math.exp(logarithm);
+        const { bucket, clock } = make(capacity, rate);
+        bucket.allow(capacity);
+        const ms = Math.ceil((share * capacity * 10) / rate);
+        clock.set(clock.now() + ms);
+        const gained = Math.min((rate * ms) / 1000, capacity);
+        expect(Math.abs(bucket.available - gained)).toBeLessThanOrEqual(1e-15 * capacity);
+        cover();
+      },
+    ));
+
+  it('does not add up rounding errors while it is never full', () => {
+    const { bucket, clock } = make(10, 1 / 3);
+    bucket.allow(10);
+    let taken = 0;
+    for (let i = 0; i < 30_000; i++) {
+      clock.set(clock.now() + 1000);
+      if (bucket.allow()) taken++;
+    }
+    expect([taken, bucket.available]).toEqual([10_000, 0]);
+  });
+
+  it('keeps its precision after any number of tokens', () => {
+    const { bucket, clock } = make(1e9, 1e6 / 3);
+    bucket.allow(1e9);
+    for (let i = 0; i < 10_000; i++) {
+      clock.set(clock.now() + 2_700_000);
+      expect(bucket.allow(9e8)).toBe(true);
+    }
+    expect(bucket.available).toBe(0);
+    clock.set(clock.now() + 2999);
+    expect(bucket.allow(1e6)).toBe(false);
+    clock.set(clock.now() + 1);
+    expect(bucket.allow(1e6)).toBe(true);
   });
 
   it('resolves waiters in FIFO order', async () => {
@@ -123,13 +199,13 @@ describe('TokenBucket', () => {
     [-1, 1, 'capacity must be positive, got -1'],
     [Number.NaN, 1, 'capacity must be positive, got NaN'],
     [0.0005, 1, 'capacity must be a number with at most three decimals, got 0.0005'],
-    [Infinity, 1, 'capacity must be a number with at most three decimals, got Infinity'],
+    [Infinity, 1, 'capacity must be at most 9007199254740.99, got Infinity'],
     [1, 0, 'tokensPerSecond must be positive, got 0'],
     [1, -2, 'tokensPerSecond must be positive, got -2'],
     [1, Number.NaN, 'tokensPerSecond must be positive, got NaN'],
-    [1, 1e-7, 'tokensPerSecond must be positive, got 1e-7'],
-    [1, Infinity, 'tokensPerSecond must be at most 9e9, got Infinity'],
-    [1e10, 1 / 3, 'capacity must be at most 4503599 at this rate, got 10000000000'],
+    [1, '1' as unknown as number, 'tokensPerSecond must be positive, got 1'],
+    [1, Infinity, 'tokensPerSecond must be finite, got Infinity'],
+    [5e12, 1, 'capacity must be at most 4503599627370, got 5000000000000'],
   ])('rejects new TokenBucket(%p, %p): %s', (capacity, rate, message) => {
     expect(() => new TokenBucket(capacity, rate)).toThrow(new RangeError(message));
   });
@@ -141,7 +217,7 @@ describe('TokenBucket', () => {
     ['1' as unknown as number, 'tokens must be positive, got 1'],
     [0.0001, 'tokens must be a multiple of 0.001, got 0.0001'],
     [1_000_000.0004, 'tokens must be a multiple of 0.001, got 1000000.0004'],
-    [Infinity, 'tokens must be a multiple of 0.001, got Infinity'],
+    [Infinity, 'tokens must be at most 9007199254740.99, got Infinity, which is too large to be counted exactly'],
   ])('rejects a cost of %p: %s', async (n, message) => {
     const { bucket } = make(5, 1);
     expect(() => bucket.allow(n)).toThrow(new RangeError(message));

@@ -404,8 +404,11 @@ describe('Validation', () => {
 
   it('rejects amounts that are not positive', async () => {
     const bucket = (await open('memory')).bucket({ capacity: 1, refill: 1 }, 'key');
-    for (const call of [bucket.tryConsume(0), bucket.put(-1), bucket.charge(0), bucket.consumeUpTo(0)]) {
+    for (const call of [bucket.tryConsume(0), bucket.tryConsume(-1), bucket.consumeUpTo(0)]) {
       await expect(call).rejects.toThrow(/^tokens must be positive, got (0|-1)$/);
+    }
+    for (const call of [bucket.put(-1), bucket.charge(-1)]) {
+      await expect(call).rejects.toThrow('tokens must be a number of at least 0, got -1');
     }
   });
 });

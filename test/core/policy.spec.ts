@@ -102,12 +102,12 @@ describe('parsePolicy errors', () => {
       { capacity: 8e12, refill: 1 },
       `\`capacity\` must be at most 4503599627370 at this \`refill\`, ${REASON}, got 8000000000000`,
     ],
-    [{ capacity: 1e300, refill: 1 }, '`capacity` must be a number with at most three decimals, got 1e+300'],
+    [{ capacity: 1e300, refill: 1 }, '`capacity` must be at most 9007199254740.99, got 1e+300'],
     [
       { capacity: 1_000_000.0001, refill: 1 },
       '`capacity` must be a number with at most three decimals, got 1000000.0001',
     ],
-    [{ maxRequest: 1e10 }, '`maxRequest` must be a positive whole number, got 10000000000'],
+    [{ maxRequest: 1e10 }, '`maxRequest` must be at most 9007199254, got 10000000000'],
     [
       { maxRequest: 5, duration: 1e-7, unit: 'milliseconds' },
       '`duration` must be a whole number of milliseconds, got 1e-7',

@@ -74,7 +74,7 @@ describe.each(COMBINATIONS)('Dry-run policy on $adapter with the $store store', 
     warn.mockRestore();
     expect(warnings).toEqual([
       '[dry run] Policy keyless could not be evaluated: RateLimitResolverError: The key of policy keyless must be a non-empty string, got undefined',
-      '[dry run] Policy rejecting could not be evaluated: RateLimitResolverError: The cost of policy rejecting must be a number of at least 0 with at most three decimals, got NaN',
+      '[dry run] Policy rejecting could not be evaluated: RateLimitResolverError: The cost of policy rejecting must be a number of at least 0, got NaN',
       '[dry run] Policy throwing could not be evaluated: Error: no user is logged in',
     ]);
   });

@@ -40,7 +40,7 @@ function query(context: ExecutionContext, name: string): string | undefined {
 
 @Injectable()
 class Tiers {
-  readonly costs: Record<string, number> = { small: 1, large: 3, free: 0, huge: 6, wrong: -1, finest: 0.0001 };
+  readonly costs: Record<string, number> = { small: 1, large: 3, free: 0, huge: 6, wrong: -1 };
 }
 
 @Injectable()
@@ -263,23 +263,29 @@ describe.each(COMBINATIONS)('Per-request options on $adapter with the $store sto
     expect(await get('/injectable?tier=free')).toEqual([200, undefined]);
   });
 
-  it.each(['-1', 'x', '0.0001', 'Infinity', '1e300'])(
-    'fail with the name of the policy at a cost of %s, and take nothing',
-    async (cost) => {
-      expect(await get(`/cost?cost=${cost}`)).toEqual([500, undefined]);
-      expect(String(errors[0])).toBe(
-        `RateLimitResolverError: The cost of policy Resource.cost-2 must be a number of at least 0 with at most three decimals, got ${Number(cost)}`,
-      );
-      expect(await left({ ...FIVE, name: 'beside' }, '127.0.0.1')).toBe(5);
-    },
-  );
-
-  it('fail at a fractional cost for a sliding window', async () => {
-    expect(await get('/window?cost=1.5')).toEqual([500, undefined]);
+  it.each([
+    ['-1', 'a number of at least 0'],
+    ['x', 'a number of at least 0'],
+    ['Infinity', 'at most 9007199254740.99'],
+    ['1e300', 'at most 9007199254740.99'],
+  ])('fail with the name of the policy at a cost of %s, and take nothing', async (cost, rule) => {
+    expect(await get(`/cost?cost=${cost}`)).toEqual([500, undefined]);
     expect(String(errors[0])).toBe(
-      'RateLimitResolverError: The cost of policy Resource.window must be a whole number for a sliding window, which counts requests, got 1.5',
+      `RateLimitResolverError: The cost of policy Resource.cost-2 must be ${rule}, got ${Number(cost)}`,
     );
-    expect(await get('/window?cost=2')).toEqual([200, '"Resource.window";r=3;t=3600']);
+    expect(await left({ ...FIVE, name: 'beside' }, '127.0.0.1')).toBe(5);
+  });
+
+  it.each([
+    ['0.0001', 4.999],
+    ['0.3333333333333333', 4.665],
+    ['0.30000000000000004', 4.365],
+    ['1.0010000000001', 3.364],
+    ['1e-300', 3.363],
+  ])('round a cost of %s up to a thousandth, in a sliding window, too', async (cost, remaining) => {
+    expect(await get(`/window?cost=${cost}`)).toEqual([200, `"Resource.window";r=${Math.floor(remaining)};t=3600`]);
+    const window = { maxRequest: 5, unit: 'hour', name: 'Resource.window' };
+    expect(await left(window, '127.0.0.1')).toBe(remaining);
   });
 
   it('do not skip the policy if an async skip resolves to false', async () => {
@@ -300,7 +306,7 @@ describe.each(COMBINATIONS)('Per-request options on $adapter with the $store sto
   });
 
   it('fail with the name of the handler if a policy resolver returns an invalid value', async () => {
-    const values = ['"missing"', 'null', '{"capacity":0,"refill":1}', '7'];
+    const values = ['"missing"', 'null', '{"capacity":-1,"refill":1}', '7'];
     for (const value of values) {
       expect(await get(`/async-policy?wrong=${encodeURIComponent(value)}`)).toEqual([500, undefined]);
     }
@@ -308,7 +314,7 @@ describe.each(COMBINATIONS)('Per-request options on $adapter with the $store sto
     expect(errors.map((error) => (error as Error).message)).toEqual([
       `${subject} an invalid policy name: unknown policy 'missing'; \`policies\` has large`,
       `${subject} null; it must return a policy name or options`,
-      `${subject} invalid options: \`capacity\` must be a positive number, got 0`,
+      `${subject} invalid options: \`capacity\` must be a positive number, got -1`,
       `${subject} 7; it must return a policy name or options`,
     ]);
   });

@@ -100,6 +100,12 @@ class Resource {
     return { cost: Number(is) };
   }
 
+  @RateLimit({ maxRequest: 5, unit: 'hour', name: 'window-cost', settle: costOf })
+  @Get('window-cost')
+  windowCost(@Query('is') is: string) {
+    return { cost: Number(is) };
+  }
+
   @RateLimit({ ...FIVE, name: 'rejecting', settle: () => Promise.reject() })
   @Get('rejecting')
   rejecting() {}
@@ -268,6 +274,21 @@ describe.each(COMBINATIONS)('settle on $adapter with the $store store', ({ adapt
     expect(await status('/cost?is=x')).toBe(200);
     await until(() => outcomes.length === 2);
     expect(await left('cost')).toBe(1);
+  });
+
+  it('rounds the real cost up to a thousandth, in a sliding window, too', async () => {
+    for (const [path, cost] of [
+      ['cost', '1.0000000000000002'], // a sum of floating-point numbers
+      ['cost', '2.3333333333333335'],
+      ['window-cost', '0.3333333333333333'],
+      ['window-cost', '1.0001'],
+    ]) {
+      expect(await status(`/${path}?is=${cost}`)).toBe(200);
+      await until(() => outcomes.length === 1);
+      outcomes.length = 0;
+    }
+    await settled('cost', 1.666);
+    await until(async () => (await left('window-cost', { maxRequest: 5, unit: 'hour' })) === 3.665);
   });
 
   it('warns and keeps the initial cost if the settle function rejects with undefined', async () => {

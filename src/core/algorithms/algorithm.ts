@@ -88,8 +88,6 @@ export interface Algorithm {
   readonly id: number;
   /** What error messages call such a limit, such as `'sliding window'`. */
   readonly title: string;
-  /** Whether costs must be whole tokens. */
-  readonly wholeCosts: boolean;
   /** Whether a process may take several tokens at once and spend them later (`lease`). */
   readonly leasable: boolean;
   /** The strategies that `replace` supports. */

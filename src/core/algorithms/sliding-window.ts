@@ -132,7 +132,6 @@ function logOf({ parts }: BucketState, i: number): AdmissionLog {
 export const slidingWindow: Algorithm = {
   id: 2,
   title: 'sliding window',
-  wholeCosts: true,
   leasable: false,
   strategies: ['reset', 'as-is'],
 

@@ -106,7 +106,6 @@ function carriedDebt(old: Limit, balance: number, limit: Limit, strategy: Replac
 export const tokenBucket: Algorithm = {
   id: 1,
   title: 'token bucket',
-  wholeCosts: false,
   leasable: true,
   strategies: REPLACE_STRATEGIES,
 
