@@ -20,9 +20,9 @@ export interface LimitNumbers {
   duration?: number;
   /** Default seconds. */
   unit?: TimeUnit;
-  /** Requests per `duration unit`; a positive whole number. */
+  /** Requests per `duration unit`; a positive whole number. Resolved per request also 0, which denies, or `Infinity`. */
   maxRequest?: number;
-  /** The most tokens that the bucket holds; positive, at most three decimals. */
+  /** The most tokens that the bucket holds; positive, at most three decimals. 0 and `Infinity` as for `maxRequest`. */
   capacity?: number;
   /** Tokens gained per `duration unit`; 0 or more, at most three decimals. With 0 only `put` brings tokens back. */
   refill?: number;
@@ -110,14 +110,14 @@ function parseBucket(capacity: unknown, refill: unknown, period: number, mode: u
   return limit;
 }
 
-/** The limits of a list; each entry may mean two. */
-export function parseLimits(list: unknown): Limit[] {
+/** The limits of a list, of whose entries each may mean two. */
+export function parseLimits(list: unknown, parse: (options: LimitNumbers) => Limit[]): Limit[] {
   if (!Array.isArray(list) || list.length === 0) invalidOption('limits', 'a list of at least one limit', list);
   const limits = list.flatMap((entry: NamedLimit, index) => {
     if (typeof entry !== 'object' || entry === null) invalidOption(`limits[${index}]`, 'an object', entry);
     return withErrorPrefix(`limits[${index}]`, () => {
       checkOptionNames(entry, [...LIMIT_OPTIONS, 'name'], LIMIT_SYNONYMS);
-      const parsed = parseLimitOptions(entry);
+      const parsed = parse(entry);
       if (entry.name === undefined) return parsed;
       const name = checkName(entry.name);
       return parsed.map((limit) => ({ ...limit, name: parsed.length === 1 ? name : `${name}-${limit.kind}` }));

@@ -46,9 +46,8 @@ export interface Policy {
 }
 
 /** Validates `options` and returns the frozen policy. Unknown option names are for the caller to check. */
-export function definePolicy(options: LimitOptions, fallbackName: string): Policy {
+export function definePolicy(options: LimitOptions, fallbackName: string, limits = limitsOf(options)): Policy {
   const name = options.name === undefined ? fallbackName : checkName(options.name);
-  const limits = limitsOf(options);
   const block = options.block === undefined ? 0 : parseDuration('block', options.block);
   return makePolicy(name, limits, block, parseLease(options.lease, limits));
 }
@@ -83,11 +82,12 @@ export function dividePolicy(policy: Policy, instances: number): Policy {
   return makePolicy(policy.name, limits, policy.block, 0);
 }
 
-function limitsOf(options: LimitOptions): Limit[] {
-  if (options.limits === undefined) return parseLimitOptions(options);
+/** The limits that the options mean; `parse` returns those of one set. */
+export function limitsOf(options: LimitOptions, parse = parseLimitOptions): Limit[] {
+  if (options.limits === undefined) return parse(options);
   const mixed = LIMIT_OPTIONS.find((name) => options[name] !== undefined);
   if (mixed) throw new RateLimitOptionError(`\`${mixed}\` must be omitted beside \`limits\``);
-  return parseLimits(options.limits);
+  return parseLimits(options.limits, parse);
 }
 
 function parseLease(lease: unknown, limits: readonly Limit[]): number {
@@ -100,6 +100,6 @@ function parseLease(lease: unknown, limits: readonly Limit[]): number {
     throw new RateLimitOptionError(`\`lease\` must be omitted for a ${unsuitable.title}, whose tokens cannot be held`);
   }
   const least = Math.min(...limits.map((limit) => limit.size));
-  if (lease > least) invalidOption('lease', `at most the capacity of ${least}`, lease);
+  if (least > 0 && lease > least) invalidOption('lease', `at most the capacity of ${least}`, lease);
   return lease * AMOUNT_PER_TOKEN;
 }

@@ -4,6 +4,7 @@ import { endAnswered, isAnswered } from '../context/answered.js';
 import { typeOf } from '../context/readers.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
+import { deniesAll, denyAll } from '../core/resolved-policy.js';
 import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
 import { decisions, failures } from '../observe/channels.js';
 import { logger, warnOnce } from '../observe/logger.js';
@@ -103,7 +104,7 @@ export class RateLimitGuard extends SuspendableGuard {
   /** Takes from the bucket of a dry run; the request does not depend on the answer. */
   private takeDryRun(context: SuspendableRequestContext, take: RequestTake): void {
     const takes = [{ ...take, maxWait: 0 }];
-    Promise.resolve(this.store.run({ verb: 'take', takes }))
+    Promise.resolve(deniesAll(take.policy) ? denyAll(takes) : this.store.run({ verb: 'take', takes }))
       .then((answer) => {
         publishDecision(answer, takes, typeOf(context), true);
         if (!answer.allowed) rejections.note(answer.policy, true);
@@ -112,6 +113,10 @@ export class RateLimitGuard extends SuspendableGuard {
   }
 
   private take(context: SuspendableRequestContext, plan: Plan, wanted: readonly RequestTake[]): void | Promise<void> {
+    if (plan.hasResolvers) {
+      const denying = wanted.filter(({ policy }) => deniesAll(policy));
+      if (denying.length > 0) return this.applyAnswer(context, plan, denying, denyAll(denying));
+    }
     const mayWait = wanted.some(({ maxWait }) => maxWait > 0);
     const isFull = mayWait && this.queue.isFull;
     // Without `maxWait`, because a reservation that is cancelled would leave a gap in the queue.

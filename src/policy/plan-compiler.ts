@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
-import { renamePolicy } from '../core/policy.js';
+import { definePolicy, renamePolicy } from '../core/policy.js';
+import { defineResolvedPolicy } from '../core/resolved-policy.js';
 import { chain } from '../util/maybe-promise.js';
 import { formatValue, RateLimitOptionError, unknownPolicy, withErrorPrefix } from '../util/option-error.js';
 import type { DeclaredLimits, ExploredMethod } from './explorer.js';
@@ -9,6 +10,7 @@ import { resolversIn } from './policy-options.js';
 import type { PolicyInput, PolicyResolver, RateLimitOptions } from './rate-limit.options.js';
 import { parseRequestPolicy, type RequestPolicy } from './request-policy.js';
 import { isResolver, type ResolverLookup, toResolveFn } from './resolvable.js';
+import { fixOf } from './resolver-result.js';
 
 /** What the compiler requires of the application. */
 export interface PlanContext extends Pick<ParsedModuleOptions, 'named' | 'default' | 'key'> {
@@ -100,13 +102,13 @@ class PlanCompiler {
     return found.perHandler ? { ...found, policy: renamePolicy(found.policy, `${policy}.${this.handlerName}`) } : found;
   }
 
-  private fromOptions(options: RateLimitOptions, index: number): RequestPolicy {
+  private fromOptions(options: RateLimitOptions, index: number, define = definePolicy): RequestPolicy {
     const { key, resolvers } = this.context;
     const base = options?.perHandler ? this.handlerName : this.defaultName;
-    const parsed = parseRequestPolicy(options, index === 0 ? base : `${base}-${index + 1}`, key, resolvers);
+    const parsed = parseRequestPolicy(options, index === 0 ? base : `${base}-${index + 1}`, key, resolvers, define);
     const { perHandler, name } = options;
     if (!perHandler || name === undefined || this.handlerName === this.defaultName) return parsed;
-    return parseRequestPolicy({ ...options, name: `${name}.${this.handlerName}` }, '', key, resolvers);
+    return parseRequestPolicy({ ...options, name: `${name}.${this.handlerName}` }, '', key, resolvers, define);
   }
 
   private fromResolver(resolver: PolicyResolver, index: number): PolicySource {
@@ -117,11 +119,13 @@ class PlanCompiler {
       if (typeof result === 'string')
         return withErrorPrefix(`${subject} an invalid policy name`, () => this.fromName(result));
       if (typeof result !== 'object' || result === null || Array.isArray(result)) {
-        throw new RateLimitOptionError(`${subject} ${formatValue(result)}; it must return a policy name or options`);
+        const rule = `${formatValue(result)}; it must return a policy name or options${fixOf(result)}`;
+        throw new RateLimitOptionError(`${subject} ${rule}`);
       }
       let known = parsed.get(result);
       if (!known) {
-        known = withErrorPrefix(`${subject} invalid options`, () => this.fromOptions(result, index));
+        const parseOptions = () => this.fromOptions(result, index, defineResolvedPolicy);
+        known = withErrorPrefix(`${subject} invalid options`, parseOptions, fixOf(result));
         parsed.set(result, known);
       }
       return known;

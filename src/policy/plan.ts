@@ -1,5 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { mergeTakes, type Take } from '../core/request.js';
+import { exemptsAll } from '../core/resolved-policy.js';
 import type { FixedHeaders } from '../transport/header-formats.js';
 import { fixedHeaders } from '../transport/headers.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
@@ -22,13 +23,16 @@ export class Plan {
   private readonly headers: FixedHeaders | undefined;
   /** Whether costs may have to be settled afterwards. */
   readonly settles: boolean;
+  /** Whether any policy is resolved per request, so that it may deny the request without the store. */
+  readonly hasResolvers: boolean;
 
   constructor(private readonly sources: readonly PolicySource[]) {
     const fixed = sources.filter((source) => typeof source !== 'function');
     const [first] = fixed;
-    this.settles = fixed.length < sources.length || fixed.some(({ settle }) => settle !== undefined);
+    this.hasResolvers = fixed.length < sources.length;
+    this.settles = this.hasResolvers || fixed.some(({ settle }) => settle !== undefined);
     if (sources.length === 1 && first && hasConstantCost(first) && !first.skip && !first.dryRun) this.single = first;
-    if (fixed.length === sources.length) this.headers = fixedHeaders(fixed.map(({ policy }) => policy));
+    if (!this.hasResolvers) this.headers = fixedHeaders(fixed.map(({ policy }) => policy));
   }
 
   /** The headers that all answers to these takes have in common. */
@@ -50,9 +54,10 @@ export class Plan {
     const takes: MaybePromise<RequestTake | undefined>[] = [];
     try {
       for (const source of this.sources) {
-        const fixed = typeof source !== 'function';
         takes.push(
-          fixed ? resolveTake(source, context) : chain(source(context), (resolved) => resolveTake(resolved, context)),
+          typeof source === 'function'
+            ? chain(source(context), (resolved) => takeOfResolved(resolved, context))
+            : resolveTake(source, context),
         );
       }
     } catch (error) {
@@ -71,6 +76,10 @@ function hasConstantCost(policy: RequestPolicy): policy is ConstantPolicy {
 
 function takesOf(single: ConstantPolicy, key: PromiseLike<unknown>): Promise<readonly RequestTake[]> {
   return Promise.resolve(key).then((resolved) => listOf(toTake(single, resolved, single.cost)));
+}
+
+function takeOfResolved(resolved: RequestPolicy, context: ExecutionContext): MaybePromise<RequestTake | undefined> {
+  return exemptsAll(resolved.policy) ? undefined : resolveTake(resolved, context);
 }
 
 function listOf(take: RequestTake | undefined): readonly RequestTake[] {

@@ -131,7 +131,7 @@ export function parseFailureMode(option: string, value: unknown): FailureMode {
 function parseCost(cost: unknown = 1, { policy, resolvers }: OptionContext): number | ResolveFn<unknown> {
   if (typeof cost === 'function') return toResolveFn('cost', cost as Type<Resolver<unknown>>, resolvers);
   const amount = toCostAmount(cost) ?? invalidOption('cost', costRule(cost), cost);
-  const small = policy.limits.find((limit) => amount * limit.weight > limit.capacity);
+  const small = policy.limits.find((limit) => limit.size > 0 && amount * limit.weight > limit.capacity);
   if (small) invalidOption('cost', `at most ${small.size}, otherwise no request could be allowed`, cost);
   return amount;
 }

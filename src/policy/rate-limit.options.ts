@@ -74,7 +74,10 @@ export interface RateLimitOptions extends LimitOptions {
   perHandler?: boolean;
 }
 
-/** Resolves the policy per request: the name of one in `forRoot`, or options. */
+/**
+ * Resolves the policy per request: the name of one in `forRoot`, or options. A `maxRequest` or `capacity` of 0 denies the
+ * request, with a `retryAfter` of `Infinity`; one of `Infinity` does not limit it.
+ */
 export type PolicyResolver = Resolvable<string | RateLimitOptions>;
 
 /** The argument of `@RateLimit`. */

@@ -10,18 +10,22 @@ export interface RequestPolicy extends ParsedRequestOptions {
   readonly policy: Policy;
 }
 
-/** Parses the options of one policy; `name` is its name if the options have none. */
+/**
+ * Parses the options of one policy; `name` is its name if the options have none, and `define` makes the policy of its
+ * limits.
+ */
 export function parseRequestPolicy(
   options: RateLimitOptions,
   name: string,
   defaultKey: ResolveFn<unknown>,
   resolvers: ResolverLookup,
+  define: (options: RateLimitOptions, name: string) => Policy = definePolicy,
 ): RequestPolicy {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     invalidOption('options', 'an object', options);
   }
   checkOptionNames(options, OPTION_NAMES, OPTION_SYNONYMS);
   if (options.name === undefined) checkName(name);
-  const policy = definePolicy(options, name);
+  const policy = define(options, name);
   return { policy, ...parseRequestOptions(options, { policy, defaultKey, resolvers }) };
 }

@@ -101,7 +101,7 @@ function union(before: Written, now: Written): FixedHeaders {
 /** Each limit in its latest state; the rest comes from the worse decision. */
 function merge(before: Decision, now: Decision): Decision {
   const limits = new Map([...before.limits, ...now.limits].map((limit) => [limit.name, limit]));
-  const longer = before.retryAfter - now.retryAfter;
-  const worse = longer > 0 || (longer === 0 && before.remaining < now.remaining) ? before : now;
-  return { ...toDecision(worse), limits: [...limits.values()] };
+  const isWorse =
+    before.retryAfter === now.retryAfter ? before.remaining < now.remaining : before.retryAfter > now.retryAfter;
+  return { ...toDecision(isWorse ? before : now), limits: [...limits.values()] };
 }

@@ -14,12 +14,12 @@ export class RateLimitOptionError extends Error {
   override readonly name = 'RateLimitOptionError';
 }
 
-/** Runs `parse`, and puts `place` before its option errors: `Invalid @RateLimit on Sms.send: …`. */
-export function withErrorPrefix<T>(place: string, parse: () => T): T {
+/** Runs `parse`, and puts `place` before its option errors, and `fix` behind: `Invalid @RateLimit on Sms.send: …`. */
+export function withErrorPrefix<T>(place: string, parse: () => T, fix = ''): T {
   try {
     return parse();
   } catch (error) {
-    if (error instanceof RateLimitOptionError) throw new RateLimitOptionError(`${place}: ${error.message}`);
+    if (error instanceof RateLimitOptionError) throw new RateLimitOptionError(`${place}: ${error.message}${fix}`);
     throw error;
   }
 }

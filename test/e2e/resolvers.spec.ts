@@ -306,17 +306,35 @@ describe.each(COMBINATIONS)('Per-request options on $adapter with the $store sto
   });
 
   it('fail with the name of the handler if a policy resolver returns an invalid value', async () => {
-    const values = ['"missing"', 'null', '{"capacity":-1,"refill":1}', '7'];
+    const values = [
+      'missing',
+      null,
+      7,
+      [{ maxRequest: 2 }, 'large'],
+      { capacity: -1, refill: 1 },
+      { maxRequest: '2' },
+      { maxRequest: 'Infinity' },
+      { limits: [{ maxRequest: 2.5 }] },
+      { maxRequest: 2, id: 1, updatedAt: '2020-01-01' },
+    ];
     for (const value of values) {
-      expect(await get(`/async-policy?wrong=${encodeURIComponent(value)}`)).toEqual([500, undefined]);
+      const wrong = encodeURIComponent(JSON.stringify(value));
+      expect(await get(`/async-policy?wrong=${wrong}`)).toEqual([500, undefined]);
     }
     const subject = 'The resolver of @RateLimit on Resource.asyncPolicy returned';
-    expect(errors.map((error) => (error as Error).message)).toEqual([
+    const wrong = `${subject} invalid options:`;
+    const messages = errors.map((error) => (error as Error).message);
+    expect(messages.slice(0, -1)).toEqual([
       `${subject} an invalid policy name: unknown policy 'missing'; \`policies\` has large`,
-      `${subject} null; it must return a policy name or options`,
-      `${subject} invalid options: \`capacity\` must be a positive number, got -1`,
+      `${subject} null; it must return a policy name or options. To exempt the request, return a limit of Infinity, or true from \`skip\``,
       `${subject} 7; it must return a policy name or options`,
+      `${subject} [{ maxRequest }, 'large']; it must return a policy name or options. Return several limits as \`limits\`; several policies need one @RateLimit each`,
+      `${wrong} \`capacity\` must be a positive number, got -1`,
+      `${wrong} \`maxRequest\` must be a positive whole number, got '2'. Convert strings by Number()`,
+      `${wrong} \`maxRequest\` must be a positive whole number, got 'Infinity'. Convert strings by Number()`,
+      `${wrong} limits[0]: \`maxRequest\` must be a positive whole number, got 2.5`,
     ]);
+    expect(messages[8]).toMatch(/invalid options: unknown option `id`.*\. Return an object with options only$/);
   });
 
   it('take nothing if a resolver throws, and handle a later rejection of another one', async () => {

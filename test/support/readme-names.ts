@@ -38,6 +38,11 @@ export class Completion {
   constructor(readonly tokens: number) {}
 }
 
+export async function planOf(context: ExecutionContext): Promise<{ requests: number }> {
+  const plans: Readonly<Record<string, number>> = { suspended: 0, own: Infinity };
+  return { requests: plans[apiKeyOf(context) ?? ''] ?? 100 };
+}
+
 @Injectable()
 export class Tiers {
   async of(apiKey: string | undefined): Promise<'paid' | 'free'> {
