@@ -18,8 +18,8 @@ const RECHECK_INTERVAL = 5000;
  * A handle on the bucket of one policy and key. Creating it does no I/O.
  *
  * `n` is a positive number of tokens: default 1, at most three decimals (`charge` and `put` round). For any other value a
- * method rejects with a `RangeError` and takes nothing. All methods reject with `RateLimitStoreError` if the store cannot answer and the
- * failure mode does not answer for it.
+ * method rejects with a `RangeError` and takes nothing. All methods reject with `RateLimitStoreError` if the store cannot
+ * answer and the failure mode does not answer for it.
  *
  * ```ts
  * const bucket = buckets.bucket({ name: 'mail', capacity: 5, refill: 1 }, customer.id);

@@ -1,7 +1,7 @@
 /** More than the relative error of a rate and of its product with a time. */
 const ROUNDING_ERROR = 2 * Number.EPSILON;
-/** A sum above this starts anew, so that it stays exact. */
-const LARGEST_SUM = 2 ** 40;
+/** The sum starts anew when more than this has been repaid, so that it stays exact. */
+const MOST_REPAID = 2 ** 40;
 
 /** `rate`, so much higher that a time computed from it is never a millisecond too long. */
 export function roundedUp(rate: number): number {
@@ -35,7 +35,7 @@ export class RepaidDebt {
     const left = this.sum - (now - this.since) * this.rate;
     const whole = Math.round(left);
     const debt = Math.max(0, Math.abs(left - whole) <= ROUNDING_ERROR * this.sum ? whole : left);
-    if (debt === 0 || this.sum > LARGEST_SUM) {
+    if (debt === 0 || this.sum - debt > MOST_REPAID) {
       this.sum = debt;
       this.since = now;
     }

@@ -109,6 +109,34 @@ describe('TokenBucket', () => {
     expect([taken, bucket.available]).toEqual([10_000, 0]);
   });
 
+  it('refills a large bucket at a low rate, however often it is read', () => {
+    const { bucket, clock } = make(2e9, 1 / (365 * DAY));
+    bucket.allow(2e9);
+    for (let i = 0; i < 10_000; i++) {
+      clock.set(clock.now() + 1);
+      expect(bucket.available).toBeLessThan(0.001);
+    }
+    clock.set(clock.now() + 365 * DAY * 1000 - 10_000);
+    expect(bucket.available).toBeCloseTo(1, 5);
+  });
+
+  it('refunds an aborted wait between others at a rate that is not a whole number', async () => {
+    const { bucket, clock } = make(2, 1 / 3);
+    const start = clock.now();
+    const abort = new AbortController();
+    await bucket.wait(2);
+    const aborted = bucket.wait(2, { signal: abort.signal });
+    const behind = bucket.wait(1).then(() => clock.now() - start);
+    abort.abort(new Error('aborted'));
+    await expect(aborted).rejects.toThrow('aborted');
+    await clock.advance(9000);
+    expect(await behind).toBe(9000);
+    await clock.advance(2999);
+    expect(bucket.allow(2)).toBe(false);
+    await clock.advance(1);
+    expect(bucket.allow(2)).toBe(true);
+  });
+
   it('keeps its precision after any number of tokens', () => {
     const { bucket, clock } = make(1e9, 1e6 / 3);
     bucket.allow(1e9);
