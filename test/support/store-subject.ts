@@ -155,7 +155,11 @@ export const costs = fc.oneof(
   { arbitrary: fc.constant(1), weight: 3 },
   { arbitrary: fc.integer({ min: 1, max: 6 }), weight: 1 },
 );
-export const fractions = fc.oneof(costs, fc.constantFrom(0.001, 0.5, 1.25, 2.999));
+export const fractions = fc.oneof(
+  { arbitrary: costs, weight: 3 },
+  { arbitrary: fc.constantFrom(0.001, 0.5, 1.25, 2.999), weight: 2 },
+  { arbitrary: fc.integer({ min: 1, max: 4000 }).map((thousandths) => thousandths / 1000), weight: 1 },
+);
 
 /** Creates a subject on a new store. */
 export function subject(kind: StoreKind, options: LimitOptions): Subject {
