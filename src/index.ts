@@ -5,11 +5,13 @@ export { ClientGoneError } from './context/connection.js';
 export { AdmissionLog } from './core/algorithms/admission-log.js';
 export type {
   Algorithm,
+  BucketQueue,
   BucketState,
   Limit,
   LimitKind,
   Mark,
   ReplaceStrategy,
+  Reservation,
   StateEntry,
   StatePart,
 } from './core/algorithms/algorithm.js';

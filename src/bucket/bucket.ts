@@ -57,8 +57,8 @@ export class Bucket {
    * Rejects immediately with `RateLimitExceededException`, and takes nothing, if the wait would exceed `maxWait`
    * (default: no limit), or if `n` exceeds the capacity.
    *
-   * If `signal` is aborted during the wait, the promise rejects with the signal's reason. The reservation is canceled,
-   * and the tokens that no later waiter depends on are refunded. If the application closes during the wait, the promise
+   * If `signal` is aborted during the wait, the promise rejects with the signal's reason, and the reservation is
+   * canceled. Later waiters keep their positions, and new ones queue behind the last of them. If the application closes during the wait, the promise
    * rejects with a `ServiceUnavailableException` in the same way.
    */
   async consume(

@@ -1,6 +1,8 @@
-import type { Limit } from '../core/algorithms/algorithm.js';
-import { bucketCancel, bucketWait, mostTokens, tokenBucketLimit } from '../core/algorithms/token-bucket.js';
+import type { BucketState, Limit } from '../core/algorithms/algorithm.js';
+import { bucketWait, mostTokens, tokenBucketLimit } from '../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN, amountOf, toAmount, tokenRule } from '../core/amount.js';
+import { advance, cancel, newState, take } from '../core/bucket-state.js';
+import { type Policy, policyOf } from '../core/policy.js';
 import { type Clock, systemClock } from '../util/clock.js';
 import { type Duration, MAX_DURATION, parseDuration } from '../util/duration.js';
 import { RepaidDebt, roundedUp } from './repaid-debt.js';
@@ -17,8 +19,10 @@ import { RepaidDebt, roundedUp } from './repaid-debt.js';
 export class TokenBucket {
   private readonly limit: Limit;
   private readonly clock: Clock;
+  private readonly policy: Policy;
+  /** The queue, and the debt as of the last call of `advance`. */
+  private readonly state: BucketState;
   private readonly debt: RepaidDebt;
-  private at: number;
 
   /**
    * Throws a `RangeError` if an argument is invalid.
@@ -29,21 +33,27 @@ export class TokenBucket {
    */
   constructor(capacity: number, tokensPerSecond: number, { clock = systemClock }: { clock?: Clock } = {}) {
     this.limit = parseLimit(capacity, tokensPerSecond);
+    this.policy = policyOf(this.limit);
     this.clock = clock;
-    this.at = clock.now();
+    this.state = newState(this.policy);
+    this.state.at = clock.now();
     // So many tokens per second are as many amounts per ms.
-    this.debt = new RepaidDebt(tokensPerSecond, this.at);
+    this.debt = new RepaidDebt(tokensPerSecond, this.state.at);
   }
 
   /** The number of tokens now; negative while callers wait. */
   get available(): number {
-    return (this.limit.capacity - this.advance()) / AMOUNT_PER_TOKEN;
+    this.advance();
+    const { debts, queueEnd } = this.state;
+    const balance = (this.limit.capacity - debts[0]) / AMOUNT_PER_TOKEN;
+    return queueEnd > 0 ? Math.min(balance, 0) : balance;
   }
 
   /** Takes `n` tokens (default 1) immediately, or none. Returns whether they were taken. */
   allow(n = 1): boolean {
     const amount = amountOf(n);
-    if (bucketWait(this.limit, this.advance(), amount, this.at) > 0) return false;
+    this.advance();
+    if (this.waitFor(amount) > 0) return false;
     this.debt.add(amount);
     return true;
   }
@@ -70,36 +80,52 @@ export class TokenBucket {
     }
     const longestWait = timeout === 0 ? 0 : parseDuration('timeout', timeout);
     signal?.throwIfAborted();
-    const wait = bucketWait(this.limit, this.advance(), amount, this.at);
-    const delay = wait === 0 ? 0 : this.at - this.clock.now() + wait;
+    this.advance();
+    const { state } = this;
+    const wait = this.waitFor(amount);
+    const delay = wait === 0 ? 0 : state.at - this.clock.now() + wait;
     if (delay > longestWait) {
       throw new DOMException(`the wait of ${delay} ms would exceed the timeout of ${longestWait} ms`, 'TimeoutError');
     }
-    this.debt.add(amount);
-    if (delay > 0) await this.sleep(delay, amount, this.at + wait, signal);
+    if (wait === 0) this.debt.add(amount);
+    else await this.enqueue(amount, wait, delay, signal);
   }
 
-  /** Sleeps until a reservation of `amount` acts, `delay` from now at `actAt`; cancels it if `signal` is aborted. */
-  private async sleep(delay: number, amount: number, actAt: number, signal: AbortSignal | undefined): Promise<void> {
+  /** Reserves `amount`, which acts in `wait` ms of the bucket's clock; cancels it if `signal` is aborted meanwhile. */
+  private async enqueue(amount: number, wait: number, delay: number, signal: AbortSignal | undefined): Promise<void> {
+    const { policy, state } = this;
+    const actAt = state.at + wait;
+    this.change(() => take(policy, state, { amount }, wait));
     try {
       await this.clock.sleep(delay, signal);
     } catch (reason) {
-      const debt = this.advance();
-      if (actAt > this.at) this.debt.add(bucketCancel(this.limit, debt, amount, this.at, actAt, actAt) - debt);
+      this.advance();
+      this.change(() => cancel(policy, state, { amount }, actAt));
       throw reason;
     }
   }
 
-  /**
-   * Moves on to the present, and returns the debt. Ignores a clock that steps back, unless by more than the time from
-   * empty to full: then the bucket becomes full.
-   */
-  private advance(): number {
+  /** Changes the queue, and the debt with it. */
+  private change(change: () => void): void {
+    const [before] = this.state.debts;
+    change();
+    this.debt.add(this.state.debts[0] - before);
+  }
+
+  /** Ignores a clock that steps back, unless by more than the time from empty to full: then the bucket becomes full. */
+  private advance(): void {
+    const { limit, policy, state } = this;
     const now = this.clock.now();
-    const back = this.at - now;
-    if (back > this.limit.fillTime) this.debt.clear(now);
-    if (back <= 0 || back > this.limit.fillTime) this.at = now;
-    return this.debt.at(this.at);
+    if (state.at - now > limit.fillTime) this.debt.clear(now);
+    advance(policy, state, now);
+    // More exact than the state, whose rate is rounded up.
+    state.debts[0] = this.debt.at(state.at);
+  }
+
+  /** Milliseconds until `amount` can be taken, behind all waiters. */
+  private waitFor(amount: number): number {
+    const { at, debts, queueEnd } = this.state;
+    return Math.max(bucketWait(this.limit, debts[0], amount, at), queueEnd - at, 0);
   }
 }
 

@@ -6,7 +6,8 @@ import type { Take } from './request.js';
 /*
  * The answer as a row of numbers, as `execute` and its Lua twin write it:
  *   allowed (0 or 1), delay, amount taken, the store's now,
- *   then for each take: its own wait, and for each of its limits: balance in units, retryAfter, resetAfter, moreAfter.
+ *   then for each take: its own wait if all are allowed, how long nothing is available from its bucket if they are denied;
+ *   and for each of its limits: balance in units, retryAfter, resetAfter, moreAfter.
  * Times are ms, -1 for never.
  */
 export type Row = { [index: number]: number };

@@ -10,6 +10,7 @@ import {
   takeFromMarks,
 } from './marks.js';
 import type { Policy } from './policy.js';
+import { advanceQueue, cancelReservation, chargeBehindQueue, enqueue, refundBehindQueue } from './queue.js';
 import { type Amounts, amountFor, type Take } from './request.js';
 
 /** The state of a full bucket that no request has used yet. */
@@ -18,6 +19,7 @@ export function newState(policy: Policy): BucketState {
     at: 0,
     blockedUntil: 0,
     queueEnd: 0,
+    queue: undefined,
     debts: policy.limits.map(() => 0),
     parts: policy.limits.map((limit) => limit.algorithm.newPart()),
     marks: [],
@@ -29,6 +31,7 @@ export function newState(policy: Policy): BucketState {
 export function clear(policy: Policy, state: BucketState): void {
   state.blockedUntil = 0;
   state.queueEnd = 0;
+  state.queue = undefined;
   state.marks = [];
   for (let i = 0; i < state.debts.length; i++) {
     state.debts[i] = 0;
@@ -49,6 +52,7 @@ export function advance(policy: Policy, state: BucketState, now: number): void {
   }
   const { limits } = policy;
   if (state.marks.length > 0) advanceMarks(policy, state, now);
+  if (state.queue) advanceQueue(policy, state, state.queue, now);
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
     limit.algorithm.advance(limit, state, i, now);
@@ -66,12 +70,13 @@ export function advance(policy: Policy, state: BucketState, now: number): void {
 export function take(policy: Policy, state: BucketState, amounts: Amounts, wait: number, mark?: number): void {
   const { limits } = policy;
   if (state.marks.length > 0) takeFromMarks(policy, state, amounts, wait);
+  if (wait > 0) enqueue(policy, state, amounts, wait);
+  else if (state.queue) chargeBehindQueue(policy, state, state.queue, amounts);
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
     limit.algorithm.take(limit, state, i, amountFor(amounts, i), wait);
   }
   if (mark !== undefined) addMark(policy, state, mark, wait);
-  if (wait > 0) state.queueEnd = Math.max(state.queueEnd, state.at + wait);
   state.changed = true;
 }
 
@@ -88,6 +93,7 @@ export function refund(policy: Policy, state: BucketState, amounts: Take, actAt?
     const mark = actAt === undefined ? undefined : limit.algorithm.newMark(limit, actAt);
     limit.algorithm.refund(limit, state, i, amountFor(amounts, i), mark);
   }
+  if (state.queue) refundBehindQueue(policy, state, state.queue, amounts);
   state.changed = true;
 }
 
@@ -95,32 +101,17 @@ export function refund(policy: Policy, state: BucketState, amounts: Take, actAt?
  * Cancels a reservation that would have acted at `actAt`. One that has acted stays; one made before a reset no longer
  * exists.
  */
-export function cancel(policy: Policy, state: BucketState, amounts: Take, actAt: number): void {
+export function cancel(policy: Policy, state: BucketState, amounts: Amounts & Pick<Take, 'mark'>, actAt: number): void {
   dropMark(state, amounts.mark);
-  if (actAt <= state.at || actAt > state.queueEnd) return;
-  const { limits } = policy;
-  for (let i = 0; i < limits.length; i++) {
-    const limit = limits[i];
-    limit.algorithm.cancel(limit, state, i, amountFor(amounts, i), actAt);
-  }
-  if (actAt === state.queueEnd) state.queueEnd = queueEndOf(policy, state);
+  if (!state.queue || actAt <= state.at || actAt > state.queueEnd) return;
+  cancelReservation(policy, state, state.queue, amounts, actAt);
   capMarks(policy, state);
   state.changed = true;
 }
 
-/** When the last remaining reservation acts, over all limits; 0 if none is left. */
-function queueEndOf({ limits }: Policy, state: BucketState): number {
-  let end = 0;
-  for (let i = 0; i < limits.length; i++) {
-    const limit = limits[i];
-    end = Math.max(end, limit.algorithm.queueEnd(limit, state, i));
-  }
-  return end > state.at ? end : 0;
-}
-
 /** Milliseconds from `now` after which dropping the state loses nothing; 0 for at once. */
 export function lifetime(policy: Policy, state: BucketState, now: number): number {
-  let reset = Math.max(0, state.blockedUntil - state.at);
+  let reset = Math.max(0, state.blockedUntil - state.at, state.queueEnd - state.at);
   const { limits } = policy;
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];

@@ -1,4 +1,4 @@
-import type { BucketState } from './algorithms/algorithm.js';
+import type { BucketState, Limit } from './algorithms/algorithm.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import { NEVER, ROW_HEAD, ROW_LIMIT, type Row } from './answer.js';
 import { advance, cancel, clear, refund, take } from './bucket-state.js';
@@ -23,7 +23,8 @@ export function execute(request: StoreRequest, states: readonly BucketState[], n
   let index = ROW_HEAD;
   for (let i = 0; i < takes.length; i++) {
     row[index] = 0;
-    index = writeLimits(takes[i].policy, states[i], now, NO_AMOUNT, row, index + 1);
+    const held = heldFor(takes[i].policy, states[i], now);
+    index = writeLimits(takes[i].policy, states[i], now, held, NO_AMOUNT, row, index + 1);
   }
 }
 
@@ -38,7 +39,7 @@ const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
   },
 
   takeUpTo({ takes: [{ policy, amount }] }, [state]) {
-    const taken = state.blockedUntil > 0 ? 0 : Math.min(amount, wholeTokens(policy, state));
+    const taken = state.blockedUntil > 0 || state.queueEnd > 0 ? 0 : Math.min(amount, wholeTokens(policy, state));
     if (taken > 0) take(policy, state, { amount: taken }, 0);
     return taken;
   },
@@ -104,8 +105,9 @@ function decide({ takes }: StoreRequest, states: readonly BucketState[], now: nu
       state.blockedUntil = state.at + policy.block;
       state.changed = true;
     }
-    if (wait === Infinity) row[index] = NEVER;
-    index = writeLimits(policy, state, now, allowed ? undefined : takes[i], row, index + 1);
+    const held = heldFor(policy, state, now);
+    if (!allowed) row[index] = held;
+    index = writeLimits(policy, state, now, held, allowed ? undefined : takes[i], row, index + 1);
   }
 }
 
@@ -113,9 +115,9 @@ function denies(state: BucketState, wait: number, maxWait: number): boolean {
   return state.blockedUntil > 0 || wait > maxWait || wait === Infinity;
 }
 
-/** Milliseconds from `now` until every limit admits its amount. */
+/** Milliseconds from `now` until every limit admits its amount, behind all queued requests. */
 function longestWait({ limits }: Policy, state: BucketState, amounts: Amounts, now: number): number {
-  let longest = 0;
+  let longest = Math.max(0, state.queueEnd - state.at);
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
     const wait = limit.algorithm.wait(limit, state, i, amountFor(amounts, i));
@@ -145,32 +147,52 @@ function writeHead(row: Row, allowed: boolean, delay: number, taken: number, now
 const NO_AMOUNT: Amounts = { amount: 0 };
 
 /**
- * Writes the state of each limit, and returns the index after them. `retryAfter` is the time until a request for the
- * amounts `retried` would be allowed, or 0 if it is omitted.
+ * Milliseconds from `now` for which nothing is available, whatever the balance: the bucket is blocked, or requests have
+ * left its queue and tokens are available before the last remaining one acts.
+ */
+function heldFor(policy: Policy, state: BucketState, now: number): number {
+  const blocked = state.blockedUntil > 0 ? state.blockedUntil - now : 0;
+  if (state.queueEnd === 0) return blocked;
+  const { limits } = policy;
+  let wait = 0;
+  for (let i = 0; i < limits.length; i++) wait = Math.max(wait, limits[i].algorithm.wait(limits[i], state, i, 0));
+  return state.at + wait < state.queueEnd ? Math.max(blocked, state.queueEnd - now) : blocked;
+}
+
+/**
+ * Writes the state of each limit, and returns the index after them. Nothing is available for `held` ms. `retryAfter` is
+ * the time until a request for the amounts `retried` would be allowed, or 0 if it is omitted.
  */
 function writeLimits(
   { limits }: Policy,
   state: BucketState,
   now: number,
+  held: number,
   retried: Amounts | undefined,
   row: Row,
   start: number,
 ): number {
   const ahead = state.at - now;
-  const blocked = state.blockedUntil > 0 ? state.blockedUntil - now : 0;
   let index = start;
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
     const { algorithm } = limit;
     const balance = limit.capacity - algorithm.used(limit, state, i);
     const wait = retried ? algorithm.wait(limit, state, i, amountFor(retried, i)) : 0;
-    row[index] = blocked > 0 ? Math.min(balance, 0) : balance;
-    row[index + 1] = timeFromNow(wait, ahead, retried ? blocked : 0);
-    row[index + 2] = timeFromNow(algorithm.timeToFull(limit, state, i), ahead, blocked);
-    row[index + 3] = timeFromNow(algorithm.timeToNext(limit, state, i), ahead, blocked);
+    row[index] = held > 0 ? Math.min(balance, 0) : balance;
+    row[index + 1] = timeFromNow(wait, ahead, retried ? held : 0);
+    row[index + 2] = timeFromNow(algorithm.timeToFull(limit, state, i), ahead, held);
+    // Nothing is available meanwhile, so not the next token counts but the first.
+    const more = held > 0 ? algorithm.wait(limit, state, i, oneToken(limit)) : algorithm.timeToNext(limit, state, i);
+    row[index + 3] = timeFromNow(more, ahead, held);
     index += ROW_LIMIT;
   }
   return index;
+}
+
+/** The amount of one token, or of all that a smaller bucket holds. */
+function oneToken({ capacity, weight }: Limit): number {
+  return Math.min(AMOUNT_PER_TOKEN, capacity / weight);
 }
 
 /** Converts a time after `state.at` to a time after `now`. */

@@ -1,5 +1,7 @@
 import type { BucketState, Limit, Mark } from './algorithms/algorithm.js';
+import { type Change, changedDebts } from './debts.js';
 import type { Policy } from './policy.js';
+import { refundBehindQueue } from './queue.js';
 import { type Amounts, amountFor } from './request.js';
 
 /*
@@ -53,20 +55,14 @@ export function capMarks(policy: Policy, state: BucketState): void {
   });
 }
 
-/** Changes a limit of `state`, whose debts are marks. */
-type Change = (limit: Limit, state: BucketState, i: number) => void;
-
 /** Changes the marks of all buckets as if they were debts. */
 function changeMarks({ limits }: Policy, state: BucketState, change: Change): void {
   state.marks = state.marks.map((mark) => changed(mark, limits, state, change));
 }
 
 function changed(mark: Mark, limits: readonly Limit[], state: BucketState, change: Change): Mark {
-  const debts = [...mark.limits];
-  const marked = { ...state, debts };
   // The mark of a limit with a part is not a debt, and does not change.
-  for (let i = 0; i < limits.length; i++) if (!state.parts[i]) change(limits[i], marked, i);
-  return { id: mark.id, limits: debts };
+  return { id: mark.id, limits: changedDebts(limits, state, mark.limits, change) };
 }
 
 /** Drops the marks that would refund nothing. */
@@ -84,12 +80,14 @@ export function dropMark(state: BucketState, id: number | undefined): void {
 }
 
 /** Refunds the amounts of the take with this mark. Does nothing if there is none, such as after another refund of it. */
-export function refundMarked({ limits }: Policy, state: BucketState, amounts: Amounts, id: number): void {
+export function refundMarked(policy: Policy, state: BucketState, amounts: Amounts, id: number): void {
+  const { limits } = policy;
   const index = state.marks.findIndex((mark) => mark.id === id);
   if (index < 0) return;
   const own = state.marks[index].limits;
   const refund: Change = (limit, from, i) => limit.algorithm.refund(limit, from, i, amountFor(amounts, i), own[i]);
   for (let i = 0; i < limits.length; i++) refund(limits[i], state, i);
+  if (state.queue) refundBehindQueue(policy, state, state.queue, amounts, own);
   const older = state.marks.slice(0, index).map((mark) => changed(mark, limits, state, refund));
   state.marks = [...older, ...state.marks.slice(index + 1)];
   state.changed = true;

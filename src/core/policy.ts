@@ -70,6 +70,11 @@ function makePolicy(name: string, limits: readonly Limit[], block: number, lease
   });
 }
 
+/** The policy of one limit, whose bucket is in no store. */
+export function policyOf(limit: Limit): Policy {
+  return makePolicy('', [limit], 0, 0);
+}
+
 /** The same limits under another name, and so with buckets of their own. */
 export function renamePolicy({ limits, block, lease }: Policy, name: string): Policy {
   return makePolicy(name, limits, block, lease);

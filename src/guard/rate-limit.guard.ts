@@ -119,7 +119,7 @@ export class RateLimitGuard extends SuspendableGuard {
     }
     const mayWait = wanted.some(({ maxWait }) => maxWait > 0);
     const isFull = mayWait && this.queue.isFull;
-    // Without `maxWait`, because a reservation that is cancelled would leave a gap in the queue.
+    // Without `maxWait`, because a reservation that is cancelled takes time that no other request can use.
     const takes = isFull ? wanted.map((take) => ({ ...take, maxWait: 0 })) : wanted;
     const answer = this.store.run({ verb: 'take', takes });
     if (!isPromise(answer)) return this.applyAnswer(context, plan, takes, answer);

@@ -165,6 +165,23 @@ function testMarks(test: DeclareTest): void {
     assert.deepEqual(await run('put', 2, 2), [4, 4]);
     assert.deepEqual(await run('put', 1, 3), [5, 5]);
   });
+
+  test('keeps the queue, and empties it when all requests have left it', async (_, clock, store) => {
+    const policy = parsePolicy({ name: 'queue', capacity: 2, refill: 1 }, 'queue');
+    const take = { policy, key: 'key', amount: 1000, maxWait: Infinity };
+    const queue = async () => (await store.run({ verb: 'take', takes: [take] })).actAt;
+    const leave = async (actAt?: readonly number[]) => store.run({ verb: 'cancel', takes: [take], actAt });
+    const nextWait = async () => (await store.run({ verb: 'estimate', takes: [{ ...take, maxWait: 0 }] })).retryAfter;
+    assert.deepEqual([await queue(), await queue()], [undefined, undefined]);
+    const [first, second, third] = [await queue(), await queue(), await queue()];
+    await leave(first);
+    assert.equal(await nextWait(), 4000);
+    await clock.advance(500);
+    await leave(third);
+    assert.equal(await nextWait(), 2500);
+    await leave(second);
+    assert.equal(await nextWait(), 500);
+  });
 }
 
 async function takeAll(buckets: BucketService, policies: LimitOptions[]): Promise<boolean> {

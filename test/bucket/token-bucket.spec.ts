@@ -199,6 +199,28 @@ describe('TokenBucket', () => {
     expect(await behind).toBe(2500);
   });
 
+  it.each([
+    ['front to back', [0, 1, 2, 3, 4]],
+    ['back to front', [4, 3, 2, 1, 0]],
+    ['from the middle', [2, 1, 3, 0, 4]],
+  ])('has an empty queue when all waiters have left it %s', async (_, order) => {
+    const clock = new FakeClock();
+    const bucket = new TokenBucket(10, 1, { clock });
+    bucket.allow(10);
+    const waiters = order.map(() => {
+      const abort = new AbortController();
+      return { abort, end: bucket.wait(3, { signal: abort.signal }) };
+    });
+    await clock.advance(1000);
+    for (const place of order) {
+      expect([bucket.allow(1), bucket.available <= 0]).toEqual([false, true]);
+      waiters[place].abort.abort(new Error('left'));
+      await expect(waiters[place].end).rejects.toThrow('left');
+    }
+    expect(bucket.available).toBe(1);
+    expect(bucket.allow(1)).toBe(true);
+  });
+
   it('refunds nothing if the signal aborts after the wait has ended, or before it begins', async () => {
     const { bucket, clock } = make(1, 1);
     const abort = new AbortController();

@@ -40,6 +40,8 @@ export interface BucketState {
   blockedUntil: number;
   /** When the last queued request may proceed (its reservation *acts*), in ms since 1970; 0 if none is queued. */
   queueEnd: number;
+  /** The queued requests; `undefined` if there are none. Never modified, only replaced; it is plain data for JSON. */
+  queue: BucketQueue | undefined;
   /** For each limit the units missing from full; 0 where `parts` has its state. */
   readonly debts: number[];
   /** For each limit the state that is more than a number, such as the admissions of a window. */
@@ -48,6 +50,20 @@ export interface BucketState {
   marks: readonly Mark[];
   /** Whether the state has changed since it was loaded. If so, the store must save it. */
   changed: boolean;
+}
+
+/** The requests that are queued (see `queue.ts`). */
+export interface BucketQueue {
+  /** For each limit the debt without them; 0 where `parts` has its state. */
+  readonly debts: readonly number[];
+  /** In the order in which they act. */
+  readonly reservations: readonly Reservation[];
+}
+
+/** A queued request: when it acts, in ms since 1970, and the amount that it has reserved from each limit. */
+export interface Reservation {
+  readonly actAt: number;
+  readonly amounts: readonly number[];
 }
 
 /** A take that may still be refunded (see `marks.ts`): its `Take.mark`, and a number for each limit. */
@@ -113,10 +129,11 @@ export interface Algorithm {
   newMark(limit: Limit, actAt: number): number;
   /** Whether `refund` with `mark` would change nothing, now or later. */
   isSpent(limit: Limit, state: BucketState, i: number, mark: number): boolean;
-  /** Cancels a reservation of `amount` that would have acted at `actAt`; later reservations keep their instants. */
-  cancel(limit: Limit, state: BucketState, i: number, amount: number, actAt: number): void;
-  /** When the last of the remaining reservations acts; 0 or an instant in the past if there is none. */
-  queueEnd(limit: Limit, state: BucketState, i: number): number;
+  /**
+   * Cancels a reservation of `amount` that would have acted at `actAt`. The remaining ones, the last of which acts at
+   * `state.queueEnd`, keep their instants; `needed` is the debt that they leave.
+   */
+  cancel(limit: Limit, state: BucketState, i: number, amount: number, actAt: number, needed: number): void;
   /** Units in use; above the capacity when in debt. */
   used(limit: Limit, state: BucketState, i: number): number;
   /** Milliseconds until the limit is full. */

@@ -78,13 +78,13 @@ function refundAdmission(log: AdmissionLog, amount: number, time: number): void 
   }
 }
 
-/** Cancels an admission of `amount` that would have acted at `actAt`; later reservations keep their amounts. */
+/** Cancels an admission of `amount` that would have acted at `actAt`, which `merge` may have rounded up. */
 function cancelAdmission(limit: Limit, log: AdmissionLog, amount: number, actAt: number): void {
   const time = slotTime(actAt, limit.slot);
+  const merged = slotTime(time, slotOf(limit.period));
   let index = log.list.length - 2;
-  let behind = 0;
-  for (; index >= log.head && log.list[index] > time; index -= 2) behind += log.list[index + 1];
-  if (index >= log.head && amount > behind) reduce(log, index, amount - behind);
+  while (index > log.head && log.list[index - 2] >= time) index -= 2;
+  if (index >= log.head && (log.list[index] === time || log.list[index] === merged)) reduce(log, index, amount);
 }
 
 function dropExpired(log: AdmissionLog): void {
@@ -160,8 +160,6 @@ export const slidingWindow: Algorithm = {
   isSpent: (limit, state, _i, mark) => mark + limit.period <= state.at,
 
   cancel: (limit, state, i, amount, actAt) => cancelAdmission(limit, logOf(state, i), amount, actAt),
-
-  queueEnd: (_limit, state, i) => logOf(state, i).newest,
 
   used: (_limit, state, i) => logOf(state, i).sum,
 

@@ -65,8 +65,10 @@ export function bucketTake(
 
 /**
  * The debt after a reservation of `units` that would have acted at `actAt` is cancelled. What later reservations rely
- * on is not refunded, so they keep their instants (as in Go's x/time/rate). That is the debt beyond `actAt`, or what
- * comes back from then until the last reservation acts (at `queueEnd`), if that one waits for more than this limit.
+ * on is not refunded (as in Go's x/time/rate). That is the debt beyond `actAt`, or what comes back from then until the
+ * last reservation acts (at `queueEnd`), if that one waits for more than this limit. But when that one has acted, the
+ * bucket is no worse than empty, or than the `needed` debt, which is that of the remaining reservations alone: so
+ * nothing is left of cancelled reservations that have no remaining ones behind them.
  */
 export function bucketCancel(
   limit: Limit,
@@ -75,10 +77,13 @@ export function bucketCancel(
   now: number,
   actAt: number,
   queueEnd: number,
+  needed: number,
 ): number {
   const beyond = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill;
   const behind = Math.max(beyond, boundaries(limit, actAt, queueEnd) * limit.refill);
-  return Math.max(0, debt - Math.max(0, units - Math.max(0, behind)));
+  const refunded = debt - Math.max(0, units - Math.max(0, behind));
+  const empty = queueEnd === 0 ? 0 : limit.capacity + boundaries(limit, now, queueEnd) * limit.refill;
+  return Math.min(debt, Math.max(needed, Math.min(refunded, empty)));
 }
 
 /** Milliseconds since the last refill. It yields the same waits as `now`, and is a small number. */
@@ -133,7 +138,8 @@ export const tokenBucket: Algorithm = {
 
   take(limit, { debts, at }, i, amount, wait) {
     const units = amount * limit.weight;
-    const ownWait = wait === 0 ? 0 : bucketWait(limit, debts[i], units, at);
+    // Merged reservations may exceed the capacity.
+    const ownWait = wait === 0 ? 0 : timeFor(limit, debts[i] + units - limit.capacity, at);
     debts[i] = bucketTake(limit, debts[i], units, at, ownWait, wait);
   },
 
@@ -145,12 +151,8 @@ export const tokenBucket: Algorithm = {
 
   isSpent: (_limit, { debts }, i, mark) => mark >= debts[i],
 
-  cancel(limit, { debts, at, queueEnd }, i, amount, actAt) {
-    debts[i] = bucketCancel(limit, debts[i], amount * limit.weight, at, actAt, queueEnd);
-  },
-
-  queueEnd(limit, { debts, at }, i) {
-    return limit.refill === 0 ? 0 : at + bucketWait(limit, debts[i], 0, at);
+  cancel(limit, { debts, at, queueEnd }, i, amount, actAt, needed) {
+    debts[i] = bucketCancel(limit, debts[i], amount * limit.weight, at, actAt, queueEnd, needed);
   },
 
   used: (_limit, { debts }, i) => debts[i],

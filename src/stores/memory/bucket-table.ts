@@ -75,7 +75,7 @@ export class BucketTable {
     const slot = this.slots.get(take.key);
     if (slot === undefined || take.amount === 0 || take.mark !== undefined) return undefined;
     const { states } = this;
-    if (states.hasMarks(slot) || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
+    if (!states.isPlain(slot) || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
     const start = slot * states.width;
     // With a single limit `amounts` contains only `amount`.
     if (this.isSingleBucket) return takeFromOneBucket(take, states.cells, start, now, source);

@@ -1,9 +1,13 @@
-import type { BucketState, Mark, StatePart } from '../../core/algorithms/algorithm.js';
+import type { BucketState, StatePart } from '../../core/algorithms/algorithm.js';
 import { newState } from '../../core/bucket-state.js';
 import type { Policy } from '../../core/policy.js';
 
 const NO_SLOT = -1;
-const NO_MARKS: readonly Mark[] = [];
+
+/** What few buckets have. */
+type RareState = Pick<BucketState, 'queueEnd' | 'queue' | 'marks'>;
+
+const NONE: RareState = { queueEnd: 0, queue: undefined, marks: [] };
 
 /**
  * The states of the buckets of one policy, each in a numbered slot of a flat array: its time, followed by a debt for
@@ -19,10 +23,8 @@ export class SlotStates {
   private used = 0;
   /** The first slot that was freed; its first cell holds the next one. */
   private free = NO_SLOT;
-  /** When the last queued request may proceed, by slot; only for buckets with a queue. */
-  private readonly queueEnds = new Map<number, number>();
-  /** Marks by slot; only for buckets with takes that may still be refunded. */
-  private readonly marks = new Map<number, readonly Mark[]>();
+  /** By slot; only for buckets with a queue, or with takes that may still be refunded. */
+  private readonly rare = new Map<number, RareState>();
 
   constructor(private readonly policy: Policy) {
     this.width = 1 + policy.limits.length;
@@ -43,8 +45,7 @@ export class SlotStates {
   }
 
   release(slot: number): void {
-    this.queueEnds.delete(slot);
-    this.marks.delete(slot);
+    this.rare.delete(slot);
     this.parts?.fill(undefined, this.firstPart(slot), this.firstPart(slot + 1));
     this.cells[slot * this.width] = this.free;
     this.free = slot;
@@ -55,9 +56,9 @@ export class SlotStates {
     return this.cells[slot * this.width];
   }
 
-  /** Whether takes from a slot's bucket may still be refunded. */
-  hasMarks(slot: number): boolean {
-    return this.marks.size > 0 && this.marks.has(slot);
+  /** Whether a slot's bucket has no queue, and no takes that may still be refunded. */
+  isPlain(slot: number): boolean {
+    return this.rare.size === 0 || !this.rare.has(slot);
   }
 
   /** The index in `parts` of the first limit of a slot. */
@@ -75,8 +76,7 @@ export class SlotStates {
     for (let i = 0; i < debts.length; i++) debts[i] = this.cells[cell++];
     const first = this.firstPart(slot);
     if (this.parts) for (let i = 0; i < debts.length; i++) this.copyPart(this.parts, first + i, state.parts, i, i);
-    state.queueEnd = this.queueEnds.size > 0 ? (this.queueEnds.get(slot) ?? 0) : 0;
-    state.marks = (this.marks.size > 0 && this.marks.get(slot)) || NO_MARKS;
+    setRare(state, (this.rare.size > 0 && this.rare.get(slot)) || NONE);
   }
 
   /** Sets `state` to that of a full bucket. */
@@ -84,23 +84,20 @@ export class SlotStates {
     const { debts, parts } = state;
     state.changed = false;
     state.blockedUntil = 0;
-    state.queueEnd = 0;
-    state.marks = NO_MARKS;
+    setRare(state, NONE);
     state.at = 0;
     for (let i = 0; i < debts.length; i++) debts[i] = 0;
     if (this.parts) for (let i = 0; i < parts.length; i++) parts[i] = this.newPart(i);
   }
 
   /** Copies `state` into a slot, except its block. */
-  save(slot: number, { at, queueEnd, debts, parts, marks }: BucketState): void {
+  save(slot: number, { at, queueEnd, queue, debts, parts, marks }: BucketState): void {
     const { cells } = this;
     let cell = slot * this.width;
     cells[cell++] = at;
     for (let i = 0; i < debts.length; i++) cells[cell++] = debts[i];
-    if (queueEnd > 0) this.queueEnds.set(slot, queueEnd);
-    else if (this.queueEnds.size > 0) this.queueEnds.delete(slot);
-    if (marks.length > 0) this.marks.set(slot, marks);
-    else if (this.marks.size > 0) this.marks.delete(slot);
+    if (queueEnd > 0 || marks.length > 0) this.rare.set(slot, { queueEnd, queue, marks });
+    else if (this.rare.size > 0) this.rare.delete(slot);
     const first = this.firstPart(slot);
     if (this.parts) for (let i = 0; i < parts.length; i++) this.copyPart(parts, i, this.parts, first + i, i);
   }
@@ -122,3 +119,9 @@ export class SlotStates {
 }
 
 type Parts = (StatePart | undefined)[];
+
+function setRare(state: BucketState, { queueEnd, queue, marks }: RareState): void {
+  state.queueEnd = queueEnd;
+  state.queue = queue;
+  state.marks = marks;
+}

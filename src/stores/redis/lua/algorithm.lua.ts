@@ -11,7 +11,8 @@ ${declareConstants(STRATEGY_CODES, 'STRATEGY_')}
 --   store(state, i, write) writes them
 local algorithms = {}
 
--- A state is { at = …, blockedUntil = …, queueEnd = …, marks = {…}, [i] = the state of limit i, as its algorithm keeps it }.
+-- A state is { at = …, blockedUntil = …, queueEnd = …, queue = {…} or nil, marks = {…},
+--   [i] = the state of limit i, as its algorithm keeps it }.
 -- A take is { amount = …, amounts = {…} or nil, mark = … or nil }.
 
 local function amountFor(take, i) return take.amounts and take.amounts[i] or take.amount end

@@ -1,7 +1,7 @@
 /** The twin of core/bucket-state.ts. */
 export const BUCKET_STATE = `
 local function clear(policy, state)
-  state.blockedUntil, state.queueEnd, state.marks = 0, 0, {}
+  state.blockedUntil, state.queueEnd, state.queue, state.marks = 0, 0, nil, {}
   for i, limit in ipairs(policy) do state[i] = algorithms[limit.kind].new() end
 end
 
@@ -18,6 +18,7 @@ local function advance(policy, state, now)
     clear(policy, state)
   end
   advanceMarks(policy, state, now)
+  if state.queue then advanceQueue(policy, state, now) end
   for i, limit in ipairs(policy) do algorithms[limit.kind].advance(limit, state, i, now) end
   state.at = now
   dropSpentMarks(policy, state)
@@ -27,9 +28,9 @@ end
 
 local function take(policy, state, taken, wait, mark)
   takeFromMarks(policy, state, taken, wait)
+  if wait > 0 then enqueue(policy, state, taken, wait) elseif state.queue then chargeBehindQueue(policy, state, taken) end
   for i, limit in ipairs(policy) do algorithms[limit.kind].take(limit, state, i, amountFor(taken, i), wait) end
   if mark then addMark(policy, state, mark, wait) end
-  if wait > 0 then state.queueEnd = max(state.queueEnd, state.at + wait) end
   state.changed = true
 end
 
@@ -40,26 +41,20 @@ local function refund(policy, state, taken, actAt)
     local algorithm = algorithms[limit.kind]
     algorithm.refund(limit, state, i, amountFor(taken, i), actAt and algorithm.newMark(limit, actAt))
   end
+  if state.queue then refundBehindQueue(policy, state, taken) end
   state.changed = true
-end
-
-local function queueEndOf(policy, state)
-  local last = 0
-  for i, limit in ipairs(policy) do last = max(last, algorithms[limit.kind].queueEnd(limit, state, i)) end
-  return last > state.at and last or 0
 end
 
 local function cancel(policy, state, taken, actAt)
   dropMark(state, taken.mark)
-  if actAt <= state.at or actAt > state.queueEnd then return end
-  for i, limit in ipairs(policy) do algorithms[limit.kind].cancel(limit, state, i, amountFor(taken, i), actAt) end
-  if actAt == state.queueEnd then state.queueEnd = queueEndOf(policy, state) end
+  if not state.queue or actAt <= state.at or actAt > state.queueEnd then return end
+  cancelReservation(policy, state, taken, actAt)
   capMarks(policy, state)
   state.changed = true
 end
 
 local function lifetime(policy, state, now)
-  local reset = max(0, state.blockedUntil - state.at)
+  local reset = max(0, state.blockedUntil - state.at, state.queueEnd - state.at)
   for i, limit in ipairs(policy) do reset = max(reset, algorithms[limit.kind].timeToFull(limit, state, i)) end
   if reset == 0 then return 0 end
   return state.at - now + reset

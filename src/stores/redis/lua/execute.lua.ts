@@ -7,7 +7,7 @@ local function denies(state, wait, maxWait)
 end
 
 local function longestWait(policy, state, wanted)
-  local longest = 0
+  local longest = max(0, state.queueEnd - state.at)
   for i, limit in ipairs(policy) do
     longest = max(longest, algorithms[limit.kind].wait(limit, state, i, amountFor(wanted, i)))
   end
@@ -33,19 +33,29 @@ local function timeFromNow(ms, ahead, atLeast)
   return max(ms == 0 and 0 or ahead + ms, atLeast)
 end
 
--- Pushes the state of each limit. retryAfter is the time until a request for the amounts \`retried\` would be allowed, or
--- 0 without it.
-local function pushLimits(policy, state, retried)
-  local ahead = state.at - now
+local function heldFor(policy, state)
   local blocked = state.blockedUntil > 0 and state.blockedUntil - now or 0
+  if state.queueEnd == 0 then return blocked end
+  local wait = 0
+  for i, limit in ipairs(policy) do wait = max(wait, algorithms[limit.kind].wait(limit, state, i, 0)) end
+  return state.at + wait < state.queueEnd and max(blocked, state.queueEnd - now) or blocked
+end
+
+local function oneToken(limit) return min(AMOUNT_PER_TOKEN, limit.capacity / limit.weight) end
+
+-- Pushes the state of each limit. Nothing is available for \`held\` ms. retryAfter is the time until a request for the amounts \`retried\` would be allowed, or
+-- 0 without it.
+local function pushLimits(policy, state, held, retried)
+  local ahead = state.at - now
   for i, limit in ipairs(policy) do
     local algorithm = algorithms[limit.kind]
     local balance = limit.capacity - algorithm.used(limit, state, i)
     local wait = retried and algorithm.wait(limit, state, i, amountFor(retried, i)) or 0
-    push(blocked > 0 and min(balance, 0) or balance)
-    push(timeFromNow(wait, ahead, retried and blocked or 0))
-    push(timeFromNow(algorithm.timeToFull(limit, state, i), ahead, blocked))
-    push(timeFromNow(algorithm.timeToNext(limit, state, i), ahead, blocked))
+    push(held > 0 and min(balance, 0) or balance)
+    push(timeFromNow(wait, ahead, retried and held or 0))
+    push(timeFromNow(algorithm.timeToFull(limit, state, i), ahead, held))
+    local more = held > 0 and algorithm.wait(limit, state, i, oneToken(limit)) or algorithm.timeToNext(limit, state, i)
+    push(timeFromNow(more, ahead, held))
   end
 end
 
@@ -81,8 +91,9 @@ local function decide(takes)
       state.blockedUntil = state.at + policy.block
       state.changed = true
     end
-    push(t.wait == INFINITY and NEVER or t.wait)
-    pushLimits(policy, state, not allowed and t)
+    local held = heldFor(policy, state)
+    push(allowed and t.wait or held)
+    pushLimits(policy, state, held, not allowed and t)
   end
 end
 
@@ -102,7 +113,7 @@ local function execute(verb, takes, arguments)
     dropMark(state, takes[1].mark)
     if amount > 0 then take(policy, state, takes[1], 0) end
   elseif verb == TAKE_UP_TO then
-    taken = state.blockedUntil > 0 and 0 or min(amount, wholeTokens(policy, state))
+    taken = (state.blockedUntil > 0 or state.queueEnd > 0) and 0 or min(amount, wholeTokens(policy, state))
     if taken > 0 then take(policy, state, { amount = taken }, 0) end
   elseif verb == PUT then
     for i, t in ipairs(takes) do refund(t.policy, t.state, t, arguments[i]) end
@@ -128,7 +139,7 @@ local function execute(verb, takes, arguments)
   pushHead(true, 0, taken)
   for _, t in ipairs(takes) do
     push(0)
-    pushLimits(t.policy, t.state, NO_AMOUNT)
+    pushLimits(t.policy, t.state, heldFor(t.policy, t.state), NO_AMOUNT)
     if verb ~= CHARGE and verb ~= TAKE_UP_TO and verb ~= BLOCK then call('PUBLISH', t.state.key, '') end
   end
 end

@@ -5,8 +5,8 @@ export const FAST_PATH = `
 -- anything, if the request or its state needs the general path. A table or a function call costs more than this whole computation, so the functions of
 -- token-bucket.ts and sliding-window.ts are written out.
 
--- Whether a state is from no later than now, not blocked and without queued requests. A state with marks is longer, and
--- is rejected by its length.
+-- Whether a state is from no later than now, not blocked and without queued requests. A state with marks or a queue is longer,
+-- and is rejected by its length.
 local function isPlain(at, blockedUntil, queueEnd)
   return at % 1 == 0 and at >= 0 and at <= now and blockedUntil == 0 and queueEnd % 1 == 0 and queueEnd >= 0 and queueEnd <= now
 end
@@ -44,7 +44,7 @@ local function takeFromBuckets(policy, key, amount, maxWait)
   if not allowed and (maxWait ~= 0 or policy.block > 0) then return false end
   local n, ttl = size + 5, 0
   rows[n - 4], rows[n - 3], rows[n - 2], rows[n - 1] = allowed and 1 or 0, 0, allowed and amount or 0, now
-  rows[n] = longest == INFINITY and NEVER or longest
+  rows[n] = 0
   for i = 1, #policy do
     local limit, debt, wait = policy[i], debts[i], waits[i]
     local weight, capacity, refill, period = limit.weight, limit.capacity, limit.refill, limit.period
@@ -126,7 +126,7 @@ local function takeFromWindow(policy, key, amount, maxWait)
   end
   local n = size
   rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = allowed and 1 or 0, 0, allowed and amount or 0, now
-  rows[n + 5], rows[n + 6], rows[n + 7] = wait, capacity - sum, wait
+  rows[n + 5], rows[n + 6], rows[n + 7] = 0, capacity - sum, wait
   rows[n + 8], rows[n + 9] = newest + period - now, oldest + period - now
   size = n + 9
   return true

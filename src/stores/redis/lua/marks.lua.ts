@@ -15,7 +15,7 @@ end
 local function changeMarks(policy, state, last, change)
   for m = 1, last do
     local mark = state.marks[m]
-    mark.at, mark.queueEnd = state.at, state.queueEnd
+    mark.at = state.at
     for i, limit in ipairs(policy) do
       if type(state[i]) == 'number' then change(algorithms[limit.kind], limit, mark, i) end
     end
@@ -72,6 +72,7 @@ local function refundMarked(policy, state, taken)
   local own = table.remove(state.marks, index)
   local function refund(algorithm, limit, from, i) algorithm.refund(limit, from, i, amountFor(taken, i), own[i]) end
   for i, limit in ipairs(policy) do refund(algorithms[limit.kind], limit, state, i) end
+  if state.queue then refundBehindQueue(policy, state, taken, own) end
   changeMarks(policy, state, index - 1, refund)
   state.changed = true
 end

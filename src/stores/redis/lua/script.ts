@@ -4,6 +4,7 @@ import { EXECUTE } from './execute.lua.js';
 import { FAST_PATH } from './fast-path.lua.js';
 import { INPUT } from './input.lua.js';
 import { MARKS } from './marks.lua.js';
+import { QUEUE } from './queue.lua.js';
 import { REPLACE } from './replace.lua.js';
 import { SLIDING_WINDOW, WINDOW_CONSTANTS } from './sliding-window.lua.js';
 import { STORED_STATE } from './stored-state.lua.js';
@@ -20,6 +21,7 @@ export const SCRIPT = [
   ALGORITHMS,
   TOKEN_BUCKET,
   SLIDING_WINDOW,
+  QUEUE,
   MARKS,
   BUCKET_STATE,
   STORED_STATE,

@@ -107,12 +107,10 @@ end
 
 local function cancelAdmission(limit, log, amount, actAt)
   local time = slotTime(actAt, limit.slot)
-  local index, behind = #log.times, 0
-  while index > 0 and log.times[index] > time do
-    behind = behind + log.amounts[index]
-    index = index - 1
-  end
-  if index > 0 and amount > behind then reduce(log, index, amount - behind) end
+  local merged = slotTime(time, slotOf(limit.period))
+  local index = #log.times
+  while index > 1 and log.times[index - 1] >= time do index = index - 1 end
+  if index > 0 and (log.times[index] == time or log.times[index] == merged) then reduce(log, index, amount) end
 end
 
 -- state[i] is a log.
@@ -128,7 +126,6 @@ algorithms[SLIDING_WINDOW] = {
   newMark = function(limit, actAt) return slotTime(actAt, limit.slot) end,
   isSpent = function(limit, state, _, mark) return mark + limit.period <= state.at end,
   cancel = function(limit, state, i, amount, actAt) cancelAdmission(limit, state[i], amount, actAt) end,
-  queueEnd = function(_, state, i) return state[i].sum > 0 and state[i].times[#state[i].times] or 0 end,
   used = function(_, state, i) return state[i].sum end,
   timeToFull = function(limit, state, i) return windowReset(limit, state[i], state.at) end,
   timeToNext = function(limit, state, i) return windowMore(limit, state[i], state.at) end,

@@ -1,8 +1,9 @@
 /** The storage format of a bucket. It has no counterpart in TypeScript. */
 export const STORED_STATE = `
 -- A stored state is a string of doubles: at, blockedUntil, queueEnd, and for each limit what its algorithm stores: a
--- bucket its debt; a window its sum, the number of its admissions, and time and amount of each. Then, if it has marks:
--- their number, and for each its id and a number for each limit.
+-- bucket its debt; a window its sum, the number of its admissions, and time and amount of each. Then, if it has marks or
+-- a queue: the number of marks, and for each its id and a number for each limit. Then, if it has a queue: for each limit
+-- its debt without the queue, and for each reservation its actAt and an amount for each limit.
 
 local NO_BUCKET = 'its value is not a bucket'
 local emptied = {}
@@ -44,6 +45,18 @@ local function open(policy, key)
         for i = 1, #policy do mark[i] = readNumber() end
         state.marks[m] = mark
       end
+      if hasMore() then
+        state.queue = { debts = {} }
+        for i = 1, #policy do state.queue.debts[i] = readNumber() end
+      end
+      while hasMore() do
+        local reservation = { actAt = readNumber() }
+        for i = 1, #policy do reservation[i] = readNumber() end
+        table.insert(state.queue, reservation)
+      end
+      if state.queue and (#state.queue == 0 or state.queue[#state.queue].actAt ~= state.queueEnd) then
+        error(NO_BUCKET, 0)
+      end
     end
     opened[key] = state
   end
@@ -61,10 +74,17 @@ local function save(state)
   local numbers = { state.at, state.blockedUntil, state.queueEnd }
   local function write(number) numbers[#numbers + 1] = number end
   for i, limit in ipairs(policy) do algorithms[limit.kind].store(state, i, write) end
-  if #state.marks > 0 then write(#state.marks) end
+  if #state.marks > 0 or state.queue then write(#state.marks) end
   for _, mark in ipairs(state.marks) do
     write(mark.id)
     for i = 1, #policy do write(mark[i]) end
+  end
+  if state.queue then
+    for i = 1, #policy do write(state.queue.debts[i]) end
+    for _, reservation in ipairs(state.queue) do
+      write(reservation.actAt)
+      for i = 1, #policy do write(reservation[i]) end
+    end
   end
   local value = pack(numbers, 1, #numbers)
   if ttl == INFINITY then

@@ -38,10 +38,12 @@ local function bucketTake(limit, debt, units, now, ownWait, wait)
   return min(reserved + units, MAX_SAFE_INTEGER)
 end
 
-local function bucketCancel(limit, debt, units, now, actAt, queueEnd)
+local function bucketCancel(limit, debt, units, now, actAt, queueEnd, needed)
   local beyond = debt - limit.capacity - boundaries(limit, now, actAt) * limit.refill
   local behind = max(beyond, boundaries(limit, actAt, queueEnd) * limit.refill)
-  return max(0, debt - max(0, units - max(0, behind)))
+  local refunded = debt - max(0, units - max(0, behind))
+  local empty = queueEnd == 0 and 0 or limit.capacity + boundaries(limit, now, queueEnd) * limit.refill
+  return min(debt, max(needed, min(refunded, empty)))
 end
 
 local function carriedDebt(old, balance, limit, strategy)
@@ -62,17 +64,14 @@ algorithms[TOKEN_BUCKET] = {
   wait = function(limit, state, i, amount) return bucketWait(limit, state[i], amount * limit.weight, state.at) end,
   take = function(limit, state, i, amount, wait)
     local units = amount * limit.weight
-    local ownWait = wait == 0 and 0 or bucketWait(limit, state[i], units, state.at)
+    local ownWait = wait == 0 and 0 or timeFor(limit, state[i] + units - limit.capacity, state.at)
     state[i] = bucketTake(limit, state[i], units, state.at, ownWait, wait)
   end,
   refund = function(limit, state, i, amount, mark) state[i] = max(mark or 0, state[i] - amount * limit.weight) end,
   newMark = function() return 0 end,
   isSpent = function(_, state, i, mark) return mark >= state[i] end,
-  cancel = function(limit, state, i, amount, actAt)
-    state[i] = bucketCancel(limit, state[i], amount * limit.weight, state.at, actAt, state.queueEnd)
-  end,
-  queueEnd = function(limit, state, i)
-    return limit.refill == 0 and 0 or state.at + bucketWait(limit, state[i], 0, state.at)
+  cancel = function(limit, state, i, amount, actAt, needed)
+    state[i] = bucketCancel(limit, state[i], amount * limit.weight, state.at, actAt, state.queueEnd, needed)
   end,
   used = function(_, state, i) return state[i] end,
   timeToFull = function(limit, state, i) return timeFor(limit, state[i], state.at) end,

@@ -1,0 +1,282 @@
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { RedisStore } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
+import type { LimitNumbers } from '../../src/core/limit.js';
+import { type LimitOptions, parsePolicy } from '../../src/core/policy.js';
+import { redisKey } from '../../src/stores/redis/redis-key.js';
+import { checkProperty, fractions, pauses, policies, Subject, storeKinds, subject } from '../support/store-subject.js';
+
+const { memory, redis, client } = storeKinds();
+const ms = { unit: 'milliseconds' } as const;
+
+interface Reservation {
+  readonly n: number;
+  readonly actAt: number;
+}
+
+describe.each([memory, redis])('the queue of a bucket: $name', (kind) => {
+  /** A bucket with an exhausted balance, and `count` queued requests for `n` each. */
+  const queueOf = async (count: number, options: LimitOptions, n = 1) => {
+    const clock = new FakeClock();
+    const bucket = new Subject(kind.make(clock), clock, parsePolicy({ name: 'queue', ...options }, 'queue'));
+    while ((await bucket.take(1)).allowed);
+    const before = await bucket.estimate(n);
+    const queued: Reservation[] = [];
+    for (let i = 0; i < count; i++) queued.push({ n, actAt: (await bucket.take(n, Infinity)).actAt?.[0] as number });
+    const leave = async (...places: number[]) => {
+      for (const place of places) await bucket.run('cancel', n, { actAt: [queued[place - 1].actAt] });
+    };
+    const nextDelay = async () => (await bucket.estimate(n)).retryAfter;
+    return { bucket, before, leave, nextDelay };
+  };
+  const onePerSecond = { capacity: 1, refill: 1 };
+
+  const orders: [string, number[]][] = [
+    ['front to back', [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]],
+    ['back to front', [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]],
+    ['from the middle', [5, 6, 4, 7, 3, 8, 2, 9, 1, 10]],
+  ];
+  const limits: [string, LimitOptions, number][] = [
+    ['a bucket', onePerSecond, 1],
+    ['a bucket whose costs take fractions of a millisecond', { capacity: 1, refill: 7, duration: 3, ...ms }, 0.001],
+    ['a bucket with interval refill', { capacity: 3, refill: 2, duration: 10, refillMode: 'intervally' }, 1],
+    ['a window', { maxRequest: 3, duration: 10 }, 1],
+    ['a window with slots', { maxRequest: 200, duration: 10 }, 50],
+    [
+      'a slow and a fast bucket',
+      {
+        limits: [
+          { capacity: 2, refill: 1, duration: 60 },
+          { capacity: 200, refill: 20, duration: 1 },
+        ],
+      },
+      1,
+    ],
+    ['a bucket and a window', { limits: [onePerSecond, { maxRequest: 100, duration: 60 }] }, 1],
+  ];
+  it.each(limits.flatMap(([name, options, n]) => orders.map(([order, places]) => [name, order, options, n, places])))(
+    'of %s is empty when all requests have left it %s',
+    async (_, __, options, n, places) => {
+      const { bucket, before, leave } = await queueOf(10, options as LimitOptions, n as number);
+      await leave(...(places as number[]));
+      expect(await bucket.estimate(n as number)).toEqual(before);
+    },
+  );
+
+  it('is empty when some requests have acted and the others have left', async () => {
+    const { bucket, leave, nextDelay } = await queueOf(10, { capacity: 10, refill: 1 });
+    await leave(1, 2, 3, 4);
+    bucket.advance(5000);
+    await leave(6, 7, 8, 9, 10);
+    // Of the five tokens that have come back, the fifth request has taken one.
+    expect((await bucket.run('estimate')).balance).toBe(4);
+    expect(await nextDelay()).toBe(0);
+  });
+
+  it('keeps the instants of the remaining requests, and puts the next one behind the last', async () => {
+    const { bucket, leave, nextDelay } = await queueOf(10, onePerSecond);
+    await leave(1, 2, 3, 4, 6, 7, 8, 9, 10);
+    expect(await nextDelay()).toBe(6000);
+    bucket.advance(4000);
+    expect(await nextDelay()).toBe(2000);
+    await leave(5);
+    expect(await nextDelay()).toBe(0);
+  });
+
+  it.each([
+    ['a bucket', { capacity: 10, refill: 1 }],
+    ['a window', { maxRequest: 10, duration: 10 }],
+  ])('does not let a request overtake the last remaining one of %s', async (_, options) => {
+    const { bucket } = await queueOf(0, options);
+    const first = await bucket.take(10, Infinity);
+    const last = await bucket.take(1, Infinity);
+    await bucket.run('cancel', 10, { actAt: first.actAt });
+    bucket.advance(last.delay - 1);
+    expect(await bucket.take(1)).toMatchObject({ allowed: false, remaining: 0, retryAfter: 1 });
+    expect((await bucket.run('takeUpTo', 10)).taken).toBe(0);
+    bucket.advance(1);
+    expect((await bucket.take(9)).allowed).toBe(true);
+    expect((await bucket.take(1)).allowed).toBe(false);
+  });
+
+  it('remembers charges and refunds that are made while requests are queued', async () => {
+    const { bucket, leave } = await queueOf(3, { capacity: 10, refill: 1 });
+    await bucket.run('charge', 5);
+    await bucket.run('put', 2);
+    await leave(1, 2, 3);
+    expect((await bucket.run('estimate')).balance).toBe(-3);
+  });
+
+  it.each([
+    ['front to back', false],
+    ['back to front', true],
+  ])('of many more requests than it keeps apart is empty when all have left it %s', async (_, reversed) => {
+    const { leave, nextDelay } = await queueOf(500, onePerSecond);
+    const places = Array.from({ length: 500 }, (_, i) => i + 1);
+    await leave(...(reversed ? places.reverse() : places));
+    expect(await nextDelay()).toBe(1000);
+  });
+
+  it('of many requests forgets those that have acted soon after the others have left it', async () => {
+    const { bucket, leave, nextDelay } = await queueOf(500, onePerSecond);
+    bucket.advance(200_000);
+    await leave(...Array.from({ length: 300 }, (_, i) => i + 201));
+    const delay = await nextDelay();
+    // Neighbors were merged into groups of at most eight.
+    expect(delay).toBeLessThanOrEqual(9000);
+    bucket.advance(delay);
+    expect((await bucket.take(1)).allowed).toBe(true);
+    expect(await nextDelay()).toBe(1000);
+  });
+
+  const queueing = fc.record({
+    pause: fc.oneof(fc.constant(0), fc.constant(0), pauses),
+    n: fractions,
+    maxWait: fc.constantFrom(0, 20, Infinity, Infinity),
+    verb: fc.constantFrom('take', 'take', 'take', 'take', 'take', 'take', 'charge', 'put'),
+  });
+  const leaving = fc.record({ pause: fc.constantFrom(0, 0, 0, 0, 1, 5, 30), which: fc.nat() });
+  const scripts = fc.tuple(
+    policies,
+    fc.array(queueing, { minLength: 4, maxLength: 15, size: 'max' }),
+    fc.array(leaving, { minLength: 15, maxLength: 15 }),
+    fractions,
+  );
+
+  it('leaves nothing of requests that have left, whatever the order, costs and limits', () =>
+    checkProperty(kind.runs, 0.1, scripts, async ([options, steps, leaves], cover) => {
+      const bucket = subject(kind, options);
+      /** The same bucket, for requests that never queue and take when they act. */
+      const reference = subject(kind, options);
+      let queued: Reservation[] = [];
+      let acted = 0;
+      const advance = async (pause: number) => {
+        const now = bucket.clock.now() + pause;
+        for (const { actAt, n } of queued.filter((reservation) => reservation.actAt <= now)) {
+          reference.clock.set(actAt);
+          await reference.run('charge', n);
+          acted++;
+        }
+        queued = queued.filter(({ actAt }) => actAt > now);
+        bucket.clock.set(now);
+        reference.clock.set(now);
+      };
+      for (const { pause, n, maxWait, verb } of steps) {
+        await advance(pause);
+        // The debts include a charge in full, even if the bucket is full before the next request acts.
+        if (verb === 'charge' && queued.length > 0) continue;
+        const { allowed, delay, actAt } = await bucket.run(verb as 'take', n, { maxWait });
+        if (delay > 0) queued.push({ n, actAt: actAt?.[0] as number });
+        else if (allowed) await reference.run(verb === 'take' ? 'charge' : (verb as 'put'), n);
+      }
+      let left = 0;
+      for (const { pause, which } of leaves) {
+        await advance(pause);
+        if (queued.length === 0) break;
+        const [{ n, actAt }] = queued.splice(which % queued.length, 1);
+        await bucket.run('cancel', n, { actAt: [actAt] });
+        left = queued.length === 0 ? left + 1 : left;
+      }
+      if (left === 0) return;
+      cover();
+      const [one, other] = [await bucket.run('estimate'), await reference.run('estimate')];
+      for (const [i, { remaining }] of one.limits.entries()) {
+        // Instants are rounded up: each request that acted may keep the rest of a millisecond.
+        const rest = acted * gainPerMs((options.limits as LimitNumbers[])[i]);
+        expect(remaining).toBeGreaterThanOrEqual(other.limits[i].remaining - 1e-9);
+        expect(remaining).toBeLessThanOrEqual(other.limits[i].remaining + rest + 1e-9);
+      }
+    }));
+
+  it('places the next request behind the last remaining one, no later than from an empty bucket', () =>
+    checkProperty(kind.runs, 0.05, scripts, async ([options, steps, leaves, n], cover) => {
+      const bucket = subject(kind, options);
+      let queued: Reservation[] = [];
+      const advance = (pause: number) => {
+        bucket.advance(pause);
+        queued = queued.filter(({ actAt }) => actAt > bucket.clock.now());
+      };
+      for (const step of steps) {
+        advance(step.pause);
+        const { delay, actAt } = await bucket.take(step.n, step.maxWait);
+        if (delay > 0) queued.push({ n: step.n, actAt: actAt?.[0] as number });
+      }
+      let before = await bucket.estimate(n);
+      if (before.retryAfter === Infinity) return;
+      for (const { pause, which } of leaves) {
+        advance(pause);
+        if (queued.length === 0) break;
+        const [canceled] = queued.splice(which % queued.length, 1);
+        await bucket.run('cancel', canceled.n, { actAt: [canceled.actAt] });
+        const after = await bucket.estimate(n);
+        expect(after.retryAfter).toBeLessThanOrEqual(Math.max(0, before.retryAfter - pause));
+        before = after;
+        if (queued.length === 0) continue;
+        cover();
+        const last = Math.max(...queued.map(({ actAt }) => actAt)) - bucket.clock.now();
+        const gains = (options.limits as LimitNumbers[]).map((limit) => timeToGain(limit, n));
+        expect(after.retryAfter).toBeGreaterThanOrEqual(last);
+        expect(after.retryAfter).toBeLessThanOrEqual(last + Math.max(...gains));
+      }
+    }));
+});
+
+describe('a queue in Redis', () => {
+  /** A bucket with two queued requests. */
+  const stored = async (name: string) => {
+    const clock = new FakeClock();
+    const store = new RedisStore({ client, clock, prefix: `queue-${process.pid}:` });
+    const bucket = new Subject(store, clock, parsePolicy({ name, capacity: 1, refill: 1 }, name));
+    const key = redisKey(`queue-${process.pid}:`, bucket.key, bucket.policy);
+    await bucket.take(1);
+    const plain = await client.getBuffer(key);
+    const queued = [await bucket.take(1, Infinity), await bucket.take(1, Infinity)];
+    const value = (await client.getBuffer(key)) as Buffer;
+    return { bucket, key, plain, queued, value, close: () => store.close() };
+  };
+  const HEAD = 4 * 8;
+
+  it('takes no space of buckets without a queue', async () => {
+    const { bucket, key, plain, queued, value, close } = await stored('without');
+    expect([plain?.length, value.length]).toEqual([HEAD, HEAD + (2 + 2 * 2) * 8]);
+    for (const { actAt } of queued) await bucket.run('cancel', 1, { actAt });
+    expect((await client.getBuffer(key))?.length).toBe(HEAD);
+    await close();
+  });
+
+  it('is read from a state that an earlier version has stored, and then ends with its time', async () => {
+    const { bucket, key, queued, value, close } = await stored('earlier');
+    await client.set(key, value.subarray(0, HEAD));
+    expect((await bucket.estimate(1)).retryAfter).toBe(3000);
+    await bucket.run('cancel', 1, { actAt: queued[1].actAt });
+    expect((await bucket.estimate(1)).retryAfter).toBe(3000);
+    expect(await bucket.take(1, Infinity)).toMatchObject({ allowed: true, delay: 3000 });
+    bucket.advance(3000);
+    expect((await bucket.estimate(1)).retryAfter).toBe(1000);
+    await close();
+  });
+
+  it.each([
+    ['a missing reservation', (value: Buffer) => value.subarray(0, -16)],
+    ['half a reservation', (value: Buffer) => value.subarray(0, -8)],
+    ['no reservations', (value: Buffer) => value.subarray(0, -32)],
+  ])('with %s is an unreadable bucket', async (name, cut) => {
+    const { bucket, key, value, close } = await stored(name.replaceAll(' ', '-'));
+    await client.set(key, cut(value));
+    await expect(bucket.take(1)).rejects.toThrow('its value is not a bucket');
+    await close();
+  });
+});
+
+/** Milliseconds in which an empty limit gains `n` tokens; for a window its length. */
+function timeToGain({ capacity, refill = 0, duration = 1, refillMode }: LimitNumbers, n: number): number {
+  if (capacity === undefined) return duration;
+  const periods = n / Math.min(refill, refillMode === 'intervally' ? capacity : Infinity);
+  return Math.ceil(refillMode === 'intervally' ? Math.ceil(periods - 1e-9) * duration : periods * duration - 1e-9);
+}
+
+/** Tokens that a limit gains in each millisecond; 0 if it does not gain some in each. */
+function gainPerMs({ refill = 0, duration = 1, refillMode }: LimitNumbers): number {
+  return refillMode === 'intervally' && duration > 1 ? 0 : refill / duration;
+}
