@@ -23,6 +23,8 @@ export function rowLength(takes: readonly Take[]): number {
 /** The state of a limit, with its balance, which `remaining` hides when it is negative. */
 export interface AnsweredLimit extends LimitState {
   readonly balance: number;
+  /** Milliseconds for which nothing is available whatever the balance, such as the rest of a block; absent if none. */
+  readonly heldFor?: number;
 }
 
 /** The state of one limit after a request. `balance` is in units; times are ms. */
@@ -93,9 +95,10 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
   let count = 0;
   let index = ROW_HEAD;
   for (const { policy } of takes) {
+    const heldFor = row[0] === 0 ? row[index] : 0;
     index++;
     for (let i = 0; i < policy.limits.length; i++, index += ROW_LIMIT) {
-      limits[count++] = limitState(
+      const state = limitState(
         policy.labels[i],
         policy.limits[i],
         row[index],
@@ -103,6 +106,7 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
         toTime(row[index + 2]),
         toTime(row[index + 3]),
       );
+      limits[count++] = heldFor > 0 ? { ...state, heldFor } : state;
     }
   }
   const actAt = delay > 0 ? waits(takes, row).map((wait) => row[3] + wait) : undefined;

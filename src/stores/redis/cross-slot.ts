@@ -49,8 +49,8 @@ function mergeRows(rows: readonly ReplyRow[]): ReplyRow {
   const allowed = rows.every((row) => row[0] === 1);
   const merged = [allowed ? 1 : 0, allowed ? Math.max(...rows.map((row) => row[1])) : 0, rows[0][2], now];
   for (const row of rows) {
-    // The servers' clocks differ: `toAnswer` adds each wait to the first server's time.
-    merged.push(row[ROW_HEAD] + row[3] - now, ...row.slice(ROW_HEAD + 1));
+    // The servers' clocks differ: `toAnswer` adds each wait of an allowed request to the first server's time.
+    merged.push(row[ROW_HEAD] + (allowed ? row[3] - now : 0), ...row.slice(ROW_HEAD + 1));
   }
   return merged;
 }

@@ -1,5 +1,7 @@
-import { bucketWait } from '../../core/algorithms/token-bucket.js';
+import type { Limit } from '../../core/algorithms/algorithm.js';
+import { bucketMore, bucketWait, debtAt, MAX_TIME, tokenBucket } from '../../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
+import { Answer, type AnsweredLimit } from '../../core/answer.js';
 import type { LimitState, StoreAnswer } from '../../core/decision.js';
 import { amountFor, type Take } from '../../core/request.js';
 
@@ -7,19 +9,44 @@ import { amountFor, type Take } from '../../core/request.js';
 export interface Denial {
   /** The takes that were denied, in the order of the request. */
   readonly takes: readonly Take[];
-  readonly answer: StoreAnswer;
+  /** The state of each limit of all takes. */
+  readonly limits: readonly AnsweredLimit[];
   /** When the store was called, and when it answered. */
   readonly calledAt: number;
   readonly answeredAt: number;
   /** Until when the same take is certainly denied. */
   readonly until: number;
+  /** Until when the answer is known, at most `until`. */
+  readonly knownUntil: number;
+}
+
+/** The denial of `takes` by `answer`; it is remembered for at most `maxAge` ms. */
+export function newDenial(
+  takes: readonly Take[],
+  answer: StoreAnswer,
+  calledAt: number,
+  answeredAt: number,
+  maxAge: number,
+): Denial {
+  const limits = answer.limits.map(copyOf);
+  const kinds = limitsOf(takes);
+  const known = Math.min(answer.retryAfter, maxAge, ...limits.map((state, i) => knownFor(kinds[i], state)));
+  const until = calledAt + answer.retryAfter;
+  return { takes, limits, calledAt, answeredAt, until, knownUntil: calledAt + known };
 }
 
 /** The denial of `takes` that follows from `denial`, a denial from the same buckets; `undefined` if none follows. */
 export function denialOf(denial: Denial, takes: readonly Take[]): Denial | undefined {
-  // Policies that share a bucket may differ in `block`. If this one blocks for longer, the store must start its block.
-  if (takes.some(({ policy }, i) => policy.block > denial.takes[i].policy.block)) return undefined;
+  if (takes.some((take, i) => startsBlock(take, denial.takes[i]))) return undefined;
   return takes.every((take, i) => sameAmounts(take, denial.takes[i])) ? denial : denyLargerCost(denial, takes);
+}
+
+/**
+ * Whether the store might start a block that it did not start for `denied`: policies that share a bucket may differ in
+ * `block`, and a request for several buckets blocks only those whose wait exceeds their `maxWait`.
+ */
+function startsBlock({ policy, maxWait }: Take, denied: Take): boolean {
+  return policy.block > denied.policy.block || (policy.block > 0 && maxWait < denied.maxWait);
 }
 
 function sameAmounts(one: Take, other: Take): boolean {
@@ -32,35 +59,69 @@ function sameAmounts(one: Take, other: Take): boolean {
  */
 function denyLargerCost(denial: Denial, [{ policy, amount }]: readonly Take[]): Denial | undefined {
   const [limit] = policy.limits;
-  if (policy.limits.length > 1 || denial.takes.length > 1 || limit.kind !== 'bucket' || limit.period > 1) {
+  if (policy.limits.length > 1 || denial.takes.length > 1 || limit.algorithm !== tokenBucket || limit.period > 1) {
     return undefined;
   }
   const [{ amount: denied }] = denial.takes;
-  const { answer, calledAt } = denial;
-  const debt = Math.round(limit.capacity - answer.balance * AMOUNT_PER_TOKEN * limit.weight);
-  if (bucketWait(limit, debt, denied * limit.weight, 0) !== answer.retryAfter) return undefined;
+  const [state] = denial.limits;
+  const debt = debtOf(limit, state);
+  if (bucketWait(limit, debt, denied * limit.weight, 0) !== state.retryAfter) return undefined;
   const retryAfter = bucketWait(limit, debt, amount * limit.weight, 0);
   // A smaller cost may be allowed earlier. A cost that can never be allowed is left to the store, whose answer says so.
-  if (amount < denied || retryAfter === Infinity) return undefined;
-  const limits = answer.limits.map((state): LimitState => ({ ...state, retryAfter }));
-  return { ...denial, answer: { ...answer, retryAfter, limits }, until: calledAt + retryAfter };
+  if (amount < denied || retryAfter === Infinity || state.heldFor) return undefined;
+  return { ...denial, limits: [{ ...state, retryAfter }], until: denial.calledAt + retryAfter };
 }
 
 /**
- * The answer at `now`, with its times reduced by its age. When the store decided, between the call and its answer, is
- * unknown. The denial expires as if that had been at the call, and its times are reported as if it had been at the
- * answer, so no reported time is too short.
+ * The answer of the store at `now` if no other request has come since. When the store decided, between the call and its
+ * answer, is unknown. The denial expires as if that had been at the call, and its times and balances are reported as if
+ * it had been at the answer, so no reported time is too short.
  */
-export function answerAt({ answer, answeredAt }: Denial, now: number): StoreAnswer {
-  const left = (ms: number) => Math.max(0, ms - Math.max(0, now - answeredAt));
-  const limits = answer.limits.map(
-    (limit): LimitState => ({
-      ...limit,
-      retryAfter: left(limit.retryAfter),
-      resetAfter: left(limit.resetAfter),
-      moreAfter: left(limit.moreAfter),
-    }),
-  );
-  const { retryAfter, resetAfter } = answer;
-  return { ...answer, retryAfter: left(retryAfter), resetAfter: left(resetAfter), source: 'cache', limits };
+export function answerAt({ takes, limits, answeredAt }: Denial, now: number): StoreAnswer {
+  const kinds = limitsOf(takes);
+  const age = Math.max(0, now - answeredAt);
+  return new Answer(false, age === 0 ? limits : limits.map((state, i) => stateAfter(kinds[i], state, age)), 0, 'cache');
+}
+
+/** For how long `stateAfter` knows the state. */
+function knownFor({ algorithm }: Limit, { heldFor, moreAfter }: AnsweredLimit): number {
+  if (heldFor) return heldFor;
+  return algorithm === tokenBucket || moreAfter === 0 ? Infinity : moreAfter;
+}
+
+/** The state of a limit `age` ms later. */
+function stateAfter(limit: Limit, state: AnsweredLimit, age: number): AnsweredLimit {
+  const left = (ms: number) => Math.max(0, ms - age);
+  const { resetAfter, heldFor } = state;
+  const later = {
+    ...state,
+    retryAfter: left(state.retryAfter),
+    resetAfter: left(resetAfter),
+    moreAfter: left(state.moreAfter),
+  };
+  // What is held stays held as long as the denial is remembered.
+  if (heldFor || limit.algorithm !== tokenBucket || resetAfter === 0 || resetAfter >= MAX_TIME) return later;
+  const debt = debtOf(limit, state);
+  // How long ago the current period began; below 0 until the clock of the bucket proceeds after a step back.
+  const since = Math.ceil(debt / limit.refill) * limit.period - resetAfter + age;
+  const phase = Math.max(0, since);
+  const rest = debtAt(limit, debt, 0, phase);
+  const balance = (limit.capacity - rest) / (limit.weight * AMOUNT_PER_TOKEN);
+  const moreAfter = bucketMore(limit, rest, phase) + phase - since;
+  return { ...later, balance, remaining: Math.max(0, balance), moreAfter };
+}
+
+/** The debt of a bucket that is not held. */
+function debtOf({ capacity, weight }: Limit, { balance }: AnsweredLimit): number {
+  return Math.round(capacity - balance * AMOUNT_PER_TOKEN * weight);
+}
+
+function limitsOf(takes: readonly Take[]): readonly Limit[] {
+  return takes.length === 1 ? takes[0].policy.limits : takes.flatMap(({ policy }) => policy.limits);
+}
+
+/** A copy without getters. */
+function copyOf(state: LimitState & Partial<AnsweredLimit>): AnsweredLimit {
+  const { name, limit, remaining, retryAfter, resetAfter, moreAfter, balance = remaining, heldFor } = state;
+  return { name, limit, remaining, retryAfter, resetAfter, moreAfter, balance, heldFor };
 }

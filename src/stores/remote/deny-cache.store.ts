@@ -1,10 +1,9 @@
-import { plainAnswer } from '../../core/answer.js';
 import type { StoreAnswer } from '../../core/decision.js';
 import { bucketName, type StoreRequest, type Take } from '../../core/request.js';
 import { BoundedMap } from '../../util/bounded-map.js';
 import { detachedString } from '../../util/detached-string.js';
 import { chain } from '../../util/maybe-promise.js';
-import { answerAt, type Denial, denialOf } from './denial.js';
+import { answerAt, type Denial, denialOf, newDenial } from './denial.js';
 import { StoreWrapper } from './store-wrapper.js';
 
 /** The most denials remembered for single buckets, and as many for several; beyond it, the oldest one is evicted. */
@@ -13,9 +12,10 @@ const MAX_DENIALS = 10_000;
 const MAX_AGE = 1000;
 
 /**
- * Wraps a remote store and remembers denials until their `retryAfter`, for at most a second. Until then the same
- * request is denied without a call, so a flood from one key costs the store one call per second. When this process
- * changes a bucket, its denials are invalidated.
+ * Wraps a remote store and remembers denials until their `retryAfter`, for at most a second, and only while their
+ * answers are known: until an admission leaves a window, or a block ends. Until then the same request is denied without
+ * a call, so a flood from one key costs the store one call per second. Answers are what the store would answer if no
+ * other request had come since. When this process changes a bucket, its denials are invalidated.
  */
 export class DenyCacheStore extends StoreWrapper {
   /** Denials by bucket. */
@@ -55,7 +55,7 @@ export class DenyCacheStore extends StoreWrapper {
     const known = takes.length === 1 ? this.single.get(bucketName(takes[0])) : this.joint.get(jointName(takes));
     if (!known) return undefined;
     // If the clock has stepped back, the age of the denial is unknown.
-    if (known.calledAt > now || now >= Math.min(known.until, known.calledAt + MAX_AGE)) {
+    if (known.calledAt > now || now >= known.knownUntil) {
       this.remove(known);
       return undefined;
     }
@@ -64,11 +64,13 @@ export class DenyCacheStore extends StoreWrapper {
   }
 
   private remember(denied: readonly Take[], answer: StoreAnswer, calledAt: number): void {
+    // The denial may have blocked these buckets, which changes what other requests for them are answered.
+    if (denied.some(({ policy }) => policy.block > 0)) this.invalidate(denied);
     // A denial without end is not remembered: only a refund ends it, and one by another process is not noticed.
     if (answer.source !== 'store' || answer.retryAfter === Infinity) return;
     const answeredAt = this.clock.now();
     const takes = denied.map((take) => ({ ...take, key: detachedString(take.key) }));
-    const denial = { takes, answer: plainAnswer(answer), calledAt, answeredAt, until: calledAt + answer.retryAfter };
+    const denial = newDenial(takes, answer, calledAt, answeredAt, MAX_AGE);
     if (takes.length === 1) {
       this.single.set(bucketName(takes[0]), denial);
       return;
