@@ -160,7 +160,7 @@ describe.each([memory, redis])('balances after settlement in $name', (kind) => {
       if (mostOpen > MAX_MARKS) cover();
     }));
 
-  it('never admit more than the limits allow if queued requests are settled after they proceed', () =>
+  it('never admit more than the limits allow if queued requests leave, or are settled after they proceed', () =>
     checkProperty(
       kind.runs,
       0.3,
@@ -172,6 +172,7 @@ describe.each([memory, redis])('balances after settlement in $name', (kind) => {
             cost: fractions,
             maxWait: fc.constantFrom(0, 10, Infinity),
             settles: fc.option(fc.integer({ min: 0, max: 40 })),
+            leavesAfter: fc.option(fc.integer({ min: 0, max: 40 })),
           }),
           { minLength: 10, maxLength: 40, size: 'max' },
         ),
@@ -179,29 +180,38 @@ describe.each([memory, redis])('balances after settlement in $name', (kind) => {
       async ([options, script], cover) => {
         const bucket = subject(kind, options);
         const admissions = new Set<Admission>();
-        let settlements: { at: number; admission: Admission; mark: number }[] = [];
-        const run = (verb: 'take' | 'put', n: number, mark: number, maxWait: number) =>
+        let settlements: { at: number; admission: Admission; mark: number; actAt?: readonly number[] }[] = [];
+        const run = (
+          verb: 'take' | 'put' | 'cancel',
+          n: number,
+          mark: number,
+          maxWait = 0,
+          actAt?: readonly number[],
+        ) =>
           bucket.store.run({
             verb,
+            actAt,
             takes: [{ policy: bucket.policy, key: bucket.key, amount: Math.round(n * 1000), maxWait, mark }],
           });
         const advanceTo = async (to: number) => {
           settlements.sort((a, b) => a.at - b.at);
-          for (const { at, admission, mark } of settlements.filter((settlement) => settlement.at <= to)) {
+          for (const { at, admission, mark, actAt } of settlements.filter((settlement) => settlement.at <= to)) {
             bucket.clock.set(at);
-            await run('put', admission.n, mark, 0);
+            await run(actAt ? 'cancel' : 'put', admission.n, mark, 0, actAt);
             admissions.delete(admission);
           }
           settlements = settlements.filter((settlement) => settlement.at > to);
           bucket.clock.set(to);
         };
-        for (const [mark, { pause, cost, maxWait, settles }] of script.entries()) {
+        for (const [mark, { pause, cost, maxWait, settles, leavesAfter }] of script.entries()) {
           await advanceTo(bucket.clock.now() + pause);
-          const { allowed, delay } = await run('take', cost, mark, maxWait);
+          const { allowed, delay, actAt } = await run('take', cost, mark, maxWait);
           if (!allowed) continue;
           const admission = { at: bucket.clock.now() + delay, n: cost };
           admissions.add(admission);
-          if (settles !== null) settlements.push({ at: admission.at + settles, admission, mark });
+          if (leavesAfter !== null && leavesAfter < delay) {
+            settlements.push({ at: bucket.clock.now() + leavesAfter, admission, mark, actAt });
+          } else if (settles !== null) settlements.push({ at: admission.at + settles, admission, mark });
           if (settles !== null && delay > 0) cover();
         }
         await advanceTo(bucket.clock.now() + 1000);
