@@ -222,6 +222,56 @@ describe.each([memory, redis])('the queue of a bucket: $name', (kind) => {
     }));
 });
 
+it('a queue of more requests than are kept apart is the same in memory and in Redis', () =>
+  checkProperty(
+    8,
+    0.1,
+    fc.tuple(
+      fc.constantFrom<LimitOptions>(
+        { capacity: 3, refill: 3, duration: 7, ...ms },
+        { maxRequest: 4, duration: 9, ...ms },
+        { capacity: 3, refill: 1, duration: 5, refillMode: 'intervally', ...ms },
+        {
+          limits: [
+            { capacity: 4, refill: 5, duration: 3, ...ms },
+            { maxRequest: 5, duration: 10, ...ms },
+            { capacity: 5, refill: 1, duration: 3, ...ms },
+          ],
+        },
+      ),
+      fc.array(fc.record({ pause: fc.constantFrom(0, 0, 0, 0, 0, 1), n: fc.constantFrom(1, 1, 2, 2.5) }), {
+        minLength: 250,
+        maxLength: 300,
+        size: 'max',
+      }),
+      fc.infiniteStream(fc.nat()),
+    ),
+    async ([options, steps, order], cover) => {
+      const stores = [memory, redis].map((kind) => subject(kind, options));
+      let queued: Reservation[] = [];
+      const both = async (
+        verb: 'take' | 'cancel',
+        n: number,
+        more: { maxWait?: number; actAt?: readonly number[] },
+      ) => {
+        const [one, other] = [await stores[0].run(verb, n, more), await stores[1].run(verb, n, more)];
+        expect(other).toEqual(one);
+        return one;
+      };
+      for (const { pause, n } of steps) {
+        for (const { clock } of stores) clock.set(clock.now() + pause);
+        const { delay, actAt } = await both('take', n, { maxWait: Infinity });
+        if (delay > 0) queued.push({ n, actAt: actAt?.[0] as number });
+      }
+      queued = queued.filter(({ actAt }) => actAt > stores[0].clock.now());
+      if (new Set(queued.map(({ actAt }) => actAt)).size > 128) cover();
+      while (queued.length > 0) {
+        const [{ n, actAt }] = queued.splice((order.next().value as number) % queued.length, 1);
+        await both('cancel', n, { actAt: [actAt] });
+      }
+    },
+  ));
+
 describe('a queue in Redis', () => {
   /** A bucket with two queued requests. */
   const stored = async (name: string) => {
