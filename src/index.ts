@@ -24,7 +24,7 @@ export type { LimitOptions, Policy } from './core/policy.js';
 export type { Amounts, FailureMode, StoreRequest, Take, Verb } from './core/request.js';
 export { RateLimitExceededException, RateLimitUnavailableException } from './exceptions/rate-limit.exception.js';
 export { RateLimitResolverError } from './exceptions/rate-limit-resolver.error.js';
-export { RateLimitStoreError } from './exceptions/rate-limit-store.error.js';
+export { RateLimitStoreError, type StoreOutcome } from './exceptions/rate-limit-store.error.js';
 export { RateLimitGuard } from './guard/rate-limit.guard.js';
 export { addressKey } from './keys/address.js';
 export { fromAddresses } from './keys/from-addresses.js';
@@ -33,6 +33,8 @@ export type { FailureOptions, RateLimitModuleOptions } from './module/module-opt
 export { RateLimitModule } from './module/rate-limit.module.js';
 export type {
   DecisionMessage,
+  EffectDropReason,
+  EffectMessage,
   FailureMessage,
   HealthMessage,
   StoreMessage,

@@ -19,7 +19,8 @@ const RECHECK_INTERVAL = 5000;
  *
  * `n` is a positive number of tokens: default 1, at most three decimals (`charge` and `put` round). For any other value a
  * method rejects with a `RangeError` and takes nothing. All methods reject with `RateLimitStoreError` if the store cannot
- * answer and the failure mode does not answer for it.
+ * answer and the failure mode does not answer for it. No failure mode answers `charge`, `put`, `reset`, `block`,
+ * `unblock` and `replacePolicy`; the error's `outcome` is whether they may have been applied.
  *
  * ```ts
  * const bucket = buckets.bucket({ name: 'mail', capacity: 5, refill: 1 }, customer.id);
@@ -95,6 +96,8 @@ export class Bucket {
    * Takes `n` tokens whatever the balance, which may become negative. Use it for costs that are known only afterwards.
    * `retryAfter` of the decision is the time until the balance is no longer negative, in milliseconds. `n` may be 0,
    * which takes nothing; further decimals are rounded up.
+   *
+   * If it rejects with the outcome `'unknown'`, the module repeats it until the store has applied it.
    */
   async charge(n = 1): Promise<Decision> {
     return toDecision(await this.run('charge', chargedAmount(n)));
@@ -155,7 +158,10 @@ export class Bucket {
     await this.run('reset', 0);
   }
 
-  /** Denies every take for `duration`, whatever the balance. `put` and `charge` still work. */
+  /**
+   * Denies every take for `duration`, whatever the balance. `put` and `charge` still work. If it rejects with the outcome
+   * `'unknown'`, the module repeats it for the remaining time.
+   */
   async block(duration: Duration): Promise<void> {
     await this.run('block', 0, { duration: parseDuration('duration', duration) });
   }

@@ -69,6 +69,12 @@ export interface StoreRequest {
   readonly actAt?: readonly number[];
   /** The `source` of the answer whose tokens are refunded or charged; default `'store'`. */
   readonly source?: DecisionSource;
+  /**
+   * For verbs that take nothing or in any case, such as `put`: whether the module repeats a failed request later, until
+   * it succeeds or no longer matters. It then resolves, with an answer that means nothing. By default it rejects, and
+   * only `charge` and `block` are repeated, if their outcome is unknown. Stores ignore it.
+   */
+  readonly retry?: boolean;
   /** For `block`, ms. */
   readonly duration?: number;
   /** For `replace`, like `strategy`. */

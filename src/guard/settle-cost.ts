@@ -52,7 +52,8 @@ async function settle(
     const real = await realAmount(context, take, outcome);
     if (real === take.amount && take.mark === undefined) return;
     const verb = real < take.amount ? 'put' : 'charge';
-    await store.run({ verb, source, takes: [{ ...take, amount: Math.abs(real - take.amount), maxWait: 0 }] });
+    const difference = { ...take, amount: Math.abs(real - take.amount), maxWait: 0 };
+    await store.run({ verb, source, takes: [difference], retry: true });
   } catch (error) {
     logger.warn(`Policy ${take.policy.name}: the cost of a request could not be settled: ${formatError(error)}`);
   }

@@ -79,6 +79,25 @@ export interface HealthMessage {
   readonly since?: number;
 }
 
+/**
+ * Why an effect was dropped: it no longer matters (`'expired'`), too many wait (`'full'`), the store cannot apply it or
+ * may have applied it already (`'failed'`), the application closed (`'shutdown'`), or a later effect on the same bucket
+ * made it void (`'superseded'`).
+ */
+export type EffectDropReason = 'expired' | 'full' | 'failed' | 'shutdown' | 'superseded';
+
+/** A refund, charge or block that failed, and what becomes of it. */
+export interface EffectMessage {
+  readonly policy: string;
+  readonly verb: Verb;
+  /** `'queued'`: it will be repeated. `'applied'`: the store has applied it. `'dropped'`: it will not be repeated. */
+  readonly event: 'queued' | 'applied' | 'dropped';
+  /** Only for `'dropped'`. */
+  readonly reason: EffectDropReason | undefined;
+  /** How many requests it sums up: charges of the same bucket are repeated as one. */
+  readonly count: number;
+}
+
 /** A diagnostics channel whose messages have one type. */
 interface TypedChannel<T> {
   readonly hasSubscribers: boolean;
@@ -90,9 +109,11 @@ export const WAIT = 'nest-rate-limit:wait';
 export const STORE = 'nest-rate-limit:store';
 export const FAILURE = 'nest-rate-limit:failure';
 export const HEALTH = 'nest-rate-limit:health';
+export const EFFECT = 'nest-rate-limit:effect';
 
 export const decisions: TypedChannel<DecisionMessage> = channel(DECISION);
 export const waits: TypedChannel<WaitMessage> = channel(WAIT);
 export const storeCalls: TypedChannel<StoreMessage> = channel(STORE);
 export const failures: TypedChannel<FailureMessage> = channel(FAILURE);
 export const healthChanges: TypedChannel<HealthMessage> = channel(HEALTH);
+export const effects: TypedChannel<EffectMessage> = channel(EFFECT);

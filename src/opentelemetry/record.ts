@@ -3,6 +3,8 @@ import { type Attributes, type Meter, metrics } from '@opentelemetry/api';
 import {
   DECISION,
   type DecisionMessage,
+  EFFECT,
+  type EffectMessage,
   FAILURE,
   type FailureMessage,
   STORE,
@@ -34,6 +36,7 @@ export function recordRateLimits(meter: Meter = metrics.getMeter('nest-rate-limi
     [WAIT]: (message: WaitMessage) => recordWait(instruments, message),
     [FAILURE]: (message: FailureMessage) => recordFailure(instruments, message),
     [STORE]: (message: StoreMessage) => recordStoreCall(instruments, message),
+    [EFFECT]: (message: EffectMessage) => recordEffect(instruments, message),
   });
 }
 
@@ -56,6 +59,14 @@ function createInstruments(meter: Meter) {
     storeCalls: meter.createHistogram('rate_limiting.store.duration', {
       ...SECONDS,
       description: 'The duration of calls to the store.',
+    }),
+    pendingEffects: meter.createUpDownCounter('rate_limiting.store.pending_effects', {
+      description: 'Refunds, charges and blocks that failed and are repeated.',
+      unit: '{effect}',
+    }),
+    droppedEffects: meter.createCounter('rate_limiting.store.dropped_effects', {
+      description: 'Refunds, charges and blocks that the store has not applied.',
+      unit: '{effect}',
     }),
   };
 }
@@ -89,6 +100,13 @@ function recordStoreCall({ storeCalls }: Instruments, { verb, store, duration, e
     'rate_limiting.store.operation': verb,
     ...(error && { 'error.type': error.name }),
   });
+}
+
+function recordEffect({ pendingEffects, droppedEffects }: Instruments, message: EffectMessage): void {
+  const { policy, verb, event, reason, count } = message;
+  const attributes = { 'rate_limiting.policy': policy, 'rate_limiting.store.operation': verb };
+  pendingEffects.add(event === 'queued' ? count : -count, attributes);
+  if (reason) droppedEffects.add(count, { ...attributes, 'rate_limiting.reason': reason });
 }
 
 function attributesOf({ policy, source, dryRun, transport }: DecisionMessage, result: string): Attributes {

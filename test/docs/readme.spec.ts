@@ -244,8 +244,8 @@ describe('README examples', () => {
   });
 
   it('list all channels and instruments', async () => {
-    const { DECISION, WAIT, STORE, FAILURE, HEALTH } = await import('../../src/observe/channels.js');
-    expect(firstColumn('On channels', 'Channel')).toEqual([DECISION, WAIT, STORE, FAILURE, HEALTH]);
+    const { DECISION, WAIT, STORE, FAILURE, HEALTH, EFFECT } = await import('../../src/observe/channels.js');
+    expect(firstColumn('On channels', 'Channel')).toEqual([DECISION, WAIT, STORE, FAILURE, HEALTH, EFFECT]);
     const made: string[] = [];
     const make = (name: string) => made.push(name);
     const meter = { createCounter: make, createUpDownCounter: make, createHistogram: make };

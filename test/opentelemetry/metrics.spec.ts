@@ -3,10 +3,11 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication } from '@nestjs/common';
 import { metrics } from '@opentelemetry/api';
 import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics';
-import { MemoryStore, RateLimit, RateLimitModule, type RateLimitModuleOptions } from 'nest-rate-limit';
+import { MemoryStore, RateLimit, RateLimitModule, type RateLimitModuleOptions, RateLimitStore } from 'nest-rate-limit';
 import { RateLimitMetricsModule } from 'nest-rate-limit/opentelemetry';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
+import { parsePolicy } from '../../src/core/policy.js';
 import * as channels from '../../src/observe/channels.js';
 import { createApp } from '../support/create-app.js';
 import { FarStore } from '../support/far-store.js';
@@ -145,6 +146,26 @@ describe('RateLimitMetricsModule', () => {
     expect(await read('rate_limiting.requests')).toEqual([
       [1, { policy: 'one', result: 'error', transport: 'http', 'error.type': 'RateLimitStoreError' }],
     ]);
+  });
+
+  it('counts effects that are repeated, and those that are dropped', async () => {
+    const store = new FarStore({ clock });
+    const app = await start({ store, failure: { timeout: '5s' } });
+    const limits = app.get(RateLimitStore);
+    const policy = parsePolicy({ capacity: 1, refill: 1, unit: 'hour' }, 'one');
+    const charge = async (key: string) =>
+      limits.run({ verb: 'charge', takes: [{ policy, key, amount: 1000, maxWait: 0 }], retry: true });
+    store.unavailable = true;
+    for (let i = 0; i < 5; i++) await charge(i < 2 ? 'expires' : 'lasts');
+    const attributes = { policy: 'one', 'store.operation': 'charge' };
+    expect(await read('rate_limiting.store.pending_effects')).toEqual([[5, attributes]]);
+    // Charges of one bucket are summed, and last as long as it takes to refill their sum and the capacity.
+    await clock.advance(3 * 3_600_000);
+    store.unavailable = false;
+    await until(() => limits.health().status === 'up');
+    await new Promise(setImmediate);
+    expect(await read('rate_limiting.store.pending_effects')).toEqual([[0, attributes]]);
+    expect(await read('rate_limiting.store.dropped_effects')).toEqual([[2, { ...attributes, reason: 'expired' }]]);
   });
 
   it('counts once while two applications record, until the last one has closed', async () => {

@@ -1,12 +1,12 @@
-import { MemoryStore, RateLimitStoreError, type StoreRequest } from 'nest-rate-limit';
+import { MemoryStore, type MemoryStoreOptions, RateLimitStoreError, type StoreRequest } from 'nest-rate-limit';
 import { StoreWrapper } from '../../src/stores/remote/store-wrapper.js';
 
 /** A remote store, which a test can make unavailable. */
 export class FarStore extends StoreWrapper {
   unavailable = false;
 
-  constructor() {
-    super(new MemoryStore());
+  constructor(options?: MemoryStoreOptions) {
+    super(new MemoryStore(options));
   }
 
   override async run(request: StoreRequest) {

@@ -148,7 +148,8 @@ export class RedisStore extends RateLimitStore {
       // If the deadline has not passed here, the estimate of the server's time was wrong: correct it, and retry once.
       this.serverTime.observe(late, sent, steadyNow());
       if (isRetry || steadyNow() - batch[0].since > this.timeout) {
-        throw new RateLimitStoreError(`Command reached Redis after its ${this.timeout} ms deadline`);
+        const message = `Command reached Redis after its ${this.timeout} ms deadline`;
+        throw new RateLimitStoreError(message, 'store', { outcome: 'not-applied' });
       }
       return this.send(batch, true);
     } catch (error) {

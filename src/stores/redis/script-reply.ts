@@ -9,6 +9,9 @@ import { LATE, UNREADABLE } from './script-protocol.js';
 /** Errors of a server that answers but does not write: out of memory, a replica, without disk or replicas, or by its ACL. */
 const WRITE_REJECTED = /\b(OOM|READONLY|MISCONF|NOREPLICAS|NOPERM)\b|user executing the script can't/;
 
+/** Errors of ioredis about commands that it has neither sent nor queued. */
+const NOT_SENT = /isn't (writeable|ready) and enableOfflineQueue/;
+
 /** Reads the doubles of a reply, which are packed into one buffer, and checks that they are whole numbers. */
 class DoubleReader {
   private readonly view: DataView;
@@ -93,5 +96,7 @@ export function toStoreError(error: unknown): RateLimitStoreError {
   const { message } = cause;
   if (WRITE_REJECTED.test(message))
     return new RateLimitStoreError(`Redis rejects writes: ${message}`, 'write', { cause });
-  return new RateLimitStoreError(`Redis command failed: ${message}`, 'store', { cause });
+  // A server that replies with an error has executed no part of the script: it saves all buckets last.
+  const outcome = cause.name === 'ReplyError' || NOT_SENT.test(message) ? 'not-applied' : 'unknown';
+  return new RateLimitStoreError(`Redis command failed: ${message}`, 'store', { cause, outcome });
 }

@@ -149,7 +149,7 @@ export class LeaseStore extends StoreWrapper {
     this.leases.delete(name);
     const { held } = lease;
     lease.held = 0;
-    if (held > 0) await this.store.run({ verb: 'put', takes: [{ ...take, amount: held }] });
+    if (held > 0) await this.store.run({ verb: 'put', takes: [{ ...take, amount: held }], retry: true });
   }
 
   /** Errors are ignored: tokens that cannot be refunded are missing until the bucket has refilled. */

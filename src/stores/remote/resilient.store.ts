@@ -9,7 +9,9 @@ import { every, sinceStart, steadyNow, systemClock } from '../../util/clock.js';
 import type { RateLimitStore, StoreHealth } from '../rate-limit.store.js';
 import { Breaker, PROBE_INTERVAL } from './breaker.js';
 import { Deadlines, type Timed } from './deadlines.js';
+import { EffectQueue } from './effect-queue.js';
 import { LocalFallback } from './local-fallback.js';
+import { EFFECT_VERBS, isRetried } from './pending-effect.js';
 import { StoreWrapper } from './store-wrapper.js';
 
 interface ResilienceOptions {
@@ -38,10 +40,9 @@ interface Call extends Timed {
   readonly reject: (error: unknown) => void;
   /** Publishes the outcome of the call; `undefined` without subscribers. */
   readonly publish: ((error?: unknown) => void) | undefined;
+  /** The store's own answer, which may come after the deadline. */
+  answer?: Promise<StoreAnswer>;
 }
-
-/** Their effect must last, so in every failure mode they reject while the store is unavailable. */
-const STORE_ONLY_VERBS: ReadonlySet<string> = new Set(['reset', 'block', 'unblock', 'replace']);
 
 /**
  * Wraps a store that may fail, and answers every request within the timeout. If the store does not answer, the failure
@@ -51,6 +52,7 @@ export class ResilientStore extends StoreWrapper {
   private readonly deadlines: Deadlines<Call>;
   private readonly breaker = new Breaker();
   private readonly local: LocalFallback;
+  private readonly effects: EffectQueue;
   /** The store rejected a write. Until one succeeds, answers to reads do not prove that it has recovered. */
   private rejectsWrites = false;
   private lastError: Error | undefined;
@@ -64,6 +66,11 @@ export class ResilientStore extends StoreWrapper {
   ) {
     super(store);
     this.local = new LocalFallback(store.clock, options.instances);
+    this.effects = new EffectQueue(
+      store.clock,
+      (request) => this.callStore(request),
+      () => !this.breaker.isOpen,
+    );
     this.deadlines = new Deadlines(options.timeout, (call) =>
       this.fail(call, new RateLimitStoreError(`No answer within ${options.timeout} ms`)),
     );
@@ -71,16 +78,18 @@ export class ResilientStore extends StoreWrapper {
 
   override run(request: StoreRequest): StoreAnswer | Promise<StoreAnswer> {
     // Tokens are refunded or charged where they were taken.
-    if (request.source === 'fallback') return this.local.run(request);
+    if (request.source === 'fallback') return this.runLocally(request);
     if (request.source === 'open') return this.allow(request);
     if (!this.breaker.allowsCall()) {
-      const down = new RateLimitStoreError(`Rate limit store unavailable: ${this.lastError?.message}`);
+      const message = `Rate limit store unavailable: ${this.lastError?.message}`;
+      const down = new RateLimitStoreError(message, 'store', { outcome: 'not-applied' });
       return new Promise((resolve) => resolve(this.applyFailureMode(request, down)));
     }
     return new Promise((resolve, reject) => {
       const call: Call = { request, resolve, reject, publish: this.measure(request), deadline: 0, ended: false };
       this.deadlines.start(call);
-      this.callStore(request).then(
+      call.answer = this.callStore(request);
+      call.answer.then(
         (answer) => this.succeed(call, answer),
         (error) => {
           if (this.deadlines.end(call)) this.fail(call, error);
@@ -96,6 +105,7 @@ export class ResilientStore extends StoreWrapper {
 
   override async close(): Promise<void> {
     this.stopProbing();
+    await this.effects.close();
     this.local.close();
     await (this.options.close ? this.options.close() : this.store.close());
   }
@@ -105,6 +115,7 @@ export class ResilientStore extends StoreWrapper {
     if (this.deadlines.end(call)) {
       call.publish?.();
       this.recordSuccess(verb !== 'estimate' && answer.taken > 0);
+      if (this.effects.size > 0) this.effects.supersede(call.request);
       call.resolve(answer);
     } else if (verb === 'take' && answer.delay > 0) {
       // The reservation came too late: no request waits for it.
@@ -112,15 +123,16 @@ export class ResilientStore extends StoreWrapper {
     } else if (verb === 'takeUpTo' && answer.taken > 0) {
       // The leased tokens came too late: the lease does not hold them.
       const amount = Math.round(answer.taken * AMOUNT_PER_TOKEN);
-      this.callStore({ verb: 'put', takes: [{ ...takes[0], amount }] }).catch(() => {});
+      const refund: StoreRequest = { verb: 'put', takes: [{ ...takes[0], amount }] };
+      this.effects.add(refund, this.callStore(refund));
     }
   }
 
-  private fail({ request, publish, resolve, reject }: Call, error: unknown): void {
+  private fail({ request, publish, resolve, reject, answer }: Call, error: unknown): void {
     publish?.(error);
     this.recordFailure(error, request);
     try {
-      resolve(this.applyFailureMode(request, error));
+      resolve(this.applyFailureMode(request, error, answer));
     } catch (rejection) {
       reject(rejection);
     }
@@ -140,6 +152,7 @@ export class ResilientStore extends StoreWrapper {
   private publishHealth(health: StoreHealth): void {
     this.options.onHealth?.(health);
     if (healthChanges.hasSubscribers) healthChanges.publish(health);
+    if (health.status === 'up') this.effects.wake();
   }
 
   private callStore(request: StoreRequest): Promise<StoreAnswer> {
@@ -177,7 +190,7 @@ export class ResilientStore extends StoreWrapper {
   private startProbing([{ key }]: readonly Take[]): void {
     const take: Take = { policy: PROBE_POLICY, key, amount: 1, maxWait: 0, onStoreError: 'open' };
     this.stopProbing = every(PROBE_INTERVAL / 2, () => {
-      Promise.resolve(this.run({ verb: 'charge', takes: [take] })).catch(() => {});
+      Promise.resolve(this.run({ verb: 'charge', takes: [take], retry: false })).catch(() => {});
     });
   }
 
@@ -191,11 +204,22 @@ export class ResilientStore extends StoreWrapper {
   }
 
   /** Answers without the store, or throws `error`. Of the modes of several policies the strictest applies. */
-  private applyFailureMode(request: StoreRequest, error: unknown): StoreAnswer {
-    if (!(error instanceof RateLimitStoreError) || STORE_ONLY_VERBS.has(request.verb)) throw error;
+  private applyFailureMode(request: StoreRequest, error: unknown, answer?: Promise<StoreAnswer>): StoreAnswer {
+    if (!(error instanceof RateLimitStoreError)) throw error;
+    if (EFFECT_VERBS.has(request.verb)) {
+      if (isRetried(request, error)) this.effects.add(request, answer);
+      if (request.retry) return this.allow(request);
+      throw error;
+    }
     const modeOf = (take: Take) => take.onStoreError ?? this.options.mode;
     if (request.takes.some((take) => modeOf(take) === 'closed')) throw error;
     return request.takes.some((take) => modeOf(take) === 'local') ? this.local.run(request) : this.allow(request);
+  }
+
+  /** Refunds or charges a token that was taken locally. The store learns of the charge, too. */
+  private runLocally(request: StoreRequest): StoreAnswer {
+    if (request.retry && request.verb === 'charge') this.effects.add({ ...request, source: 'store' });
+    return this.local.run(request);
   }
 
   private allow({ takes }: StoreRequest): StoreAnswer {

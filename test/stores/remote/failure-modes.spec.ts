@@ -216,6 +216,7 @@ describe('ResilientStore in failure mode `local`', () => {
       name: 'RateLimitStoreError',
       message: 'OOM',
       scope: 'write',
+      outcome: 'not-applied',
     });
     const probes = () => double.requests.filter(({ verb }) => verb === 'charge').length;
     await until(() => probes() === 2);
@@ -246,13 +247,15 @@ describe('ResilientStore', () => {
     await expect(run(take('a', 'closed'))).rejects.toBeInstanceOf(RateLimitStoreError);
   });
 
-  it('rejects operations that must persist in any failure mode', async () => {
-    const { double, run, policy } = resilient({ mode: 'open' });
-    double.fail();
-    for (const verb of ['reset', 'block', 'unblock', 'replace'] as const) {
-      await expect(run(verb, { duration: 1000, to: policy, strategy: 'as-is' })).rejects.toThrow(RateLimitStoreError);
+  it.each(['local', 'open'] as const)('rejects effects in failure mode `%s`, and decides takes', async (mode) => {
+    const { double, run, policy } = resilient({ mode });
+    double.fail('write');
+    for (const verb of ['put', 'charge', 'cancel', 'reset', 'block', 'unblock', 'replace'] as const) {
+      const effect = run(verb, { duration: 1000, to: policy, strategy: 'as-is', actAt: [0] });
+      await expect(effect).rejects.toThrow(RateLimitStoreError);
     }
-    for (const verb of ['put', 'charge', 'estimate'] as const) expect((await run(verb)).source).toBe('open');
+    const source = mode === 'local' ? 'fallback' : 'open';
+    for (const verb of ['take', 'takeUpTo', 'estimate'] as const) expect((await run(verb)).source).toBe(source);
   });
 
   it('does not count an unreadable bucket as a store failure, and reports it once', async () => {
