@@ -1,16 +1,15 @@
 import { Inject, Injectable, type OnModuleDestroy, Optional } from '@nestjs/common';
 import { amountOf } from '../core/amount.js';
-import { toDecision } from '../core/answer.js';
 import type { Decision } from '../core/decision.js';
 import { type LimitOptions, type Policy, parsePolicy } from '../core/policy.js';
 import { mergeTakes } from '../core/request.js';
-
 import { BUCKET, publishDecision } from '../observe/messages.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { shutdownError } from '../suspend/open-suspensions.js';
 import { boundKey, toKey } from '../util/bounded-key.js';
 import { invalidOption, unknownPolicy } from '../util/option-error.js';
 import { Bucket } from './bucket.js';
+import { refundableDecision } from './refund.js';
 
 /** The injection token of the module's named policies. */
 export const POLICIES = Symbol.for('nest-rate-limit:policies');
@@ -65,7 +64,7 @@ export class BucketService implements OnModuleDestroy {
     );
     const answer = await this.store.run({ verb: 'take', takes });
     publishDecision(answer, takes, BUCKET);
-    return toDecision(answer);
+    return refundableDecision(answer, takes);
   }
 
   /** Rejects all waits for tokens, so that no worker keeps the process alive. */

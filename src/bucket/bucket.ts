@@ -10,6 +10,7 @@ import { BUCKET, publishDecision, publishWait } from '../observe/messages.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { anySignal } from '../util/any-signal.js';
 import { type Duration, parseDuration } from '../util/duration.js';
+import { actTimes, refundableDecision, refundOf } from './refund.js';
 
 /** How long `watch` relies on being notified, in ms. */
 const RECHECK_INTERVAL = 5000;
@@ -44,7 +45,8 @@ export class Bucket {
 
   /** Takes `n` tokens immediately, or none, and returns the full decision. */
   async decide(n = 1): Promise<Decision> {
-    return toDecision(await this.take(amountOf(n), 0));
+    const amount = amountOf(n);
+    return refundableDecision(await this.take(amount, 0), this.takes(amount));
   }
 
   /** Returns the decision that `decide` would make, without taking tokens. */
@@ -78,13 +80,13 @@ export class Bucket {
       publishEnd?.('passed');
     } catch (reason) {
       publishEnd?.(this.closing?.aborted ? 'closed' : 'left');
-      const { actAt, source } = answer;
-      const refund = actAt ? this.run('cancel', amount, { actAt, source }) : this.run('put', amount, { source });
+      const more = { actAt: actTimes(answer), source: answer.source };
+      const refund = this.run(answer.delay > 0 ? 'cancel' : 'put', amount, more);
       // The caller receives its own reason, even if the store is unavailable and nothing can be refunded.
       await refund.catch(() => {});
       throw reason;
     }
-    return toDecision(answer);
+    return refundableDecision(answer, this.takes(amount));
   }
 
   /** Takes as many whole tokens as are available, at most `max`. Returns the number taken. */
@@ -100,16 +102,28 @@ export class Bucket {
    * If it rejects with the outcome `'unknown'`, the module repeats it until the store has applied it.
    */
   async charge(n = 1): Promise<Decision> {
-    return toDecision(await this.run('charge', chargedAmount(n)));
+    const amount = chargedAmount(n);
+    return refundableDecision(await this.run('charge', amount), this.takes(amount));
   }
 
   /**
    * Refunds `n` tokens, never above the capacity. A sliding window drops its oldest admissions. `n` may be 0, which does
    * nothing; further decimals are rounded down.
+   *
+   * With `decision`, the result of `decide`, `consume`, `charge` or `BucketService.decideAll`, it refunds the tokens
+   * where they were taken: in the store, or in this process while the store was unavailable. A sliding window then drops
+   * that admission, as far as it still counts. Rejects with a `RangeError` if `decision` took nothing from this bucket.
+   *
+   * ```ts
+   * const decision = await bucket.consume(10);
+   * const used = await work();
+   * if (used < 10) await bucket.put(10 - used, { decision });
+   * ```
    */
-  async put(n = 1): Promise<void> {
+  async put(n = 1, { decision }: { decision?: Decision } = {}): Promise<void> {
     const amount = refundedAmount(n);
-    if (amount > 0) await this.run('put', amount);
+    const refund = decision && refundOf(decision, this.policy, this.key);
+    if (amount > 0) await this.run('put', amount, refund);
   }
 
   /**

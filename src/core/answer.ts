@@ -47,6 +47,7 @@ export class Answer implements StoreAnswer {
     readonly limits: readonly AnsweredLimit[],
     readonly taken: number,
     readonly source: DecisionSource,
+    readonly takenAt: number | undefined,
     readonly delay = 0,
     readonly actAt: readonly number[] | undefined = undefined,
   ) {}
@@ -94,13 +95,17 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
   const limits = new Array<AnsweredLimit>((rowLength(takes) - ROW_HEAD - takes.length) / ROW_LIMIT);
   let count = 0;
   let index = ROW_HEAD;
+  let hasWaits = false;
+  let hasWindow = false;
   for (const { policy } of takes) {
     const heldFor = row[0] === 0 ? row[index] : 0;
-    index++;
+    if (row[index++] !== 0) hasWaits = true;
     for (let i = 0; i < policy.limits.length; i++, index += ROW_LIMIT) {
+      const limit = policy.limits[i];
+      if (limit.kind === 'window') hasWindow = true;
       const state = limitState(
         policy.labels[i],
-        policy.limits[i],
+        limit,
         row[index],
         toTime(row[index + 1]),
         toTime(row[index + 2]),
@@ -109,8 +114,11 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
       limits[count++] = heldFor > 0 ? { ...state, heldFor } : state;
     }
   }
-  const actAt = delay > 0 ? waits(takes, row).map((wait) => row[3] + wait) : undefined;
-  return new Answer(row[0] === 1, limits, row[2] / AMOUNT_PER_TOKEN, source, delay, actAt);
+  const allowed = row[0] === 1;
+  const takenAt = allowed && hasWindow ? row[3] : undefined;
+  // Without a delay, too: the buckets of one request may be on servers whose clocks differ.
+  const actAt = allowed && hasWaits ? waitsOf(takes, row).map((wait) => row[3] + wait) : undefined;
+  return new Answer(allowed, limits, row[2] / AMOUNT_PER_TOKEN, source, takenAt, delay, actAt);
 }
 
 /** The decision of an answer as plain data. Spreading would lose the getters of an answer. */
@@ -131,8 +139,8 @@ export function toDecision(answer: Decision): Decision {
 
 /** The whole answer as plain data, safe to keep, spread and serialize. */
 export function plainAnswer(answer: StoreAnswer): StoreAnswer {
-  const { balance, taken, actAt } = answer;
-  return { ...toDecision(answer), balance, taken, actAt };
+  const { balance, taken, takenAt, actAt } = answer;
+  return { ...toDecision(answer), balance, taken, takenAt, actAt };
 }
 
 /** The row of a request that is admitted without a store: all buckets full. */
@@ -149,7 +157,7 @@ function toTime(ms: number): number {
   return ms === NEVER ? Infinity : ms;
 }
 
-function waits(takes: readonly Take[], row: Readonly<Row>): number[] {
+function waitsOf(takes: readonly Take[], row: Readonly<Row>): number[] {
   let index = ROW_HEAD;
   return takes.map((take) => {
     const wait = row[index];

@@ -60,6 +60,8 @@ export interface StoreAnswer extends Decision {
   readonly balance: number;
   /** Tokens taken from each bucket; 0 when denied. */
   readonly taken: number;
-  /** If `delay` is above 0: for each take when its reservation acts, in ms since 1970; `cancel` requires it. */
+  /** If a sliding window has admitted: when, in ms since 1970 by the store's clock. Its refund requires it. */
+  readonly takenAt?: number;
+  /** For each take when it acts, in ms since 1970, if not all act at once; `cancel` requires it. */
   readonly actAt: readonly number[] | undefined;
 }

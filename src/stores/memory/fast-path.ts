@@ -83,10 +83,12 @@ export function takeFromLimits(
   }
   if (!allowed && (policy.block > 0 || maxWait > 0)) return undefined;
   const states = new Array<AnsweredLimit>(limits.length);
+  let takenAt: number | undefined;
   for (let i = 0; i < limits.length; i++) {
     const log = parts?.[firstPart + i] as AdmissionLog | undefined;
     if (log) {
       states[i] = admitTo(log, heads[i], limits[i], labels[i], amount, allowed, now);
+      if (allowed) takenAt = now;
     } else {
       const limit = limits[i];
       let debt = debtAt(limit, cells[start + 1 + i], at, now);
@@ -95,7 +97,7 @@ export function takeFromLimits(
     }
   }
   if (allowed) cells[start] = now;
-  return new Answer(allowed, states, allowed ? amount / AMOUNT_PER_TOKEN : 0, source);
+  return new Answer(allowed, states, allowed ? amount / AMOUNT_PER_TOKEN : 0, source, takenAt);
 }
 
 /** Admits `amount` to a window if `allowed`; `head` is its log without expired admissions. */

@@ -103,6 +103,18 @@ describe('RedisStore on a Cluster', () => {
     expect(await available()).toEqual([7, 0.5, 9]);
   });
 
+  it('refunds a decision about several keys in each of their windows', async () => {
+    await open();
+    const keys = await keysOfMasters();
+    const window = { name: 'window', maxRequest: 10, unit: 'hours' } as const;
+    const decide = (n: number) => buckets.decideAll(keys.map((key) => ({ policy: window, key, n })));
+    await decide(1);
+    const decision = await decide(4);
+    await decide(2);
+    for (const key of keys) await buckets.bucket(window, key).put(4, { decision });
+    for (const key of keys) expect(await buckets.bucket(window, key).available()).toBe(7);
+  });
+
   it('refunds earlier takes if a later master does not answer, and takes nothing from that master afterwards', async () => {
     await open(150);
     const [a, b] = await keysOfMasters();
