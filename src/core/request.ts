@@ -70,9 +70,9 @@ export interface StoreRequest {
   /** The `source` of the answer whose tokens are refunded or charged; default `'store'`. */
   readonly source?: DecisionSource;
   /**
-   * For verbs that take nothing or in any case, such as `put`: whether the module repeats a failed request later, until
-   * it succeeds or no longer matters. It then resolves, with an answer that means nothing. By default it rejects, and
-   * only `charge` and `block` are repeated, if their outcome is unknown. Stores ignore it.
+   * For an effect, such as a `put` of one take: what the module does if it fails. `true`: it repeats the request until
+   * the store has applied it or it no longer matters, and resolves with an answer that means nothing. Otherwise it
+   * rejects; a `charge` or `block` whose outcome is unknown is repeated, too, unless this is `false`. Stores ignore it.
    */
   readonly retry?: boolean;
   /** For `block`, ms. */

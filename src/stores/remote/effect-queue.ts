@@ -21,8 +21,8 @@ const FIRST_DELAY = 100;
 const LONGEST_DELAY = 5000;
 /** How long the answers of a batch delay the next one at most, in ms. */
 const BATCH_TIMEOUT = 2000;
-/** How long the effects delay a shutdown at most, and how often they are tried then, in ms. */
-const SHUTDOWN_TIMEOUT = 2000;
+/** How long effects are tried at shutdown, which then takes two seconds at most, and how often, in ms. */
+const SHUTDOWN_TIMEOUT = 1800;
 const SHUTDOWN_INTERVAL = 20;
 
 /**

@@ -41,7 +41,7 @@ interface Call extends Timed {
   /** Publishes the outcome of the call; `undefined` without subscribers. */
   readonly publish: ((error?: unknown) => void) | undefined;
   /** The store's own answer, which may come after the deadline. */
-  answer?: Promise<StoreAnswer>;
+  readonly answer: Promise<StoreAnswer>;
 }
 
 /**
@@ -86,11 +86,12 @@ export class ResilientStore extends StoreWrapper {
       return new Promise((resolve) => resolve(this.applyFailureMode(request, down)));
     }
     return new Promise((resolve, reject) => {
-      const call: Call = { request, resolve, reject, publish: this.measure(request), deadline: 0, ended: false };
+      const publish = this.measure(request);
+      const answer = this.callStore(request);
+      const call: Call = { request, resolve, reject, publish, answer, deadline: 0, ended: false };
       this.deadlines.start(call);
-      call.answer = this.callStore(request);
-      call.answer.then(
-        (answer) => this.succeed(call, answer),
+      answer.then(
+        (answered) => this.succeed(call, answered),
         (error) => {
           if (this.deadlines.end(call)) this.fail(call, error);
         },
