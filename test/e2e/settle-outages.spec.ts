@@ -12,6 +12,8 @@ import { TcpProxy } from '../support/tcp-proxy.js';
 const LOGIN = { name: 'login', maxRequest: 5, unit: 'hours' } as const;
 const BUDGET = { name: 'budget', capacity: 1000, refill: 0 } as const;
 const PREFIX = 'outages:';
+/** ms. Long enough for a busy machine. */
+const TIMEOUT = 250;
 
 const messages: EffectMessage[] = [];
 let onQueued = () => {};
@@ -71,7 +73,9 @@ describe.each(ADAPTERS)('Settlement while Redis is unavailable, on %s', (adapter
     during = release = onQueued = () => {};
     running = 0;
     app = await createApp(adapter, {
-      imports: [RateLimitModule.forRoot({ store: { redis: proxy.url, prefix: PREFIX } })],
+      imports: [
+        RateLimitModule.forRoot({ store: { redis: proxy.url, prefix: PREFIX }, failure: { timeout: TIMEOUT } }),
+      ],
       controllers: [Resource],
     });
     await app.listen(0, '127.0.0.1');

@@ -8,6 +8,8 @@ import { type RedisServer, startRedis } from '../../support/redis.js';
 import { until } from '../../support/requests.js';
 import { TcpProxy } from '../../support/tcp-proxy.js';
 
+/** ms. Long enough for a busy machine. */
+const TIMEOUT = 250;
 const POOL = { name: 'pool', capacity: 100, refill: 0 };
 const messages: EffectMessage[] = [];
 const collect = (message: unknown) => messages.push(message as EffectMessage);
@@ -45,7 +47,7 @@ describe('Effects behind a faulty connection to Redis', () => {
   beforeEach(async () => {
     proxy.repair();
     key++;
-    ({ store, buckets } = await openBuckets({ store: { redis: proxy.url } }));
+    ({ store, buckets } = await openBuckets({ store: { redis: proxy.url }, failure: { timeout: TIMEOUT } }));
     ({ buckets: direct } = await openBuckets({ store: { redis: server.url }, failure: { timeout: '5s' } }));
     await until(async () => (await bucketOf(POOL).estimate()).source === 'store', 4000, 10);
   });
@@ -245,4 +247,49 @@ describe('Effects behind a faulty connection to Redis', () => {
     await settled();
     expect(await balance(POOL)).toBe(99);
   });
+
+  it('never admits more than the real costs leave, whatever fails while costs are settled', async () => {
+    const random = randomFrom(7);
+    /** For each key what its requests cost, and whether one of them was charged. */
+    const ledgers = Array.from({ length: 12 }, (_, i) => ({ key: `${key}-${i}`, real: 0, charged: 0 }));
+    let mark = 0;
+    for (let round = 0; round < 8; round++) {
+      proxy.repair();
+      await until(async () => (await bucketOf(POOL).estimate()).source === 'store', 4000, 5);
+      const takes = ledgers.map((ledger) => ({ ledger, take: { ...takeOf(POOL, 5, mark++), key: ledger.key } }));
+      for (const { take } of takes) expect((await run('take', take)).source).toBe('store');
+      const fault = [() => 'cut' as const, () => 'keep' as const, () => 'pass' as const][random(3)];
+      if (random(2) === 0) proxy.onCommand = fault;
+      else proxy.onReply = fault;
+      if (round === 4) proxy.break();
+      await Promise.all(
+        takes.map(({ ledger, take }, i) => {
+          // The first keys get refunds only.
+          const cost = i < 4 ? random(5) : random(12);
+          ledger.real += cost;
+          ledger.charged += Math.max(0, cost - 5);
+          const settled = { ...take, amount: Math.abs(cost - 5) * 1000 };
+          return run(cost < 5 ? 'put' : 'charge', settled, { retry: true });
+        }),
+      );
+    }
+    proxy.repair();
+    await settled();
+    expect(messages.filter(({ event }) => event === 'dropped')).toEqual([]);
+    for (const { key: name, real, charged } of ledgers) {
+      const left = await direct.bucket(POOL, name).available();
+      expect(left).toBeLessThanOrEqual(100 - real);
+      // Only a charge whose reply was lost may count twice.
+      expect(left).toBeGreaterThanOrEqual(100 - real - charged);
+    }
+  });
 });
+
+/** A generator of whole numbers below `n`, the same for the same seed. */
+function randomFrom(seed: number): (n: number) => number {
+  let state = seed;
+  return (n) => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state % n;
+  };
+}
