@@ -40,13 +40,13 @@ export class Bucket {
 
   /** Takes `n` tokens immediately, or none. Returns whether they were taken. */
   async tryConsume(n = 1): Promise<boolean> {
-    return (await this.take(amountOf(n), 0)).allowed;
+    return (await this.take(this.takes(amountOf(n)))).allowed;
   }
 
   /** Takes `n` tokens immediately, or none, and returns the full decision. */
   async decide(n = 1): Promise<Decision> {
-    const amount = amountOf(n);
-    return refundableDecision(await this.take(amount, 0), this.takes(amount));
+    const takes = this.takes(amountOf(n));
+    return refundableDecision(await this.take(takes), takes);
   }
 
   /** Returns the decision that `decide` would make, without taking tokens. */
@@ -71,9 +71,10 @@ export class Bucket {
     const amount = amountOf(n);
     const longestWait = maxWait === 0 || maxWait === Infinity ? maxWait : parseDuration('maxWait', maxWait);
     signal?.throwIfAborted();
-    const answer = await this.take(amount, longestWait);
+    const takes = this.takes(amount, longestWait);
+    const answer = await this.take(takes);
     if (!answer.allowed) throw rejection(toDecision(answer));
-    const publishEnd = answer.delay > 0 ? publishWait(answer, this.takes(amount), BUCKET, this.store.clock) : undefined;
+    const publishEnd = answer.delay > 0 ? publishWait(answer, takes, BUCKET, this.store.clock) : undefined;
     try {
       signal?.throwIfAborted();
       if (answer.delay > 0) await this.sleep(answer.delay, signal);
@@ -86,7 +87,7 @@ export class Bucket {
       await refund.catch(() => {});
       throw reason;
     }
-    return refundableDecision(answer, this.takes(amount));
+    return refundableDecision(answer, takes);
   }
 
   /** Takes as many whole tokens as are available, at most `max`. Returns the number taken. */
@@ -102,8 +103,8 @@ export class Bucket {
    * If it rejects with the outcome `'unknown'`, the module repeats it until the store has applied it.
    */
   async charge(n = 1): Promise<Decision> {
-    const amount = chargedAmount(n);
-    return refundableDecision(await this.run('charge', amount), this.takes(amount));
+    const takes = this.takes(chargedAmount(n));
+    return refundableDecision(await this.store.run({ verb: 'charge', takes }), takes);
   }
 
   /**
@@ -205,8 +206,7 @@ export class Bucket {
     return new Bucket(this.store, to, this.key, this.parse, this.closing);
   }
 
-  private async take(amount: number, maxWait: number): Promise<StoreAnswer> {
-    const takes = this.takes(amount, maxWait);
+  private async take(takes: readonly Take[]): Promise<StoreAnswer> {
     const answer = await this.store.run({ verb: 'take', takes });
     publishDecision(answer, takes, BUCKET);
     return answer;

@@ -3,24 +3,41 @@ import type { Decision, StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import type { StoreRequest, Take } from '../core/request.js';
 
-/** What a decision took, and when each of its takes acts. */
-interface Taken {
-  readonly takes: readonly Take[];
-  readonly actAt: readonly number[];
+/** Returns its argument, which the constructor of a subclass then adds private fields to. */
+class Given {
+  constructor(decision: Decision) {
+    // biome-ignore lint/correctness/noConstructorReturn: the object to extend
+    return decision;
+  }
 }
 
 /**
- * What the decisions took that a sliding window has admitted. A refund must name the instant of the admission; for a
- * bucket the decision's `source` suffices, so those decisions are not kept.
+ * A decision whose takes a sliding window has admitted: a refund must name the instant of the admission. For a bucket
+ * the decision's `source` suffices. Private fields are invisible, and cost a fraction of an entry in a `WeakMap`.
  */
-const admitted = new WeakMap<Decision, Taken>();
+class AdmittedDecision extends Given {
+  readonly #takes: readonly Take[];
+  readonly #actAt: readonly number[];
+
+  constructor(decision: Decision, takes: readonly Take[], actAt: readonly number[]) {
+    super(decision);
+    this.#takes = takes;
+    this.#actAt = actAt;
+  }
+
+  /** When the take of this bucket acted; `undefined` if the decision did not take from it. */
+  static actAt(decision: object, policy: Policy, key: string): number | undefined {
+    if (!(#takes in decision)) return undefined;
+    const index = decision.#takes.findIndex((take) => take.policy.id === policy.id && take.key === key);
+    return index < 0 ? undefined : (decision.#actAt[index] ?? decision.#actAt[0]);
+  }
+}
 
 /** The decision of an answer, which `put` can refund. */
 export function refundableDecision(answer: StoreAnswer, takes: readonly Take[]): Decision {
   const decision = toDecision(answer);
-  const actAt = actTimes(answer);
-  if (!answer.allowed || !actAt || !takes.some(({ policy }) => hasWindow(policy))) return decision;
-  admitted.set(decision, { takes, actAt: takes.map((_, i) => actAt[i] ?? actAt[0]) });
+  const actAt = answer.allowed ? actTimes(answer) : undefined;
+  if (actAt && takes.some(({ policy }) => hasWindow(policy))) new AdmittedDecision(decision, takes, actAt);
   return decision;
 }
 
@@ -37,12 +54,9 @@ export function refundOf(decision: Decision, policy: Policy, key: string): Pick<
     throw new RangeError(`\`decision\` must be one of policy ${policy.name}, got one of policy ${decision.policy}`);
   }
   if (!hasWindow(policy)) return { source };
-  const taken = admitted.get(decision);
-  const index = taken?.takes.findIndex((take) => take.policy.id === policy.id && take.key === key) ?? -1;
-  if (!taken || index < 0) {
-    throw new RangeError('`decision` must be what `decide`, `consume`, `charge` or `decideAll` returned for this key');
-  }
-  return { source, actAt: [taken.actAt[index]] };
+  const actAt = AdmittedDecision.actAt(decision, policy, key);
+  if (actAt !== undefined) return { source, actAt: [actAt] };
+  throw new RangeError('`decision` must be what `decide`, `consume`, `charge` or `decideAll` returned for this key');
 }
 
 function hasWindow({ limits }: Policy): boolean {
