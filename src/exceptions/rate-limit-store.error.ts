@@ -1,8 +1,5 @@
 import { brand } from '../util/brand.js';
 
-/** What failed: see `RateLimitStoreError.scope`. */
-type FailedScope = 'store' | 'bucket' | 'write';
-
 /** Whether a failed request has changed its buckets: see `RateLimitStoreError.outcome`. */
 export type StoreOutcome = 'not-applied' | 'unknown';
 
@@ -27,7 +24,7 @@ export class RateLimitStoreError extends Error {
    */
   constructor(
     message: string,
-    readonly scope: FailedScope = 'store',
+    readonly scope: 'store' | 'bucket' | 'write' = 'store',
     options: ErrorOptions & { readonly outcome?: StoreOutcome } = {},
   ) {
     super(message, options);
