@@ -61,8 +61,8 @@ export class Bucket {
    * (default: no limit), or if `n` exceeds the capacity.
    *
    * If `signal` is aborted during the wait, the promise rejects with the signal's reason, and the reservation is
-   * canceled. Later waiters keep their positions, and new ones queue behind the last of them. If the application closes during the wait, the promise
-   * rejects with a `ServiceUnavailableException` in the same way.
+   * canceled. Later waiters keep their positions, and new ones queue behind the last of them. If the application closes
+   * during the wait, the promise rejects with a `ServiceUnavailableException` in the same way.
    */
   async consume(
     n = 1,

@@ -47,7 +47,7 @@ export class Answer implements StoreAnswer {
     readonly limits: readonly AnsweredLimit[],
     readonly taken: number,
     readonly source: DecisionSource,
-    readonly takenAt: number | undefined,
+    readonly takenAt: number | undefined = undefined,
     readonly delay = 0,
     readonly actAt: readonly number[] | undefined = undefined,
   ) {}
