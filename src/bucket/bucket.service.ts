@@ -1,14 +1,14 @@
 import { Inject, Injectable, type OnModuleDestroy, Optional } from '@nestjs/common';
 import { amountOf } from '../core/amount.js';
 import type { Decision } from '../core/decision.js';
-import { type LimitOptions, type Policy, parsePolicy } from '../core/policy.js';
+import { type LimitOptions, parsePolicy } from '../core/policy.js';
 import { mergeTakes } from '../core/request.js';
 import { BUCKET, publishDecision } from '../observe/messages.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { shutdownError } from '../suspend/open-suspensions.js';
 import { boundKey, toKey } from '../util/bounded-key.js';
 import { invalidOption, unknownPolicy } from '../util/option-error.js';
-import { Bucket } from './bucket.js';
+import { Bucket, type BucketPolicy } from './bucket.js';
 import { refundableDecision } from './refund.js';
 
 /** The injection token of the module's named policies. */
@@ -24,19 +24,19 @@ export const POLICIES = Symbol.for('nest-rate-limit:policies');
  */
 @Injectable()
 export class BucketService implements OnModuleDestroy {
-  private readonly parsed = new WeakMap<LimitOptions, Policy>();
+  private readonly parsed = new WeakMap<LimitOptions, BucketPolicy>();
   private readonly closing = new AbortController();
 
   constructor(
     private readonly store: RateLimitStore,
     @Optional()
     @Inject(POLICIES)
-    private readonly policies: ReadonlyMap<string, { readonly policy: Policy }> = new Map(),
+    private readonly policies: ReadonlyMap<string, BucketPolicy> = new Map(),
   ) {}
 
   /**
-   * Returns the bucket of a policy and key, without I/O. `policy` is the name of a policy in `forRoot`, or limit
-   * options.
+   * Returns the bucket of a policy and key, without I/O. `policy` is the name of a policy in `forRoot`, whose
+   * `onStoreError` applies, or limit options.
    *
    * Callers with the same name, limits and key share one bucket. Limit options without a name are named `bucket`.
    * Throws `RateLimitOptionError` if the policy or the key is invalid.
@@ -55,12 +55,10 @@ export class BucketService implements OnModuleDestroy {
   ): Promise<Decision> {
     if (requests.length === 0) throw new RangeError('decideAll() requires at least one bucket, got none');
     const takes = mergeTakes(
-      requests.map(({ policy, key, n = 1 }) => ({
-        policy: this.policy(policy, 'bucket'),
-        key: checkKey(key),
-        amount: amountOf(n),
-        maxWait: 0,
-      })),
+      requests.map(({ policy: given, key, n = 1 }) => {
+        const { policy, onStoreError } = this.policy(given, 'bucket');
+        return { policy, key: checkKey(key), amount: amountOf(n), maxWait: 0, onStoreError };
+      }),
     );
     const answer = await this.store.run({ verb: 'take', takes });
     publishDecision(answer, takes, BUCKET);
@@ -72,16 +70,16 @@ export class BucketService implements OnModuleDestroy {
     this.closing.abort(shutdownError());
   }
 
-  private policy(policy: string | LimitOptions, fallbackName: string): Policy {
+  private policy(policy: string | LimitOptions, fallbackName: string): BucketPolicy {
     if (typeof policy === 'string') {
-      return this.policies.get(policy)?.policy ?? unknownPolicy(policy, this.policies.keys());
+      return this.policies.get(policy) ?? unknownPolicy(policy, this.policies.keys());
     }
     if (typeof policy !== 'object' || policy === null)
       invalidOption('policy', 'a policy name or limit options', policy);
     const cached = this.parsed.get(policy);
     // Options without a name may be used with different fallback names.
-    if (cached && cached.name === (policy.name ?? fallbackName)) return cached;
-    const parsed = parsePolicy(policy, fallbackName);
+    if (cached && cached.policy.name === (policy.name ?? fallbackName)) return cached;
+    const parsed = { policy: parsePolicy(policy, fallbackName) };
     this.parsed.set(policy, parsed);
     return parsed;
   }

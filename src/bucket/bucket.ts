@@ -4,7 +4,7 @@ import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
 import type { LimitOptions, Policy } from '../core/policy.js';
 import { checkReplace } from '../core/replace.js';
-import type { StoreRequest, Take, Verb } from '../core/request.js';
+import type { FailureMode, StoreRequest, Take, Verb } from '../core/request.js';
 import { rejection } from '../exceptions/rate-limit.exception.js';
 import { BUCKET, publishDecision, publishWait } from '../observe/messages.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
@@ -14,6 +14,12 @@ import { actTimes, refundableDecision, refundOf } from './refund.js';
 
 /** How long `watch` relies on being notified, in ms. */
 const RECHECK_INTERVAL = 5000;
+
+/** A policy of manual checks. One of `forRoot` may have a failure mode of its own. */
+export interface BucketPolicy {
+  readonly policy: Policy;
+  readonly onStoreError?: FailureMode;
+}
 
 /**
  * A handle on the bucket of one policy and key. Creating it does no I/O.
@@ -29,14 +35,20 @@ const RECHECK_INTERVAL = 5000;
  * ```
  */
 export class Bucket {
+  private readonly policy: Policy;
+  private readonly onStoreError: FailureMode | undefined;
+
   constructor(
     private readonly store: RateLimitStore,
-    private readonly policy: Policy,
+    { policy, onStoreError }: BucketPolicy,
     readonly key: string,
-    private readonly parse: (policy: string | LimitOptions, fallbackName: string) => Policy,
+    private readonly parse: (policy: string | LimitOptions, fallbackName: string) => BucketPolicy,
     /** Aborts all waits when the application closes. */
     private readonly closing?: AbortSignal,
-  ) {}
+  ) {
+    this.policy = policy;
+    this.onStoreError = onStoreError;
+  }
 
   /** Takes `n` tokens immediately, or none. Returns whether they were taken. */
   async tryConsume(n = 1): Promise<boolean> {
@@ -199,11 +211,12 @@ export class Bucket {
    * `RangeError` for the other two.
    */
   async replacePolicy(policy: string | LimitOptions, strategy: ReplaceStrategy): Promise<Bucket> {
-    const to = this.parse(policy, this.policy.name);
+    const replacement = this.parse(policy, this.policy.name);
+    const to = replacement.policy;
     checkReplace(to, strategy);
     if (to.id !== this.policy.id) await this.run('replace', 0, { to, strategy });
     else if (strategy === 'reset') await this.reset();
-    return new Bucket(this.store, to, this.key, this.parse, this.closing);
+    return new Bucket(this.store, replacement, this.key, this.parse, this.closing);
   }
 
   private async take(takes: readonly Take[]): Promise<StoreAnswer> {
@@ -227,6 +240,7 @@ export class Bucket {
   }
 
   private takes(amount: number, maxWait = 0): readonly Take[] {
-    return [{ policy: this.policy, key: this.key, amount, maxWait }];
+    const { policy, key, onStoreError } = this;
+    return [{ policy, key, amount, maxWait, onStoreError }];
   }
 }
