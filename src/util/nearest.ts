@@ -13,14 +13,18 @@ export function nearest(name: string, names: readonly string[]): string | undefi
   return best;
 }
 
-/** Levenshtein distance: the fewest insertions, deletions and replacements that turn `a` into `b`. */
+/** The fewest insertions, deletions, replacements and swaps of neighbors that turn `a` into `b`. */
 function editDistance(a: string, b: string): number {
+  let before: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let k = 1; k <= b.length; k++) {
-      next[k] = Math.min(row[k] + 1, next[k - 1] + 1, row[k - 1] + (a[i - 1] === b[k - 1] ? 0 : 1));
+      const isSwap = i > 1 && k > 1 && a[i - 1] === b[k - 2] && a[i - 2] === b[k - 1];
+      const replaced = row[k - 1] + (a[i - 1] === b[k - 1] ? 0 : 1);
+      next[k] = Math.min(row[k] + 1, next[k - 1] + 1, replaced, isSwap ? before[k - 2] + 1 : Infinity);
     }
+    before = row;
     row = next;
   }
   return row[b.length];
