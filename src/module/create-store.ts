@@ -3,7 +3,6 @@ import { logger } from '../observe/logger.js';
 import type { ParsedModuleOptions, RedisOptionsOfModule } from '../policy/parsed-options.js';
 import { MemoryStore } from '../stores/memory/memory.store.js';
 import { RateLimitStore, type StoreHealth } from '../stores/rate-limit.store.js';
-import { unsuitableSettings } from '../stores/redis/clients/ioredis.js';
 import { isRedisClient } from '../stores/redis/clients/redis-client.js';
 import { RedisStore } from '../stores/redis/redis.store.js';
 import { DenyCacheStore } from '../stores/remote/deny-cache.store.js';
@@ -38,7 +37,6 @@ async function connectRedis(
   { redis, ...options }: RedisOptionsOfModule,
   { timeout, mode }: ParsedModuleOptions['failure'],
 ): Promise<RedisStore> {
-  if (isRedisClient(redis)) for (const found of unsuitableSettings(redis)) logger.warn(`Redis connection: ${found}`);
   const store = await RedisStore.connect(redis, { timeout, ...options });
   const { error } = store.health();
   // A connection of the user's may be about to open, and reports its errors to the user.

@@ -15,7 +15,7 @@ import { type PolicyInput, type RateLimitOptions, toPolicyInputs } from '../poli
 import { parseRequestPolicy, type RequestPolicy } from '../policy/request-policy.js';
 import type { ResolveFn, ResolverLookup } from '../policy/resolvable.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
-import { isRedisClient } from '../stores/redis/clients/redis-client.js';
+import { parseRedisTarget } from '../stores/redis/clients/redis-target.js';
 import { REDIS_CONNECT_OPTIONS } from '../stores/redis/redis-options.js';
 import { HEADER_SETS, type HeaderSet } from '../transport/header-formats.js';
 import { brandOf } from '../util/brand.js';
@@ -185,11 +185,7 @@ function checkStore(store: unknown): void {
     invalidSecretOption('store', 'a RateLimitStore or { redis: … }', store);
   }
   withErrorPrefix('store', () => checkOptionNames(store, ['redis', ...REDIS_CONNECT_OPTIONS]));
-  const { redis } = store;
-  const isOptions = typeof redis === 'object' && redis !== null && !Array.isArray(redis);
-  if (!isOptions && !(typeof redis === 'string' && /^(rediss?:\/\/|\/)./.test(redis)) && !isRedisClient(redis)) {
-    invalidSecretOption('store.redis', 'a redis:// url, ioredis options, a Redis or a Cluster', redis);
-  }
+  parseRedisTarget(store.redis, 'store.redis');
 }
 
 function parseHeaders(headers: RateLimitModuleOptions['headers'] = 'draft-11'): readonly HeaderSet[] {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { Controller, Get } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-import { RateLimit, RateLimitModule, RateLimitOptionError } from 'nest-rate-limit';
+import { RateLimit, RateLimitModule, RateLimitOptionError, RedisStore } from 'nest-rate-limit';
 
 /** Casts an invalid value to the expected type, as an untyped caller could pass it. */
 const as = <T>(value: unknown): T => value as T;
@@ -197,6 +197,85 @@ describe('@RateLimit option errors', () => {
   });
 });
 
+const NOT_REDIS = '`store.redis` must be a redis:// url, ioredis options, a Redis or a Cluster, got ';
+const NOT_ENCODED =
+  '`store.redis` must be a redis:// or rediss:// URL with special characters percent-encoded: `encodeURIComponent(password)`';
+
+/** What is not a Redis, or does not say which. */
+const REDIS_ERRORS: [unknown, string][] = [
+  [[], `${NOT_REDIS}an array of 0`],
+  [RedisStore, `${NOT_REDIS}class RedisStore`],
+  ['localhost:6379', `${NOT_REDIS}a string of 14 characters`],
+  [Promise.resolve({}), `${NOT_REDIS}a promise; await it, for example in the factory of \`forRootAsync\``],
+  [{ isOpen: true, sendCommand() {} }, `${NOT_REDIS}a client of node-redis; create one with ioredis`],
+  [{ customCommand() {} }, `${NOT_REDIS}a client of Valkey GLIDE; create one with ioredis`],
+  [{ eval() {} }, `${NOT_REDIS}a client of another library; create one with ioredis`],
+  [{ hots: 'db' }, 'store.redis: ioredis has no option `hots`. Did you mean `host`?'],
+  [
+    { url: 'redis://db' },
+    "store.redis: ioredis has no option `url`. Did you mean the URL itself, as in `redis: 'redis://…'`?",
+  ],
+  [
+    { socket: { host: 'db' } },
+    'store.redis: ioredis has no option `socket`. Did you mean `host` and `port`, `path` or `tls`, without `socket` around them?',
+  ],
+  [{ host: 'db', database: 1 }, 'store.redis: ioredis has no option `database`. Did you mean `db`?'],
+  [
+    { nodes: [] },
+    'store.redis: ioredis has no option `nodes`. Did you mean a `Cluster` of ioredis, as in `redis: new Cluster([{ host, port }])`?',
+  ],
+  [
+    { host: 'db', colour: 1 },
+    'store.redis: ioredis has no option `colour`; if your version has it, pass a client: `redis: new Redis({ … })`',
+  ],
+  [{}, '`store.redis` must be options with a `host`, `path` or `sentinels`, got {}'],
+  [{ port: 6379 }, '`store.redis` must be options with a `host`, `path` or `sentinels`, got { port }'],
+  [{ host: undefined, port: 6379 }, '`store.redis.host` must be a non-empty string, got undefined'],
+  [{ host: '' }, "`store.redis.host` must be a non-empty string, got ''"],
+  [{ path: null }, '`store.redis.path` must be a non-empty string, got null'],
+  [{ host: 'db', port: Number.NaN }, '`store.redis.port` must be a whole number of at most 65535, got NaN'],
+  [{ host: 'db', port: '70000' }, "`store.redis.port` must be a whole number of at most 65535, got '70000'"],
+  [{ host: 'db', db: 1.5 }, '`store.redis.db` must be a whole number of at most 2147483647, got 1.5'],
+  [
+    { host: 'db', connectTimeout: '2s' },
+    "`store.redis.connectTimeout` must be a whole number of at most 2147483647, got '2s'",
+  ],
+  [
+    { host: 'db', maxRetriesPerRequest: 'x' },
+    "`store.redis.maxRetriesPerRequest` must be a whole number or null, got 'x'",
+  ],
+  [{ host: 'db', readOnly: 'no' }, "`store.redis.readOnly` must be true or false, got 'no'"],
+  [{ host: 'db', password: 1234 }, '`store.redis.password` must be a string, got a value of type number'],
+  [{ sentinels: [] }, '`store.redis.sentinels` must be a list of { host, port }, got an array of 0'],
+  [
+    { sentinels: [{ port: 1 }], name: 'main' },
+    '`store.redis.sentinels` must be a list of { host, port }, got an array of 1',
+  ],
+  [
+    { sentinels: [{ host: 'db' }] },
+    '`store.redis.name` must be the name of the master that the Sentinels monitor, got undefined',
+  ],
+  ['redis://:pass#word@db', NOT_ENCODED],
+  ['redis://:pass/word@db', NOT_ENCODED],
+  ['redis://user:12/34@db', NOT_ENCODED],
+  ['redis://user:12?34@db', NOT_ENCODED],
+  ['redis://user:100%@db', NOT_ENCODED],
+  ['redis:///1', '`store.redis` must be a redis:// or rediss:// URL with a host'],
+  [
+    'redis://db/cache',
+    '`store.redis` must be a redis:// or rediss:// URL whose path is the number of a database, such as /2',
+  ],
+  ['redis://db?tls=true', '`store.redis` must be a redis:// or rediss:// URL without `tls` in its query'],
+  [
+    'redis://db?connectTimeout=1s',
+    "`store.redis.connectTimeout` must be a whole number of at most 2147483647, got '1s'",
+  ],
+  [
+    '/run/redis.sock?timeout=1',
+    'store.redis: ioredis has no option `timeout`; if your version has it, pass a client: `redis: new Redis({ … })`',
+  ],
+];
+
 const MODULE_ERRORS: [unknown, string][] = [
   [null, '`options` must be an object, the argument of `forRoot`, got null'],
   [[window], '`options` must be an object, the argument of `forRoot`, got [{ maxRequest }]'],
@@ -218,6 +297,7 @@ const MODULE_ERRORS: [unknown, string][] = [
     '`store.redis` must be a redis:// url, ioredis options, a Redis or a Cluster, got a string of 27 characters',
   ],
   [{ store: { redis: null } }, '`store.redis` must be a redis:// url, ioredis options, a Redis or a Cluster, got null'],
+  ...REDIS_ERRORS.map(([redis, message]): [unknown, string] => [{ store: { redis } }, message]),
   [{ policies: [] }, '`policies` must be an object of policies by name, got []'],
   [{ policies: null }, '`policies` must be an object of policies by name, got null'],
   [{ policies: { a: null } }, 'policies.a: `options` must be an object, got null'],

@@ -4,9 +4,15 @@ import type { ReplyRow } from './pending-request.js';
 
 type Run = (request: StoreRequest) => Promise<ReplyRow>;
 
+/** Whether a request has buckets of several keys, which may be on different servers. */
+export function hasSeveralKeys({ takes }: StoreRequest): boolean {
+  for (let i = 1; i < takes.length; i++) if (takes[i].key !== takes[0].key) return true;
+  return false;
+}
+
 /**
- * Executes a request whose buckets are in different slots of a Cluster, where no script can access them all: one bucket
- * after the other. If a bucket denies the request or cannot be reached, tokens already taken are refunded, so that the
+ * Executes a request whose buckets may be on different servers, where no script can access them all: one bucket after
+ * the other. If a bucket denies the request or cannot be reached, tokens already taken are refunded, so that the
  * request takes from all buckets or from none. Until then other requests may see too few tokens, never too many.
  */
 export async function runAcrossSlots(request: StoreRequest, run: Run): Promise<ReplyRow> {

@@ -15,6 +15,12 @@ export interface RedisStoreOptions {
   /** `false` sends one command per request. By default up to 32 requests of one event loop turn share a command. */
   batch?: boolean;
   /**
+   * `true` sends one command per key, because several servers share the keys and each command reaches one of them: behind
+   * a proxy that routes commands by their first key. Default: `true` for a `Cluster`, and for any other connection as
+   * soon as Redis rejects a command for several keys.
+   */
+  sharded?: boolean;
+  /**
    * Milliseconds after which a request that reaches Redis is not executed. Default: no limit. The module sets it to
    * `failure.timeout`, so that a request that has timed out never takes tokens later.
    */
@@ -29,7 +35,7 @@ export interface RedisConnectOptions extends Omit<RedisStoreOptions, 'client'> {
   mustConnect?: boolean;
 }
 
-const STORE_OPTIONS = ['prefix', 'hashKeys', 'denyCache', 'batch', 'timeout', 'clock'];
+const STORE_OPTIONS = ['prefix', 'hashKeys', 'denyCache', 'batch', 'sharded', 'timeout', 'clock'];
 
 /** The names of all options of `RedisStore.connect`. */
 export const REDIS_CONNECT_OPTIONS = [...STORE_OPTIONS, 'mustConnect'];
@@ -44,8 +50,10 @@ export function parseRedisOptions(options: RedisStoreOptions): ParsedRedisOption
   checkOptionNames(options, ['client', ...STORE_OPTIONS]);
   const { client, prefix = 'rl:', hashKeys = false, batch = true, timeout = Infinity, clock } = options;
   if (!isRedisClient(client)) invalidOption('client', 'an ioredis Redis or Cluster', client);
+  const { sharded = client.isCluster === true } = options;
+  if (typeof sharded !== 'boolean') invalidOption('sharded', 'true or false', sharded);
   if (typeof prefix !== 'string' || !/^[\x21-\x7a|~]{0,64}$/.test(prefix)) {
     invalidOption('prefix', 'at most 64 characters of printable ASCII without spaces and braces', prefix);
   }
-  return { client, prefix, hashKeys, batch, denyCache: options.denyCache ?? true, timeout, clock };
+  return { client, prefix, hashKeys, batch, sharded, denyCache: options.denyCache ?? true, timeout, clock };
 }

@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto';
-import type { RedisOptions } from 'ioredis';
 import { toAnswer } from '../../core/answer.js';
 import type { StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
@@ -9,20 +7,21 @@ import { brand } from '../../util/brand.js';
 import { type Clock, steadyNow, systemClock } from '../../util/clock.js';
 import { VERSION } from '../../util/version.js';
 import { GIVING_VERBS, RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
+import { warnAboutSettings } from './clients/client-settings.js';
 import { openClient, ping, type RedisTarget, readinessError } from './clients/ioredis.js';
 import { type BufferClient, isRedisClient } from './clients/redis-client.js';
-import { runAcrossSlots } from './cross-slot.js';
-import { SCRIPT } from './lua/script.js';
+import { parseRedisTarget } from './clients/redis-target.js';
+import { CommandDeadline } from './command-deadline.js';
+import { hasSeveralKeys, runAcrossSlots } from './cross-slot.js';
 import type { PendingRequest, ReplyRow } from './pending-request.js';
 import { redisKey, toHashTag } from './redis-key.js';
 import { parseRedisOptions, type RedisConnectOptions, type RedisStoreOptions } from './redis-options.js';
 import { RedisSubscriber } from './redis-subscriber.js';
-import { RequestQueue } from './request-queue.js';
+import { groupByKey, RequestQueue } from './request-queue.js';
 import { ScriptInput } from './script-input.js';
-import { dispatchReplies, lateReplyTime, toStoreError } from './script-reply.js';
+import { dispatchReplies, isCrossSlotError, lateReplyTime, toStoreError } from './script-reply.js';
+import { ScriptRunner } from './script-runner.js';
 import { ServerTime } from './server-time.js';
-
-const SCRIPT_SHA = createHash('sha1').update(SCRIPT).digest('hex');
 
 /** The shortest TTL in ms with an injected clock: Redis expires keys by its own clock, which may be ahead. */
 const MIN_TTL_OF_INJECTED_CLOCK = 60_000;
@@ -30,8 +29,8 @@ const MIN_TTL_OF_INJECTED_CLOCK = 60_000;
 /**
  * Keeps buckets in Redis 5 or later, or in Valkey, shared by all processes.
  *
- * A request is one `EVALSHA` for all its limits. Up to 32 requests of one turn of the event loop share a command; in a
- * Cluster, those for the same key. All decisions are made by the clock of the Redis server.
+ * A request is one `EVALSHA` for all its limits. Up to 32 requests of one turn of the event loop share a command; if
+ * several servers share the keys, those for the same key. All decisions are made by the clock of the Redis server.
  */
 export class RedisStore extends RateLimitStore {
   static {
@@ -48,24 +47,31 @@ export class RedisStore extends RateLimitStore {
   private readonly injectedClock: Clock | undefined;
   private readonly serverTime = new ServerTime();
   private readonly subscriber: RedisSubscriber;
-  private readonly queue: RequestQueue;
+  private readonly queue = new RequestQueue((requests) => this.sendBatches(requests));
+  private readonly script: ScriptRunner;
+  private readonly deadline: CommandDeadline;
+  /** Whether a command may have buckets of one key only. */
+  private sharded: boolean;
   private readonly keyOf = (policy: Policy, key: string) =>
     redisKey(this.prefix, toHashTag(key, this.hashKeys), policy);
   private ownsClient = false;
 
   constructor(options: RedisStoreOptions) {
     super();
-    const { client, prefix, hashKeys, batch, denyCache, timeout, clock } = parseRedisOptions(options);
+    const { client, prefix, hashKeys, batch, sharded, denyCache, timeout, clock } = parseRedisOptions(options);
     this.client = client;
     this.prefix = prefix;
     this.hashKeys = hashKeys;
     this.batch = batch;
+    this.sharded = sharded;
     this.denyCache = denyCache;
     this.timeout = timeout;
     this.injectedClock = clock;
     this.clock = clock ?? systemClock;
     this.subscriber = new RedisSubscriber(client);
-    this.queue = new RequestQueue(client.isCluster === true, (requests) => void this.send(requests));
+    this.script = new ScriptRunner(client);
+    this.deadline = new CommandDeadline(client, timeout);
+    warnAboutSettings(client, timeout);
     if (timeout === Infinity) return;
     client.on('ready', this.fetchServerTime);
     void this.fetchServerTime();
@@ -74,8 +80,9 @@ export class RedisStore extends RateLimitStore {
   /** Creates a store on your client, or on a connection of its own, which `close` ends. */
   static async connect(target: RedisTarget, options: RedisConnectOptions = {}): Promise<RedisStore> {
     const { mustConnect = false, ...rest } = options;
-    const ownsClient = !isRedisClient(target);
-    const client = isRedisClient(target) ? target : await openClient(target as string | RedisOptions);
+    const parsed = parseRedisTarget(target, 'target');
+    const ownsClient = !isRedisClient(parsed);
+    const client = isRedisClient(parsed) ? parsed : await openClient(parsed, rest.timeout ?? Infinity);
     const store = new RedisStore({ ...rest, client });
     store.ownsClient = ownsClient;
     try {
@@ -89,25 +96,32 @@ export class RedisStore extends RateLimitStore {
 
   override run(request: StoreRequest): Promise<StoreAnswer> {
     const { takes } = request;
-    if (this.client.isCluster && takes.some(({ key }) => key !== takes[0].key)) return this.runAcrossSlots(request);
     return new Promise((resolve, reject) => {
       // A batch has the deadline of its oldest request, so later ones need not read the clock.
       const since = this.queue.since ?? steadyNow();
       const pending = { request, since, resolve: answerTo(takes, resolve), reject };
       if (this.batch) this.queue.push(pending);
-      else void this.send([pending]);
+      else this.sendBatches([pending]);
     });
   }
 
-  private async runAcrossSlots(request: StoreRequest): Promise<StoreAnswer> {
-    const started = steadyNow();
-    // All parts of a request share one deadline, except for refunds, which start their own.
-    const run = (part: StoreRequest) =>
-      new Promise<ReplyRow>((resolve, reject) => {
-        const since = GIVING_VERBS.has(part.verb) ? steadyNow() : started;
-        void this.send([{ request: part, since, resolve, reject }]);
-      });
-    return toAnswer(request.takes, await runAcrossSlots(request, run), 'store');
+  /** Sends requests in one command; if `sharded`, in one for each key. */
+  private sendBatches(requests: readonly PendingRequest[]): void {
+    if (!this.sharded) return void this.send(requests);
+    const [across, single] = [true, false].map((several) =>
+      requests.filter(({ request }) => hasSeveralKeys(request) === several),
+    );
+    for (const batch of groupByKey(single)) void this.send(batch);
+    for (const { request, since, resolve, reject } of across) {
+      // All parts of a request share one deadline, except for refunds, which start their own.
+      const run = (part: StoreRequest) =>
+        new Promise<ReplyRow>((resolve, reject) => {
+          void this.send([
+            { request: part, since: GIVING_VERBS.has(part.verb) ? steadyNow() : since, resolve, reject },
+          ]);
+        });
+      runAcrossSlots(request, run).then(resolve, reject);
+    }
   }
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {
@@ -121,6 +135,7 @@ export class RedisStore extends RateLimitStore {
 
   override close(): void {
     this.client.removeListener('ready', this.fetchServerTime);
+    this.script.close();
     this.subscriber.close();
     if (this.ownsClient) this.client.disconnect();
   }
@@ -153,24 +168,31 @@ export class RedisStore extends RateLimitStore {
       }
       return this.send(batch, true);
     } catch (error) {
+      const severalKeys = batch.some(({ request }) => hasSeveralKeys(request)) || groupByKey(batch).length > 1;
+      if (isCrossSlotError(error) && severalKeys) return this.shard(batch);
       const storeError = toStoreError(error);
       for (const { reject } of batch) reject(storeError);
     }
+  }
+
+  /** Sends a batch again that Redis rejected as a whole because its keys are on several servers. */
+  private shard(batch: readonly PendingRequest[]): void {
+    this.sharded = true;
+    this.sendBatches(batch);
   }
 
   private async evaluate(batch: readonly PendingRequest[]): Promise<unknown> {
     const input = new ScriptInput(this.keyOf);
     for (const { request } of batch) input.add(request);
     const { keys } = input;
-    const { injectedClock: clock, timeout } = this;
-    const deadline = timeout === Infinity ? -1 : this.serverTime.at(batch[0].since + timeout);
-    const argument = input.argument(clock ? clock.now() : -1, clock ? MIN_TTL_OF_INJECTED_CLOCK : 0, deadline);
+    const { injectedClock: clock } = this;
+    const deadline = this.deadline.sent(batch[0].since, steadyNow());
+    const latest = deadline === Infinity ? -1 : this.serverTime.at(deadline);
+    const argument = input.argument(clock ? clock.now() : -1, clock ? MIN_TTL_OF_INJECTED_CLOCK : 0, latest);
     try {
-      return await this.client.evalshaBuffer(SCRIPT_SHA, keys.length, ...keys, argument);
-    } catch (error) {
-      // A restart, a fail-over or SCRIPT FLUSH drops the script; EVAL loads it again.
-      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
-      return this.client.evalBuffer(SCRIPT, keys.length, ...keys, argument);
+      return await this.script.run(keys, argument);
+    } finally {
+      this.deadline.settled(steadyNow());
     }
   }
 }

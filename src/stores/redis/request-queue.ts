@@ -7,11 +7,7 @@ const MAX_BATCH = 32;
 export class RequestQueue {
   private requests: PendingRequest[] = [];
 
-  /** With `byKey`, a batch has requests for one key only. */
-  constructor(
-    private readonly byKey: boolean,
-    private readonly send: (batch: readonly PendingRequest[]) => void,
-  ) {}
+  constructor(private readonly send: (batch: readonly PendingRequest[]) => void) {}
 
   /** The `since` of the oldest queued request; `undefined` if the queue is empty. */
   get since(): number | undefined {
@@ -29,12 +25,12 @@ export class RequestQueue {
     const { requests } = this;
     if (requests.length === 0) return;
     this.requests = [];
-    if (!this.byKey) this.send(requests);
-    else for (const batch of groupByKey(requests)) this.send(batch);
+    this.send(requests);
   };
 }
 
-function groupByKey(requests: readonly PendingRequest[]): PendingRequest[][] {
+/** Groups requests by the key of their first bucket. */
+export function groupByKey(requests: readonly PendingRequest[]): PendingRequest[][] {
   const groups = new Map<string, PendingRequest[]>();
   for (const pending of requests) {
     const { key } = pending.request.takes[0];

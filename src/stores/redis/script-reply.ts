@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect, types } from 'node:util';
 import { ROW_HEAD, rowLength } from '../../core/answer.js';
 import type { StoreRequest } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
@@ -89,6 +89,14 @@ function unexpectedReply(reply: unknown): RateLimitStoreError {
   return new RateLimitStoreError(`Redis sent an unexpected script reply: ${inspect(reply).slice(0, 100)}`);
 }
 
+/** Whether Redis rejected a command for several keys, of which its cluster has some on other servers. */
+export function isCrossSlotError(error: unknown): boolean {
+  return types.isNativeError(error) && /\bCROSSSLOT\b/.test(error.message);
+}
+
+/** Errors of a cluster that a client follows, unless it is a connection to one node. */
+const REDIRECTED = /^(MOVED|ASK) /;
+
 /** The error of a failed command as a `RateLimitStoreError`. */
 export function toStoreError(error: unknown): RateLimitStoreError {
   if (error instanceof RateLimitStoreError) return error;
@@ -96,6 +104,11 @@ export function toStoreError(error: unknown): RateLimitStoreError {
   const { message } = cause;
   if (WRITE_REJECTED.test(message))
     return new RateLimitStoreError(`Redis rejects writes: ${message}`, 'write', { cause });
+  if (REDIRECTED.test(message)) {
+    const fix = 'Use a client of the whole Cluster: `redis: new Cluster([{ host, port }])`';
+    const reason = `This node of a Redis Cluster does not have the bucket: ${message}. ${fix}`;
+    return new RateLimitStoreError(reason, 'bucket', { cause, outcome: 'not-applied' });
+  }
   // A server that replies with an error has executed no part of the script: it saves all buckets last.
   const outcome = cause.name === 'ReplyError' || NOT_SENT.test(message) ? 'not-applied' : 'unknown';
   return new RateLimitStoreError(`Redis command failed: ${message}`, 'store', { cause, outcome });

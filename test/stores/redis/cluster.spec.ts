@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Cluster } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import { type BucketService, RedisStore } from 'nest-rate-limit';
 import { describeStoreContract } from 'nest-rate-limit/testing';
-import { closeBuckets, openBuckets } from '../../support/buckets.js';
+import { closeBuckets, log, openBuckets } from '../../support/buckets.js';
 import type { RedisServer } from '../../support/redis.js';
 import { startCluster, withClient } from '../../support/redis-groups.js';
 import { until } from '../../support/requests.js';
@@ -72,6 +72,20 @@ describe('RedisStore on a Cluster', () => {
     );
     expect(answers.map(({ allowed }) => allowed)).toEqual(answers.map((_, i) => i < 80));
     expect(new Set(answers.map(({ source }) => source))).toEqual(new Set(['store']));
+  });
+
+  it('names the fix in the log if the connection reaches one node only', async () => {
+    const redis = new Redis(group.servers[0].port, '127.0.0.1');
+    ({ buckets } = await openBuckets({ store: { redis, prefix: prefix() }, failure: { timeout: 5000 } }));
+    const keys = await keysOfMasters();
+    const decisions = await Promise.all(keys.map((key) => buckets.bucket(SMALL, key).decide()));
+    redis.disconnect();
+    expect(decisions.map(({ source }) => source).sort()).toEqual(['fallback', 'fallback', 'store']);
+    expect(log.lines.filter((line) => line.includes('Cluster'))).toEqual([
+      expect.stringMatching(
+        /^warn: This node of a Redis Cluster does not have the bucket: MOVED .* `redis: new Cluster/,
+      ),
+    ]);
   });
 
   it('takes from several policies of one key atomically', async () => {

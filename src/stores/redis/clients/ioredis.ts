@@ -1,5 +1,6 @@
 import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
+import { warnOnce } from '../../../observe/logger.js';
 import { later } from '../../../util/clock.js';
 import { safeError } from './client-error.js';
 import type { RedisClient } from './redis-client.js';
@@ -20,7 +21,6 @@ const DEFAULT_OPTIONS: RedisOptions = {
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   connectTimeout: SILENCE_TIMEOUT,
-  socketTimeout: SILENCE_TIMEOUT,
   disconnectTimeout: 200,
   maxLoadingRetryTime: 500,
   retryStrategy: (attempt) => Math.min(50 * attempt, 500),
@@ -32,26 +32,41 @@ const connectionErrors = new WeakMap<object, Error>();
 
 /**
  * Opens a connection. Resolves when it is ready, when the first attempt has failed, or after 2 seconds of silence;
- * ioredis then keeps reconnecting.
+ * ioredis then keeps reconnecting. Rejects if the server rejects the database, because ioredis would use database 0.
  */
-export async function openClient(target: string | RedisOptions): Promise<RedisClient> {
+export async function openClient(options: RedisOptions, timeout: number): Promise<RedisClient> {
   const { Redis } = await import('ioredis');
-  const client =
-    typeof target === 'string'
-      ? new Redis(target, DEFAULT_OPTIONS)
-      : new Redis({ ...DEFAULT_OPTIONS, ...target, lazyConnect: false });
+  // A connection must not close before the deadline of a command.
+  const socketTimeout = timeout < Infinity ? Math.max(SILENCE_TIMEOUT, timeout) : SILENCE_TIMEOUT;
+  const client = new Redis({ ...DEFAULT_OPTIONS, socketTimeout, ...options, lazyConnect: false });
+  let isOpening = true;
+  let rejection: RateLimitStoreError | undefined;
   // Without a listener, ioredis prints each failed attempt.
-  client.on('error', (error) => connectionErrors.set(client, safeError(error)));
+  client.on('error', (error: Error & { command?: { name: string } }) => {
+    if (error.command?.name !== 'select') return void connectionErrors.set(client, safeError(error));
+    rejection = rejectedDatabase(client as unknown as RedisClient, error);
+    if (!isOpening) warnOnce.about(rejection.message, rejection.message);
+  });
   client.on('ready', () => connectionErrors.delete(client));
   await new Promise<void>((resolve) => {
     client.once('ready', resolve);
     client.once('close', resolve);
     later(SILENCE_TIMEOUT, resolve);
   });
-  return client as unknown as RedisClient;
+  isOpening = false;
+  if (!rejection) return client as unknown as RedisClient;
+  client.disconnect();
+  throw rejection;
 }
 
-/** Rejects unless Redis replies to a command within 2 seconds. */
+function rejectedDatabase(client: RedisClient, error: Error): RateLimitStoreError {
+  const cause = safeError(error);
+  const { db } = client.options as RedisOptions;
+  const message = `${serverName(client)} rejects \`db: ${db}\`, and ioredis would use database 0: ${cause.message}`;
+  return new RateLimitStoreError(message, 'store', { cause });
+}
+
+/** Rejects unless the connection is ready and Redis replies to a command, both within 2 seconds. */
 export async function ping(client: RedisClient): Promise<void> {
   let connectionError = connectionErrors.get(client);
   const onError = (error: unknown): void => {
@@ -62,7 +77,7 @@ export async function ping(client: RedisClient): Promise<void> {
   });
   client.on('error', onError);
   try {
-    await Promise.race([client.time(), timeout]);
+    await Promise.race([whenReady(client).then(() => client.time()), timeout]);
   } catch (error) {
     // The error of a command that could not be sent does not contain the reason.
     const cause = connectionError ?? safeError(error);
@@ -70,6 +85,19 @@ export async function ping(client: RedisClient): Promise<void> {
   } finally {
     client.removeListener('error', onError);
   }
+}
+
+/** Resolves when the connection is ready, also if it is the first command that opens it. */
+async function whenReady(client: RedisClient): Promise<void> {
+  const { status = 'ready' } = client;
+  if (status === 'ready') return;
+  if (status === 'end') throw new Error('the connection is closed');
+  if (status === 'wait') (client as unknown as Redis).connect().catch(() => {});
+  await new Promise((resolve, reject) => {
+    (client as unknown as Redis)
+      .once('ready', resolve)
+      .once('end', () => reject(new Error('the connection is closed')));
+  });
 }
 
 /** Why a connection is not ready; `undefined` if it is, or if its first command will open it. */
@@ -97,14 +125,4 @@ export function openSubscriber(client: RedisClient): RedisClient {
     : (client as unknown as Redis).duplicate({ lazyConnect: false, autoResubscribe: false });
   subscriber.on('error', () => {});
   return subscriber;
-}
-
-/** The settings of a connection that do not suit the store: for each what is wrong, and the fix. */
-export function unsuitableSettings({ isCluster, options = {} }: RedisClient): string[] {
-  const found: string[] = [];
-  if (options.readOnly) found.push('`readOnly` sends commands to replicas, which cannot take tokens; remove it');
-  if (isCluster && options.keyPrefix?.includes('{')) {
-    found.push('a brace in `keyPrefix` puts all buckets into one slot of the Cluster; remove it');
-  }
-  return found;
 }

@@ -14,8 +14,8 @@ export interface RedisClient {
 
 /** The methods that reply with buffers, which the type definitions of ioredis omit. */
 export interface BufferClient extends RedisClient {
-  evalshaBuffer(sha: string, keyCount: number, ...args: string[]): Promise<unknown>;
-  evalBuffer(script: string, keyCount: number, ...args: string[]): Promise<unknown>;
+  evalshaBuffer(sha: string, keyCount: number, ...args: (string | Buffer)[]): Promise<unknown>;
+  evalBuffer(script: string, keyCount: number, ...args: (string | Buffer)[]): Promise<unknown>;
 }
 
 /** Whether `value` is a client, and not the URL or options of one. */

@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto';
+import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
+import { mayResend } from './clients/client-settings.js';
+import type { BufferClient } from './clients/redis-client.js';
+import { SCRIPT } from './lua/script.js';
+import { lateReplyTime } from './script-reply.js';
+
+const SCRIPT_SHA = createHash('sha1').update(SCRIPT).digest('hex');
+
+/** The argument of a command that Redis rejects as late: `now`, the least TTL, and the latest server time. */
+const REJECTED = '[-1,0,0]';
+
+/**
+ * Runs the script, at most once per call.
+ *
+ * When a connection closes before the reply, Redis may have executed the command, and ioredis may send it again on the
+ * next connection. The argument is a buffer then, which ioredis writes as it is at that moment, so that an argument that
+ * Redis rejects can take its place.
+ */
+export class ScriptRunner {
+  /** The arguments of commands in flight; `undefined` if the client sends no command again. */
+  private readonly inFlight: Set<Buffer> | undefined;
+
+  constructor(private readonly client: BufferClient) {
+    if (!mayResend(client)) return;
+    this.inFlight = new Set();
+    for (const event of CLOSE_EVENTS) client.on(event, this.rejectResent);
+  }
+
+  async run(keys: readonly string[], argument: string): Promise<unknown> {
+    if (!this.inFlight) return this.evaluate(keys, argument);
+    const buffer = Buffer.from(argument);
+    this.inFlight.add(buffer);
+    try {
+      const reply = await this.evaluate(keys, buffer);
+      if (!this.inFlight.has(buffer) && lateReplyTime(reply) !== undefined) {
+        throw new RateLimitStoreError('The connection closed before the reply of a command');
+      }
+      return reply;
+    } finally {
+      this.inFlight.delete(buffer);
+    }
+  }
+
+  close(): void {
+    for (const event of CLOSE_EVENTS) this.client.removeListener(event, this.rejectResent);
+  }
+
+  private async evaluate(keys: readonly string[], argument: string | Buffer): Promise<unknown> {
+    try {
+      return await this.client.evalshaBuffer(SCRIPT_SHA, keys.length, ...keys, argument);
+    } catch (error) {
+      // A restart, a fail-over or SCRIPT FLUSH drops the script; EVAL loads it again.
+      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
+      return this.client.evalBuffer(SCRIPT, keys.length, ...keys, argument);
+    }
+  }
+
+  private readonly rejectResent = (): void => {
+    for (const buffer of this.inFlight ?? []) {
+      buffer.fill(' ');
+      buffer.write(REJECTED);
+    }
+    this.inFlight?.clear();
+  };
+}
+
+/** The events of a `Redis`, and of a `Cluster` of which one node has closed, when a connection has closed. */
+const CLOSE_EVENTS = ['close', '-node'];
