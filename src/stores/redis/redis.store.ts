@@ -4,7 +4,7 @@ import type { Policy } from '../../core/policy.js';
 import type { StoreRequest, Take } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
 import { brand } from '../../util/brand.js';
-import { type Clock, steadyNow, systemClock } from '../../util/clock.js';
+import { type Clock, later, steadyNow, systemClock } from '../../util/clock.js';
 import { VERSION } from '../../util/version.js';
 import { GIVING_VERBS, RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
 import { warnAboutSettings } from './clients/client-settings.js';
@@ -19,12 +19,16 @@ import { parseRedisOptions, type RedisConnectOptions, type RedisStoreOptions } f
 import { RedisSubscriber } from './redis-subscriber.js';
 import { groupByKey, RequestQueue } from './request-queue.js';
 import { ScriptInput } from './script-input.js';
-import { dispatchReplies, isCrossSlotError, lateReplyTime, toStoreError } from './script-reply.js';
+import { dispatchReplies, isCrossSlotError, isTryAgainError, lateReplyTime, toStoreError } from './script-reply.js';
 import { ScriptRunner } from './script-runner.js';
 import { ServerTime } from './server-time.js';
 
 /** The shortest TTL in ms with an injected clock: Redis expires keys by its own clock, which may be ahead. */
 const MIN_TTL_OF_INJECTED_CLOCK = 60_000;
+
+/** ms until a command is sent again whose slot is being migrated, and how long it is retried without a timeout. */
+const RETRY_DELAY = 5;
+const LONGEST_RETRY = 2000;
 
 /**
  * Keeps buckets in Redis 5 or later, or in Valkey, shared by all processes.
@@ -168,8 +172,11 @@ export class RedisStore extends RateLimitStore {
       }
       return this.send(batch, true);
     } catch (error) {
-      const severalKeys = batch.some(({ request }) => hasSeveralKeys(request)) || groupByKey(batch).length > 1;
-      if (isCrossSlotError(error) && severalKeys) return this.shard(batch);
+      if (isCrossSlotError(error) && needsSharding(batch)) return this.shard(batch);
+      const retryUntil = batch[0].since + Math.min(this.timeout, LONGEST_RETRY);
+      if (isTryAgainError(error) && steadyNow() + RETRY_DELAY < retryUntil) {
+        return later(RETRY_DELAY, () => void this.send(batch));
+      }
       const storeError = toStoreError(error);
       for (const { reject } of batch) reject(storeError);
     }
@@ -195,6 +202,11 @@ export class RedisStore extends RateLimitStore {
       this.deadline.settled(steadyNow());
     }
   }
+}
+
+/** Whether a batch has buckets of several keys. */
+function needsSharding(batch: readonly PendingRequest[]): boolean {
+  return groupByKey(batch).length > 1 || batch.some(({ request }) => hasSeveralKeys(request));
 }
 
 /** Resolves with the answer of a row. */

@@ -94,6 +94,11 @@ export function isCrossSlotError(error: unknown): boolean {
   return types.isNativeError(error) && /\bCROSSSLOT\b/.test(error.message);
 }
 
+/** Whether a slot is being migrated, and one of the command's keys is on each of both servers. */
+export function isTryAgainError(error: unknown): boolean {
+  return types.isNativeError(error) && /\bTRYAGAIN\b/.test(error.message);
+}
+
 /** Errors of a cluster that a client follows, unless it is a connection to one node. */
 const REDIRECTED = /^(MOVED|ASK) /;
 

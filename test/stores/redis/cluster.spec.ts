@@ -74,6 +74,41 @@ describe('RedisStore on a Cluster', () => {
     expect(new Set(answers.map(({ source }) => source))).toEqual(new Set(['store']));
   });
 
+  it.each<[string, (port: number) => Redis | Cluster]>([
+    ['a plain connection', (port) => new Redis(port, '127.0.0.1')],
+    ['a Cluster', (port) => new Cluster([{ host: '127.0.0.1', port }], { retryDelayOnTryAgain: 10 })],
+  ])('retries while a slot is migrated, with %s', async (name, connect) => {
+    const key = `migrated-${name}`.replaceAll(' ', '-');
+    const from = await masterOf(key);
+    const masters = await Promise.all((await keysOfMasters()).map(masterOf));
+    const to = masters.find((server) => server !== from) as RedisServer;
+    await withClient(from.url, (node) => node.config('RESETSTAT'));
+    const slot = (await cluster.cluster('KEYSLOT', key)) as number;
+    const [fromId, toId] = await Promise.all(
+      [from, to].map(({ url }) => withClient(url, (node) => node.cluster('MYID'))),
+    );
+    const setSlot = (server: RedisServer, ...state: string[]) =>
+      withClient(server.url, (node) => node.call('CLUSTER', 'SETSLOT', `${slot}`, ...state));
+    const redis = connect(from.port);
+    ({ buckets } = await openBuckets({
+      store: { redis, prefix: prefix() },
+      failure: { mode: 'closed', timeout: 5000 },
+    }));
+    await buckets.bucket(POOL, key).decide();
+    await setSlot(to, 'IMPORTING', fromId as string);
+    await setSlot(from, 'MIGRATING', toId as string);
+    const decision = buckets.decideAll([
+      { policy: POOL, key },
+      { policy: SMALL, key },
+    ]);
+    await until(() => withClient(from.url, async (node) => (await node.info('errorstats')).includes('TRYAGAIN')));
+    await setSlot(from, 'STABLE');
+    await setSlot(to, 'STABLE');
+    expect(await decision).toMatchObject({ allowed: true, source: 'store' });
+    expect(await buckets.bucket(POOL, key).available()).toBe(8);
+    redis.disconnect();
+  });
+
   it('names the fix in the log if the connection reaches one node only', async () => {
     const redis = new Redis(group.servers[0].port, '127.0.0.1');
     ({ buckets } = await openBuckets({ store: { redis, prefix: prefix() }, failure: { timeout: 5000 } }));
