@@ -87,15 +87,18 @@ export class RedisStore extends RateLimitStore {
     const parsed = parseRedisTarget(target, 'target');
     const ownsClient = !isRedisClient(parsed);
     const client = isRedisClient(parsed) ? parsed : await openClient(parsed, rest.timeout ?? Infinity);
-    const store = new RedisStore({ ...rest, client });
-    store.ownsClient = ownsClient;
+    let store: RedisStore | undefined;
     try {
+      store = new RedisStore({ ...rest, client });
+      store.ownsClient = ownsClient;
       if (mustConnect) await ping(client);
+      return store;
     } catch (error) {
-      store.close();
+      store?.close();
+      // An open connection would keep the process alive.
+      if (ownsClient) client.disconnect();
       throw error;
     }
-    return store;
   }
 
   override run(request: StoreRequest): Promise<StoreAnswer> {

@@ -6,6 +6,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { RedisStore } from 'nest-rate-limit';
 import { closeBuckets, openBuckets } from '../../support/buckets.js';
 import { type RedisServer, startRedis } from '../../support/redis.js';
+import { until } from '../../support/requests.js';
 
 const PASSWORD = 'p@ss:w/r#d?';
 const ENCODED = encodeURIComponent(PASSWORD);
@@ -76,6 +77,17 @@ describe('the address of Redis', () => {
     const cluster = await startRedis({ args: ['--cluster-enabled', 'yes'] });
     await expect(RedisStore.connect(`${cluster.url}/1`)).rejects.toThrow('ERR SELECT is not allowed in cluster mode');
     await cluster.kill();
+  });
+
+  it.each([
+    [{ sharded: 'yes' as never }, "`sharded` must be true or false, got 'yes'"],
+    [{ prefix: '{' }, '`prefix` must be at most 64 characters'],
+  ])('is closed again if another option is invalid: %j', async (options, message) => {
+    const connections = async () => ((await admin.client('LIST')) as string).trim().split('\n').length;
+    const before = await connections();
+    const url = `redis://:${ENCODED}@127.0.0.1:${server.port}`;
+    await expect(RedisStore.connect(url, options)).rejects.toThrow(message);
+    await until(async () => (await connections()) === before);
   });
 
   it('is checked by `RedisStore.connect`, too', async () => {
