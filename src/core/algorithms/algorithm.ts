@@ -140,6 +140,21 @@ export interface Algorithm {
   timeToFull(limit: Limit, state: BucketState, i: number): number;
   /** Milliseconds until more is available, one whole token if it is gained bit by bit; 0 if the limit is full. */
   timeToNext(limit: Limit, state: BucketState, i: number): number;
+  /**
+   * Lowers the balance, now and later, to at most what another store answered at the instant `at`: the units in use
+   * then, and its times. Has no Lua twin, because only this process's own buckets need it.
+   */
+  restrict(
+    limit: Limit,
+    state: BucketState,
+    i: number,
+    answered: {
+      readonly at: number;
+      readonly used: number;
+      readonly moreAfter: number;
+      readonly resetAfter: number;
+    },
+  ): void;
   /** Carries the state of limit `k` of another policy over to limit `i`, which is full. */
   replace(
     limit: Limit,

@@ -87,6 +87,18 @@ function cancelAdmission(limit: Limit, log: AdmissionLog, amount: number, actAt:
   if (index >= log.head && (log.list[index] === time || log.list[index] === merged)) reduce(log, index, amount);
 }
 
+/** Counts all admissions up to the instant `newest` as if made then, and adds what is missing to `used`. */
+function countUntil(limit: Limit, log: AdmissionLog, used: number, newest: number): void {
+  const time = slotTime(newest, limit.slot);
+  let { head: index, sum: later } = log;
+  for (; index < log.list.length && log.list[index] <= time; index += 2) later -= log.list[index + 1];
+  if (used <= later) return;
+  const amount = Math.max(log.sum, used) - later;
+  log.list = [time, amount, ...log.list.slice(index)];
+  log.head = 0;
+  log.sum = later + amount;
+}
+
 function dropExpired(log: AdmissionLog): void {
   log.list.splice(0, log.head);
   log.head = 0;
@@ -166,6 +178,9 @@ export const slidingWindow: Algorithm = {
   timeToFull: (limit, state, i) => windowReset(limit, logOf(state, i), state.at),
 
   timeToNext: (limit, state, i) => windowMore(limit, logOf(state, i), state.at),
+
+  restrict: (limit, state, i, { at, used, resetAfter }) =>
+    countUntil(limit, logOf(state, i), used, at + resetAfter - limit.period),
 
   replace(limit, state, i, from) {
     const { list, head } = logOf(from.state, from.k);

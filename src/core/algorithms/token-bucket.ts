@@ -161,6 +161,13 @@ export const tokenBucket: Algorithm = {
 
   timeToNext: (limit, { debts, at }, i) => bucketMore(limit, debts[i], at),
 
+  restrict(limit, state, i, { at, used, moreAfter }) {
+    state.debts[i] = Math.max(state.debts[i], debtAt(limit, used, at, state.at));
+    // More would have come sooner if the bucket were not blocked. Its refills follow another clock.
+    const isBlocked = moreAfter > bucketMore(limit, used, at) + limit.period;
+    if (isBlocked && at + moreAfter > state.at) state.blockedUntil = Math.max(state.blockedUntil, at + moreAfter);
+  },
+
   replace(limit, state, i, from, strategy) {
     const balance = from.limit.capacity - from.state.debts[from.k];
     state.debts[i] = carriedDebt(from.limit, balance, limit, strategy);

@@ -1,4 +1,6 @@
+import type { BucketState } from '../../core/algorithms/algorithm.js';
 import { toAnswer } from '../../core/answer.js';
+import { advance } from '../../core/bucket-state.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import { execute } from '../../core/execute.js';
 import type { Policy } from '../../core/policy.js';
@@ -87,6 +89,15 @@ export class MemoryStore extends RateLimitStore {
     const answer = toAnswer(takes, row, source);
     if (GIVING_VERBS.has(verb)) for (const bucket of buckets) this.subscriptions.notify(bucketName(bucket));
     return answer;
+  }
+
+  /** @internal Brings the state of one bucket up to now, and changes it. */
+  adjust(policy: Policy, key: string, change: (state: BucketState) => void): void {
+    const now = this.clock.now();
+    const bucket = this.tables.of(policy).open(key, 0);
+    advance(policy, bucket, now);
+    change(bucket);
+    this.tables.save(policy, bucket, 'charge', now);
   }
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {

@@ -1,4 +1,5 @@
 import type { StoreRequest } from '../../core/request.js';
+import type { StoreCall } from './sent-command.js';
 
 /** The script's reply to one request; `core/answer.ts` describes its numbers. */
 export type ReplyRow = readonly number[];
@@ -6,8 +7,7 @@ export type ReplyRow = readonly number[];
 /** A request without a reply yet. */
 export interface PendingRequest {
   readonly request: StoreRequest;
-  /** The start of its timeout, on the steady clock. */
-  readonly since: number;
+  readonly call: StoreCall | undefined;
   readonly resolve: (row: ReplyRow) => void;
   readonly reject: (error: unknown) => void;
 }

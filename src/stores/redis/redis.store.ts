@@ -2,33 +2,23 @@ import { toAnswer } from '../../core/answer.js';
 import type { StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { StoreRequest, Take } from '../../core/request.js';
-import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
 import { brand } from '../../util/brand.js';
-import { type Clock, later, steadyNow, systemClock } from '../../util/clock.js';
+import { type Clock, steadyNow, systemClock } from '../../util/clock.js';
 import { VERSION } from '../../util/version.js';
-import { GIVING_VERBS, RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
+import { RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
 import { warnAboutSettings } from './clients/client-settings.js';
 import { openClient, ping, type RedisTarget, readinessError } from './clients/ioredis.js';
 import { type BufferClient, isRedisClient } from './clients/redis-client.js';
 import { parseRedisTarget } from './clients/redis-target.js';
-import { CommandDeadline } from './command-deadline.js';
-import { hasSeveralKeys, runAcrossSlots } from './cross-slot.js';
-import type { PendingRequest, ReplyRow } from './pending-request.js';
+import { nodeOf } from './cluster-node.js';
+import { CommandSender } from './command-sender.js';
+import type { ReplyRow } from './pending-request.js';
 import { redisKey, toHashTag } from './redis-key.js';
 import { parseRedisOptions, type RedisConnectOptions, type RedisStoreOptions } from './redis-options.js';
 import { RedisSubscriber } from './redis-subscriber.js';
-import { groupByKey, RequestQueue } from './request-queue.js';
-import { ScriptInput } from './script-input.js';
-import { dispatchReplies, isCrossSlotError, isTryAgainError, lateReplyTime, toStoreError } from './script-reply.js';
-import { ScriptRunner } from './script-runner.js';
+import { RequestQueue } from './request-queue.js';
+import type { StoreCall } from './sent-command.js';
 import { ServerTime } from './server-time.js';
-
-/** The shortest TTL in ms with an injected clock: Redis expires keys by its own clock, which may be ahead. */
-const MIN_TTL_OF_INJECTED_CLOCK = 60_000;
-
-/** ms until a command is sent again whose slot is being migrated, and how long it is retried without a timeout. */
-const RETRY_DELAY = 5;
-const LONGEST_RETRY = 2000;
 
 /**
  * Keeps buckets in Redis 5 or later, or in Valkey, shared by all processes.
@@ -48,16 +38,10 @@ export class RedisStore extends RateLimitStore {
   private readonly prefix: string;
   private readonly hashKeys: boolean;
   private readonly batch: boolean;
-  private readonly injectedClock: Clock | undefined;
   private readonly serverTime = new ServerTime();
   private readonly subscriber: RedisSubscriber;
-  private readonly queue = new RequestQueue((requests) => this.sendBatches(requests));
-  private readonly script: ScriptRunner;
-  private readonly deadline: CommandDeadline;
-  /** Whether a command may have buckets of one key only. */
-  private sharded: boolean;
-  private readonly keyOf = (policy: Policy, key: string) =>
-    redisKey(this.prefix, toHashTag(key, this.hashKeys), policy);
+  private readonly sender: CommandSender;
+  private readonly queue = new RequestQueue((requests) => this.sender.send(requests));
   private ownsClient = false;
 
   constructor(options: RedisStoreOptions) {
@@ -67,14 +51,18 @@ export class RedisStore extends RateLimitStore {
     this.prefix = prefix;
     this.hashKeys = hashKeys;
     this.batch = batch;
-    this.sharded = sharded;
     this.denyCache = denyCache;
     this.timeout = timeout;
-    this.injectedClock = clock;
     this.clock = clock ?? systemClock;
     this.subscriber = new RedisSubscriber(client);
-    this.script = new ScriptRunner(client);
-    this.deadline = new CommandDeadline(client, timeout);
+    this.sender = new CommandSender(client, {
+      timeout,
+      sharded,
+      clock,
+      serverTime: this.serverTime,
+      keyOf: (policy, key) => this.keyOf(policy, key),
+      nodeOf: (key) => this.nodeOf(key),
+    });
     warnAboutSettings(client, timeout);
     if (timeout === Infinity) return;
     client.on('ready', this.fetchServerTime);
@@ -91,6 +79,8 @@ export class RedisStore extends RateLimitStore {
     try {
       store = new RedisStore({ ...rest, client });
       store.ownsClient = ownsClient;
+      // `openClient` has waited for the connection.
+      if (ownsClient) store.sender.stopWaiting();
       if (mustConnect) await ping(client);
       return store;
     } catch (error) {
@@ -101,34 +91,20 @@ export class RedisStore extends RateLimitStore {
     }
   }
 
-  override run(request: StoreRequest): Promise<StoreAnswer> {
-    const { takes } = request;
+  override run(request: StoreRequest): Promise<StoreAnswer>;
+  /** @internal Also sets `call.sent` when the request is handed to the client, which is later than the call. */
+  override run(request: StoreRequest, call: StoreCall | undefined): Promise<StoreAnswer>;
+  override run(request: StoreRequest, call?: StoreCall): Promise<StoreAnswer> {
     return new Promise((resolve, reject) => {
-      // A batch has the deadline of its oldest request, so later ones need not read the clock.
-      const since = this.queue.since ?? steadyNow();
-      const pending = { request, since, resolve: answerTo(takes, resolve), reject };
+      const pending = { request, call, resolve: answerTo(request.takes, resolve), reject };
       if (this.batch) this.queue.push(pending);
-      else this.sendBatches([pending]);
+      else this.sender.send([pending]);
     });
   }
 
-  /** Sends requests in one command; if `sharded`, in one for each key. */
-  private sendBatches(requests: readonly PendingRequest[]): void {
-    if (!this.sharded) return void this.send(requests);
-    const [across, single] = [true, false].map((several) =>
-      requests.filter(({ request }) => hasSeveralKeys(request) === several),
-    );
-    for (const batch of groupByKey(single)) void this.send(batch);
-    for (const { request, since, resolve, reject } of across) {
-      // All parts of a request share one deadline, except for refunds, which start their own.
-      const run = (part: StoreRequest) =>
-        new Promise<ReplyRow>((resolve, reject) => {
-          void this.send([
-            { request: part, since: GIVING_VERBS.has(part.verb) ? steadyNow() : since, resolve, reject },
-          ]);
-        });
-      runAcrossSlots(request, run).then(resolve, reject);
-    }
+  /** @internal The node of a Cluster that keeps the buckets of a user's key; `undefined` without a Cluster. */
+  nodeOf(key: string): string | undefined {
+    return nodeOf(this.client, toHashTag(key, this.hashKeys));
   }
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {
@@ -142,7 +118,7 @@ export class RedisStore extends RateLimitStore {
 
   override close(): void {
     this.client.removeListener('ready', this.fetchServerTime);
-    this.script.close();
+    this.sender.close();
     this.subscriber.close();
     if (this.ownsClient) this.client.disconnect();
   }
@@ -156,60 +132,9 @@ export class RedisStore extends RateLimitStore {
     if (Number.isSafeInteger(serverNow)) this.serverTime.observe(serverNow, sent, steadyNow());
   };
 
-  /** Runs the script once for the batch, and settles each of its requests. Never rejects. */
-  private async send(batch: readonly PendingRequest[], isRetry = false): Promise<void> {
-    const sent = steadyNow();
-    try {
-      const reply = await this.evaluate(batch);
-      const late = lateReplyTime(reply);
-      if (late === undefined) {
-        const serverNow = dispatchReplies(batch, reply);
-        if (serverNow !== undefined && !this.injectedClock) this.serverTime.observe(serverNow, sent, steadyNow());
-        return;
-      }
-      // If the deadline has not passed here, the estimate of the server's time was wrong: correct it, and retry once.
-      this.serverTime.observe(late, sent, steadyNow());
-      if (isRetry || steadyNow() - batch[0].since > this.timeout) {
-        const message = `Command reached Redis after its ${this.timeout} ms deadline`;
-        throw new RateLimitStoreError(message, 'store', { outcome: 'not-applied' });
-      }
-      return this.send(batch, true);
-    } catch (error) {
-      if (isCrossSlotError(error) && needsSharding(batch)) return this.shard(batch);
-      const retryUntil = batch[0].since + Math.min(this.timeout, LONGEST_RETRY);
-      if (isTryAgainError(error) && steadyNow() + RETRY_DELAY < retryUntil) {
-        return later(RETRY_DELAY, () => void this.send(batch));
-      }
-      const storeError = toStoreError(error);
-      for (const { reject } of batch) reject(storeError);
-    }
+  private keyOf(policy: Policy, key: string): string {
+    return redisKey(this.prefix, toHashTag(key, this.hashKeys), policy);
   }
-
-  /** Sends a batch again that Redis rejected as a whole because its keys are on several servers. */
-  private shard(batch: readonly PendingRequest[]): void {
-    this.sharded = true;
-    this.sendBatches(batch);
-  }
-
-  private async evaluate(batch: readonly PendingRequest[]): Promise<unknown> {
-    const input = new ScriptInput(this.keyOf);
-    for (const { request } of batch) input.add(request);
-    const { keys } = input;
-    const { injectedClock: clock } = this;
-    const deadline = this.deadline.sent(batch[0].since, steadyNow());
-    const latest = deadline === Infinity ? -1 : this.serverTime.at(deadline);
-    const argument = input.argument(clock ? clock.now() : -1, clock ? MIN_TTL_OF_INJECTED_CLOCK : 0, latest);
-    try {
-      return await this.script.run(keys, argument);
-    } finally {
-      this.deadline.settled(steadyNow());
-    }
-  }
-}
-
-/** Whether a batch has buckets of several keys. */
-function needsSharding(batch: readonly PendingRequest[]): boolean {
-  return groupByKey(batch).length > 1 || batch.some(({ request }) => hasSeveralKeys(request));
 }
 
 /** Resolves with the answer of a row. */

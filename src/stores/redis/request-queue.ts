@@ -9,11 +9,6 @@ export class RequestQueue {
 
   constructor(private readonly send: (batch: readonly PendingRequest[]) => void) {}
 
-  /** The `since` of the oldest queued request; `undefined` if the queue is empty. */
-  get since(): number | undefined {
-    return this.requests.length > 0 ? this.requests[0].since : undefined;
-  }
-
   push(request: PendingRequest): void {
     const size = this.requests.push(request);
     // Immediates run after all I/O of this turn of the event loop, and before the timers of the next one.

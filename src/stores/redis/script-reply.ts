@@ -89,6 +89,11 @@ function unexpectedReply(reply: unknown): RateLimitStoreError {
   return new RateLimitStoreError(`Redis sent an unexpected script reply: ${inspect(reply).slice(0, 100)}`);
 }
 
+/** Whether Redis does not have the script: a restart, a fail-over or `SCRIPT FLUSH` drops it. */
+export function isScriptMissing(error: unknown): boolean {
+  return types.isNativeError(error) && error.message.startsWith('NOSCRIPT');
+}
+
 /** Whether Redis rejected a command for several keys, of which its cluster has some on other servers. */
 export function isCrossSlotError(error: unknown): boolean {
   return types.isNativeError(error) && /\bCROSSSLOT\b/.test(error.message);

@@ -27,12 +27,13 @@ export class ScriptRunner {
     for (const event of CLOSE_EVENTS) client.on(event, this.rejectResent);
   }
 
-  async run(keys: readonly string[], argument: string): Promise<unknown> {
-    if (!this.inFlight) return this.evaluate(keys, argument);
+  /** Runs the script by its hash, or by its source, which Redis then keeps. */
+  async run(keys: readonly string[], argument: string, withSource: boolean): Promise<unknown> {
+    if (!this.inFlight) return this.evaluate(keys, argument, withSource);
     const buffer = Buffer.from(argument);
     this.inFlight.add(buffer);
     try {
-      const reply = await this.evaluate(keys, buffer);
+      const reply = await this.evaluate(keys, buffer, withSource);
       if (!this.inFlight.has(buffer) && lateReplyTime(reply) !== undefined) {
         throw new RateLimitStoreError('The connection closed before the reply of a command');
       }
@@ -46,14 +47,10 @@ export class ScriptRunner {
     for (const event of CLOSE_EVENTS) this.client.removeListener(event, this.rejectResent);
   }
 
-  private async evaluate(keys: readonly string[], argument: string | Buffer): Promise<unknown> {
-    try {
-      return await this.client.evalshaBuffer(SCRIPT_SHA, keys.length, ...keys, argument);
-    } catch (error) {
-      // A restart, a fail-over or SCRIPT FLUSH drops the script; EVAL loads it again.
-      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
-      return this.client.evalBuffer(SCRIPT, keys.length, ...keys, argument);
-    }
+  private evaluate(keys: readonly string[], argument: string | Buffer, withSource: boolean): Promise<unknown> {
+    return withSource
+      ? this.client.evalBuffer(SCRIPT, keys.length, ...keys, argument)
+      : this.client.evalshaBuffer(SCRIPT_SHA, keys.length, ...keys, argument);
   }
 
   private readonly rejectResent = (): void => {

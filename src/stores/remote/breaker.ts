@@ -5,11 +5,19 @@ const FAILURE_THRESHOLD = 5;
 /** ms between two probes while the breaker is open. */
 export const PROBE_INTERVAL = 500;
 
-/** A circuit breaker: suspends calls to a store that keeps failing, except for an occasional probe. */
+/** A circuit breaker: suspends calls to a store, or to a node of it, that keeps failing, except for an occasional probe. */
 export class Breaker {
   private failures = 0;
   private nextProbeAt = 0;
   isOpen = false;
+  /** A write was rejected. Until one succeeds, answers to reads do not prove that the node has recovered. */
+  rejectsWrites = false;
+  /** The last failure. */
+  error: Error | undefined;
+  /** When it opened, in ms of the system clock. */
+  openSince: number | undefined;
+  /** Stops the probes that started when it opened. */
+  stopProbing = () => {};
 
   /** Whether a call may be made now. While the breaker is open, `true` makes that call the probe. */
   allowsCall(): boolean {
@@ -20,16 +28,9 @@ export class Breaker {
     return true;
   }
 
-  /** Returns whether this closed the breaker. */
-  recordSuccess(): boolean {
-    const wasOpen = this.isOpen;
-    this.failures = 0;
-    this.isOpen = false;
-    return wasOpen;
-  }
-
   /** Returns whether this opened the breaker. */
-  recordFailure(): boolean {
+  recordFailure(error: Error): boolean {
+    this.error = error;
     this.failures++;
     if (this.isOpen || this.failures < FAILURE_THRESHOLD) return false;
     this.isOpen = true;

@@ -2,27 +2,38 @@ import { later, steadyNow } from '../../util/clock.js';
 
 /** Something that must end before its deadline. */
 export interface Timed {
-  deadline: number;
+  /** When it started, unless `sent` says that its timeout started later. */
+  since: number;
+  readonly sent: { readonly at: number } | undefined;
   ended: boolean;
 }
 
-/** Deadlines with the same timeout. They pass in the order in which they were set, so one timer serves them all. */
+/**
+ * Deadlines with the same timeout, behind one timer. A deadline that passes while this process is busy is not missed:
+ * what has arrived meanwhile is read first.
+ */
 export class Deadlines<T extends Timed> {
+  /** Roughly in the order of the deadlines. */
   private readonly queue: T[] = [];
   private head = 0;
   private hasTimer = false;
+  /** When this process was last found to be late by half of the timeout. */
+  private lastLag = -Infinity;
 
-  /** `onMissed` is called with each item that did not end in time. */
+  /**
+   * `onMissed` is called with each item that did not end in time, and whether this process was late by less than half of
+   * the timeout since it started.
+   */
   constructor(
     private readonly timeout: number,
-    private readonly onMissed: (item: T) => void,
+    private readonly onMissed: (item: T, punctual: boolean) => void,
   ) {}
 
   /** Starts the timeout of an item. */
   start(item: T): void {
-    item.deadline = steadyNow() + this.timeout;
+    item.since = steadyNow();
     this.queue.push(item);
-    if (!this.hasTimer) this.setTimer();
+    if (!this.hasTimer) this.setTimer(item.since);
   }
 
   /** Ends an item. Returns `false` if its deadline has been missed. */
@@ -45,25 +56,34 @@ export class Deadlines<T extends Timed> {
     }
   }
 
-  private setTimer(): void {
+  /** Fires at the next deadline, and four times per timeout to notice if this process is late. */
+  private setTimer(now: number): void {
     if (this.queue.length === 0) return;
     this.hasTimer = true;
-    later(Math.max(1, this.queue[this.head].deadline - steadyNow()), () => {
-      // One turn later: a reply that arrived in time may not have been read yet, if this process was busy.
-      setImmediate(() => this.checkMissed());
+    const due = now + Math.max(1, Math.min(this.timeout / 4, startOf(this.queue[this.head]) + this.timeout - now));
+    later(due - now, () => {
+      const fired = steadyNow();
+      if (fired - due >= this.timeout / 2) this.lastLag = fired;
+      // Immediates run after a whole poll phase, which reads the replies that arrived until now.
+      setImmediate(() => this.checkMissed(fired));
     });
   }
 
-  private checkMissed(): void {
-    this.hasTimer = false;
-    const now = steadyNow();
-    for (let i = this.head; i < this.queue.length && this.queue[i].deadline <= now; i++) {
+  /** Ends the items whose deadline had passed at `now`. */
+  private checkMissed(now: number): void {
+    for (let i = this.head; i < this.queue.length; i++) {
       const item = this.queue[i];
-      if (item.ended) continue;
+      const start = startOf(item);
+      if (item.ended || start + this.timeout > now) continue;
       item.ended = true;
-      this.onMissed(item);
+      this.onMissed(item, this.lastLag < start);
     }
     this.dropEnded();
-    this.setTimer();
+    this.hasTimer = false;
+    this.setTimer(steadyNow());
   }
+}
+
+function startOf({ sent, since }: Timed): number {
+  return sent ? sent.at : since;
 }

@@ -1,13 +1,14 @@
 import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
 import { openRow, toAnswer } from '../../core/answer.js';
 import type { StoreAnswer } from '../../core/decision.js';
-import { parsePolicy } from '../../core/policy.js';
 import type { FailureMode, StoreRequest, Take } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
 import { healthChanges, storeCalls } from '../../observe/channels.js';
-import { every, sinceStart, steadyNow, systemClock } from '../../util/clock.js';
+import { sinceStart, steadyNow } from '../../util/clock.js';
 import type { RateLimitStore, StoreHealth } from '../rate-limit.store.js';
-import { Breaker, PROBE_INTERVAL } from './breaker.js';
+import { RedisStore } from '../redis/redis.store.js';
+import type { StoreCall } from '../redis/sent-command.js';
+import { Breakers } from './breakers.js';
 import { Deadlines, type Timed } from './deadlines.js';
 import { EffectQueue } from './effect-queue.js';
 import { LocalFallback } from './local-fallback.js';
@@ -30,18 +31,17 @@ interface ResilienceOptions {
 
 const UNREADABLE_REPORT_INTERVAL = 60_000;
 
-/** The bucket that probes write to, for the key of a request that failed: in a Cluster, on the same node. */
-const PROBE_POLICY = parsePolicy({ capacity: 1, refill: 1 }, 'nest-rate-limit:probe');
-
 /** A call of the store in flight. */
-interface Call extends Timed {
+interface Call extends Timed, StoreCall {
+  sent: StoreCall['sent'];
+  ended: boolean;
   readonly request: StoreRequest;
   readonly resolve: (answer: StoreAnswer) => void;
   readonly reject: (error: unknown) => void;
   /** Publishes the outcome of the call; `undefined` without subscribers. */
   readonly publish: ((error?: unknown) => void) | undefined;
   /** The store's own answer, which may come after the deadline. */
-  readonly answer: Promise<StoreAnswer>;
+  answer: Promise<StoreAnswer> | undefined;
 }
 
 /**
@@ -50,29 +50,30 @@ interface Call extends Timed {
  */
 export class ResilientStore extends StoreWrapper {
   private readonly deadlines: Deadlines<Call>;
-  private readonly breaker = new Breaker();
+  private readonly breakers: Breakers;
   private readonly local: LocalFallback;
+  /** The store, if it reports when it sends a request: the deadline starts then. Otherwise it starts with the call. */
+  private readonly redis: RedisStore | undefined;
   private readonly effects: EffectQueue;
-  /** The store rejected a write. Until one succeeds, answers to reads do not prove that it has recovered. */
-  private rejectsWrites = false;
-  private lastError: Error | undefined;
-  private downSince: number | undefined;
   private nextUnreadableReport = 0;
-  private stopProbing = () => {};
 
   constructor(
     store: RateLimitStore,
     private readonly options: ResilienceOptions,
   ) {
     super(store);
-    this.local = new LocalFallback(store.clock, options.instances);
+    this.redis = store instanceof RedisStore ? store : undefined;
+    this.local = new LocalFallback(store.clock, options.instances, options.mode === 'local');
+    this.deadlines = new Deadlines(options.timeout, (call, punctual) => this.miss(call, punctual));
+    this.breakers = new Breakers({
+      nodeOf: (key) => this.redis?.nodeOf(key),
+      probe: async (request) => (await this.run(request)).source === 'store',
+      onHealth: (health) => this.publishHealth(health),
+    });
     this.effects = new EffectQueue(
       store.clock,
       (request) => this.callStore(request),
-      () => !this.breaker.isOpen,
-    );
-    this.deadlines = new Deadlines(options.timeout, (call) =>
-      this.fail(call, new RateLimitStoreError(`No answer within ${options.timeout} ms`)),
+      () => this.breakers.health() === undefined,
     );
   }
 
@@ -80,32 +81,41 @@ export class ResilientStore extends StoreWrapper {
     // Tokens are refunded or charged where they were taken.
     if (request.source === 'fallback') return this.runLocally(request);
     if (request.source === 'open') return this.allow(request);
-    if (!this.breaker.allowsCall()) {
-      const message = `Rate limit store unavailable: ${this.lastError?.message}`;
+    const reason = this.breakers.suspension(request);
+    if (reason) {
+      const message = `Rate limit store unavailable: ${reason.message}`;
       const down = new RateLimitStoreError(message, 'store', { outcome: 'not-applied' });
       return new Promise((resolve) => resolve(this.applyFailureMode(request, down)));
     }
     return new Promise((resolve, reject) => {
       const publish = this.measure(request);
-      const answer = this.callStore(request);
-      const call: Call = { request, resolve, reject, publish, answer, deadline: 0, ended: false };
+      const call: Call = {
+        request,
+        resolve,
+        reject,
+        publish,
+        since: 0,
+        sent: undefined,
+        answer: undefined,
+        ended: false,
+      };
       this.deadlines.start(call);
-      answer.then(
-        (answered) => this.succeed(call, answered),
+      call.answer = this.callStore(request, call);
+      call.answer.then(
+        (answer) => this.succeed(call, answer),
         (error) => {
-          if (this.deadlines.end(call)) this.fail(call, error);
+          if (this.deadlines.end(call)) this.fail(call, error, true);
         },
       );
     });
   }
 
   override health(): StoreHealth {
-    if (!this.breaker.isOpen) return this.store.health();
-    return { status: 'down', error: this.lastError, since: this.downSince };
+    return this.breakers.health() ?? this.store.health();
   }
 
   override async close(): Promise<void> {
-    this.stopProbing();
+    this.breakers.stop();
     await this.effects.close();
     this.local.close();
     await (this.options.close ? this.options.close() : this.store.close());
@@ -113,9 +123,10 @@ export class ResilientStore extends StoreWrapper {
 
   private succeed(call: Call, answer: StoreAnswer): void {
     const { verb, takes } = call.request;
+    this.local.remember(call.request, answer);
     if (this.deadlines.end(call)) {
       call.publish?.();
-      this.recordSuccess(verb !== 'estimate' && answer.taken > 0);
+      this.breakers.recordSuccess(takes, verb !== 'estimate' && answer.taken > 0);
       if (this.effects.size > 0) this.effects.supersede(call.request);
       call.resolve(answer);
     } else if (verb === 'take' && answer.delay > 0) {
@@ -129,9 +140,16 @@ export class ResilientStore extends StoreWrapper {
     }
   }
 
-  private fail({ request, publish, resolve, reject, answer }: Call, error: unknown): void {
+  /** A silent connection is a failure of the store, unless this process was late itself; a slow answer is none. */
+  private miss(call: Call, punctual: boolean): void {
+    const error = new RateLimitStoreError(`No answer within ${this.options.timeout} ms`);
+    this.fail(call, error, punctual && (call.sent?.isSilent ?? true));
+  }
+
+  private fail(call: Call, error: unknown, isEvidence: boolean): void {
+    const { request, publish, resolve, reject, answer } = call;
     publish?.(error);
-    this.recordFailure(error, request);
+    if (isEvidence) this.recordFailure(error, call);
     try {
       resolve(this.applyFailureMode(request, error, answer));
     } catch (rejection) {
@@ -156,52 +174,35 @@ export class ResilientStore extends StoreWrapper {
     if (health.status === 'up') this.effects.wake();
   }
 
-  private callStore(request: StoreRequest): Promise<StoreAnswer> {
+  private callStore(request: StoreRequest, call?: Call): Promise<StoreAnswer> {
     try {
-      return Promise.resolve(this.store.run(request));
+      return this.redis ? this.redis.run(request, call) : Promise.resolve(this.store.run(request));
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   /** Counts errors of the store. An unreadable bucket is an answer, and any other error is that of the request. */
-  private recordFailure(error: unknown, { takes }: StoreRequest): void {
+  private recordFailure(error: unknown, { request: { takes }, sent }: Call): void {
     if (!(error instanceof RateLimitStoreError)) return;
     if (error.scope === 'bucket') {
-      this.recordSuccess(false);
+      this.breakers.recordSuccess(takes, false);
       this.reportUnreadable(error);
       return;
     }
-    if (error.scope === 'write') this.rejectsWrites = true;
+    // All requests of a command fail together.
+    if (sent?.isCounted) return;
+    if (sent) sent.isCounted = true;
     // A connection that is not ready knows the reason; the error of a call may not contain it.
-    this.lastError = (error.scope === 'store' && this.store.health().error) || error;
-    if (!this.breaker.recordFailure()) return;
-    this.downSince = systemClock.now();
-    this.startProbing(takes);
-    this.publishHealth(this.health());
+    const reason = (error.scope === 'store' && this.store.health().error) || error;
+    const take = takes.find(({ key }) => this.redis?.nodeOf(key) === sent?.node) ?? takes[0];
+    this.breakers.recordFailure(sent?.node, reason as RateLimitStoreError, take.key);
   }
 
   private reportUnreadable(error: RateLimitStoreError): void {
     if (steadyNow() < this.nextUnreadableReport) return;
     this.nextUnreadableReport = steadyNow() + UNREADABLE_REPORT_INTERVAL;
     this.options.onUnreadable?.(error);
-  }
-
-  /** Probes with writes to a bucket of its own, so that the store also recovers without requests. */
-  private startProbing([{ key }]: readonly Take[]): void {
-    const take: Take = { policy: PROBE_POLICY, key, amount: 1, maxWait: 0, onStoreError: 'open' };
-    this.stopProbing = every(PROBE_INTERVAL / 2, () => {
-      Promise.resolve(this.run({ verb: 'charge', takes: [take], retry: false })).catch(() => {});
-    });
-  }
-
-  private recordSuccess(wrote: boolean): void {
-    if (this.rejectsWrites && !wrote) return;
-    this.rejectsWrites = false;
-    if (!this.breaker.recordSuccess()) return;
-    this.stopProbing();
-    this.local.clear();
-    this.publishHealth({ status: 'up' });
   }
 
   /** Answers without the store, or throws `error`. Of the modes of several policies the strictest applies. */

@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Cluster, Redis } from 'ioredis';
 import { type BucketService, RedisStore } from 'nest-rate-limit';
 import { describeStoreContract } from 'nest-rate-limit/testing';
+import { keySlot } from '../../../src/stores/redis/cluster-node.js';
 import { closeBuckets, log, openBuckets } from '../../support/buckets.js';
 import type { RedisServer } from '../../support/redis.js';
 import { startCluster, withClient } from '../../support/redis-groups.js';
@@ -181,6 +182,64 @@ describe('RedisStore on a Cluster', () => {
     for (const key of [a, b]) {
       const bucket = buckets.bucket(POOL, key);
       await until(async () => (await bucket.estimate()).source === 'store' && (await bucket.available()) === 9);
+    }
+  });
+
+  it('suspends calls only to the master that does not answer', async () => {
+    const { store, buckets: own } = await openBuckets({
+      store: { redis: cluster, prefix: prefix() },
+      failure: { timeout: 50 },
+    });
+    const [sick, ...others] = await keysOfMasters();
+    const sourceOf = async (key: string) => (await own.bucket({ ...POOL, capacity: 1000 }, key).decide()).source;
+    for (const key of [sick, ...others]) await until(async () => (await sourceOf(key)) === 'store');
+    const master = await masterOf(sick);
+    master.pause();
+    paused.push(master);
+    await until(async () => {
+      expect(await sourceOf(sick)).toBe('fallback');
+      return store.health().status === 'down';
+    });
+    const suspended = own.bucket(POOL, sick).decide();
+    // On a busy machine a call may miss its deadline, but none is suspended.
+    for (const key of others) for (let i = 0; i < 8; i++) await until(async () => (await sourceOf(key)) === 'store');
+    expect((await suspended).source).toBe('fallback');
+    const { error } = store.health();
+    expect(error?.message).toBe(`Redis Cluster node 127.0.0.1:${master.port}: No answer within 50 ms`);
+    // A request for several masters needs all of them.
+    const across = await own.decideAll([sick, ...others].map((key) => ({ policy: POOL, key })));
+    expect(across.source).toBe('fallback');
+    master.resume();
+    await until(() => store.health().status === 'up');
+    await until(async () => (await sourceOf(sick)) === 'store');
+    expect(log.lines.map((line) => line.replace(/ 127.*/, ''))).toEqual([
+      'error: Rate limit store unavailable; using failure mode "local": Redis Cluster node',
+      'log: Rate limit store available again',
+    ]);
+  });
+
+  it('decides a request for several masters in Redis although the process is busy meanwhile', async () => {
+    const { buckets: own } = await openBuckets({
+      store: { redis: cluster, prefix: prefix() },
+      failure: { timeout: 200 },
+    });
+    const wanted = (await keysOfMasters()).map((key) => ({ policy: POOL, key }));
+    await until(async () => (await own.decideAll(wanted)).source === 'store');
+    const sources: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      const decision = own.decideAll(wanted);
+      await new Promise(setImmediate);
+      const end = performance.now() + 300;
+      while (performance.now() < end);
+      sources.push((await decision).source);
+    }
+    // On a busy machine a master may be late, but not each time.
+    expect(sources).toContain('store');
+  });
+
+  it('computes the slots of keys as the servers do', async () => {
+    for (const key of ['123456789', 'key', 'a', '2001:db8::1', '203.0.113.7']) {
+      expect(keySlot(key)).toBe(await cluster.cluster('KEYSLOT', key));
     }
   });
 

@@ -1,3 +1,4 @@
+import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Redis } from 'ioredis';
@@ -178,16 +179,16 @@ describe('ResilientStore in failure mode `local`', () => {
     expect((await run('take')).limit).toBe(2.5);
   });
 
-  it('drops its local buckets when the store recovers, and not earlier', async () => {
+  it('keeps its local buckets when the store recovers', async () => {
     const health: string[] = [];
     const { double, run } = resilient({ onHealth: ({ status }) => health.push(status) });
     double.fail();
-    for (let i = 0; i < 10; i++) await run('take');
+    for (let i = 0; i < 10; i++) expect((await run('take')).allowed).toBe(true);
     expect((await run('take')).allowed).toBe(false);
     double.recover();
     await until(async () => (await run('take')).source === 'store');
     double.fail();
-    expect((await run('take')).allowed).toBe(true);
+    expect(await run('take')).toMatchObject({ allowed: false, source: 'fallback' });
     expect(health).toEqual(['down', 'up']);
   });
 
@@ -338,6 +339,69 @@ describe('ResilientStore deadlines and probes', () => {
   });
 });
 
+describe('evidence of an outage', () => {
+  const unavailable = /^error: Rate limit store unavailable; using failure mode "local": /;
+
+  it('is counted once per command, however many requests it carries', async () => {
+    const redis = await server();
+    const { buckets, store } = await openBuckets({ store: { redis: redis.url } });
+    const bucket = buckets.bucket({ ...POOL, capacity: 1000 }, 'key');
+    await until(async () => (await sourceOf(bucket.estimate())) === 'store');
+    redis.pause();
+    // Four commands of up to 32 requests.
+    const answers = await Promise.all(Array.from({ length: 100 }, () => sourceOf(bucket.decide())));
+    expect(new Set(answers)).toEqual(new Set(['fallback']));
+    expect(store.health().status).toBe('up');
+    await until(async () => {
+      await bucket.decide();
+      return store.health().status === 'down';
+    });
+    expect(log.lines).toEqual([expect.stringMatching(unavailable)]);
+    redis.resume();
+  });
+
+  it('is a lost connection', async () => {
+    const redis = await server();
+    const { buckets, store } = await openBuckets({ store: { redis: redis.url } });
+    const bucket = buckets.bucket(POOL, 'key');
+    await until(async () => (await sourceOf(bucket.estimate())) === 'store');
+    await redis.kill();
+    for (let i = 0; i < 5; i++) await bucket.decide();
+    expect(store.health().status).toBe('down');
+  });
+
+  it('is no slow answer, as long as bytes arrive', async () => {
+    const redis = await server();
+    const port = await freePort();
+    // Delays replies by more than the deadline.
+    const proxy = createServer((own) => {
+      const target = connect(redis.port, '127.0.0.1');
+      own.on('error', () => {}).on('close', () => target.destroy());
+      target.on('error', () => {}).on('close', () => own.destroy());
+      own.pipe(target);
+      target.on('data', (data) => void sleep(ready ? 80 : 0).then(() => own.write(data)));
+    });
+    let ready = false;
+    await new Promise<void>((resolve) => proxy.listen(port, '127.0.0.1', resolve));
+    cleanups.push(() => proxy.close());
+    const { buckets, store } = await openBuckets({ store: { redis: `redis://127.0.0.1:${port}` } });
+    const bucket = buckets.bucket({ ...POOL, capacity: 1000 }, 'key');
+    await until(async () => (await sourceOf(bucket.estimate())) === 'store');
+    ready = true;
+    // Each is answered at its deadline; before that the reply to an earlier one arrives.
+    for (let i = 0; i < 12; i++) {
+      const answer = sourceOf(bucket.decide());
+      await sleep(15);
+      const next = sourceOf(bucket.decide());
+      expect([await answer, await next]).toEqual(['fallback', 'fallback']);
+    }
+    expect(store.health().status).toBe('up');
+    expect(log.lines).toEqual([]);
+    ready = false;
+    await until(async () => (await sourceOf(bucket.decide())) === 'store');
+  });
+});
+
 describe('RedisStore with a Redis that rejects writes', () => {
   it.each<[string, string[], string[]]>([
     ['the ACL', ['ACL', 'SETUSER', 'default', '-set'], ['ACL', 'SETUSER', 'default', '+set']],
@@ -444,7 +508,7 @@ describe('RateLimitModule startup', () => {
       expect.stringMatching(
         `^warn: Redis master "main" \\(Sentinels ${address}\\) is not ready: All sentinels are unreachable`,
       ),
-      expect.stringMatching(/^warn: Redis at 127.0.0.1:\d+ is not ready: conn/),
+      expect.stringMatching(/^warn: Redis at 127.0.0.1:\d+ is not ready: (conn|Socket timeout)/),
     ]);
     expect(log.lines.join()).not.toContain('secret');
   });

@@ -1,7 +1,7 @@
 import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
 import { warnOnce } from '../../../observe/logger.js';
-import { later } from '../../../util/clock.js';
+import { later, laterAwake } from '../../../util/clock.js';
 import { safeError } from './client-error.js';
 import type { RedisClient } from './redis-client.js';
 
@@ -51,7 +51,7 @@ export async function openClient(options: RedisOptions, timeout: number): Promis
   await new Promise<void>((resolve) => {
     client.once('ready', resolve);
     client.once('close', resolve);
-    later(SILENCE_TIMEOUT, resolve);
+    laterAwake(SILENCE_TIMEOUT, resolve);
   });
   isOpening = false;
   if (!rejection) return client as unknown as RedisClient;

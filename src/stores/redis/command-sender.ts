@@ -1,0 +1,191 @@
+import type { Policy } from '../../core/policy.js';
+import type { StoreRequest } from '../../core/request.js';
+import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
+import { type Clock, later, steadyNow } from '../../util/clock.js';
+import { GIVING_VERBS } from '../rate-limit.store.js';
+import type { BufferClient } from './clients/redis-client.js';
+import { socketOf } from './cluster-node.js';
+import { CommandDeadline } from './command-deadline.js';
+import { hasSeveralKeys, runAcrossSlots } from './cross-slot.js';
+import { FirstConnection } from './first-connection.js';
+import type { PendingRequest, ReplyRow } from './pending-request.js';
+import { groupByKey } from './request-queue.js';
+import { ScriptInput } from './script-input.js';
+import {
+  dispatchReplies,
+  isCrossSlotError,
+  isScriptMissing,
+  isTryAgainError,
+  lateReplyTime,
+  toStoreError,
+} from './script-reply.js';
+import { ScriptRunner } from './script-runner.js';
+import { SentCommand } from './sent-command.js';
+import type { ServerTime } from './server-time.js';
+
+/** The shortest TTL in ms with an injected clock: Redis expires keys by its own clock, which may be ahead. */
+const MIN_TTL_OF_INJECTED_CLOCK = 60_000;
+
+/** How often a batch is sent at most: Redis may lack the script, or receive it too late although its callers still wait. */
+const MAX_ATTEMPTS = 4;
+
+/** ms until a command is sent again whose slot is being migrated, and how long it is retried without a timeout. */
+const RETRY_DELAY = 5;
+const LONGEST_RETRY = 2000;
+
+interface Options {
+  readonly timeout: number;
+  /** Whether a command may have buckets of one key only. */
+  readonly sharded: boolean;
+  /** A clock for tests, instead of the server's. */
+  readonly clock: Clock | undefined;
+  readonly serverTime: ServerTime;
+  readonly keyOf: (policy: Policy, key: string) => string;
+  readonly nodeOf: (key: string) => string | undefined;
+}
+
+/** Sends requests to Redis, and again where Redis has not executed them and there is time left. */
+export class CommandSender {
+  private readonly script: ScriptRunner;
+  private readonly deadline: CommandDeadline;
+  private readonly firstConnection: FirstConnection;
+  private sharded: boolean;
+
+  constructor(
+    private readonly client: BufferClient,
+    private readonly options: Options,
+  ) {
+    this.script = new ScriptRunner(client);
+    this.deadline = new CommandDeadline(client, options.timeout);
+    this.firstConnection = new FirstConnection(client);
+    this.sharded = options.sharded;
+  }
+
+  /**
+   * Sends requests in one command; if several servers share the keys, in one for each key. Their deadline starts when
+   * the bytes are handed to the client, or at `since`.
+   */
+  send(requests: readonly PendingRequest[], since?: number): void {
+    if (!this.sharded) {
+      this.sendBatch(requests, since);
+      return;
+    }
+    const across = requests.filter(({ request }) => hasSeveralKeys(request));
+    const single = across.length === 0 ? requests : requests.filter(({ request }) => !hasSeveralKeys(request));
+    for (const batch of groupByKey(single)) this.sendBatch(batch, since);
+    for (const pending of across) this.sendAcross(pending, since);
+  }
+
+  /** Stops waiting for the first connection. */
+  stopWaiting(): void {
+    this.firstConnection.end();
+  }
+
+  close(): void {
+    this.firstConnection.end();
+    this.script.close();
+  }
+
+  /** Sends the parts of a request one after the other. They share one deadline; refunds start their own. */
+  private sendAcross({ request, call, resolve, reject }: PendingRequest, since: number | undefined): void {
+    let started = since;
+    const run = (part: StoreRequest) =>
+      new Promise<ReplyRow>((resolve, reject) => {
+        if (GIVING_VERBS.has(part.verb)) {
+          this.sendBatch([{ request: part, call: undefined, resolve, reject }]);
+          return;
+        }
+        if (call && !call.ended) started = this.unlessPassed(started);
+        started = this.sendBatch([{ request: part, call, resolve, reject }], started).at;
+      });
+    runAcrossSlots(request, run).then(resolve, reject);
+  }
+
+  private sendBatch(batch: readonly PendingRequest[], since?: number, attempt = 1, withSource = false): SentCommand {
+    const started = steadyNow();
+    const node = this.client.isCluster ? this.options.nodeOf(batch[0].request.takes[0].key) : undefined;
+    const command = new SentCommand(since ?? started, node, socketOf(this.client, node));
+    for (const { call } of batch) if (call) call.sent = command;
+    const latest = this.deadline.sent(command.at, started);
+    const { attempt: connecting } = this.firstConnection;
+    const run = () => this.run(batch, latest, withSource);
+    const reply = connecting ? connecting.then(run) : run();
+    // Again: if this process was suspended meanwhile, that is not the time of Redis. `latest` must stay the earlier one.
+    if (since === undefined) command.at = steadyNow();
+    void this.settle(batch, command, reply, started, attempt);
+    return command;
+  }
+
+  /** Settles the requests of a batch, which was sent at `started`, with its reply. Never rejects. */
+  private async settle(
+    batch: readonly PendingRequest[],
+    command: SentCommand,
+    replied: Promise<unknown>,
+    started: number,
+    attempt: number,
+  ): Promise<void> {
+    const { serverTime, clock } = this.options;
+    try {
+      const reply = await replied.finally(() => this.deadline.settled(steadyNow()));
+      const late = lateReplyTime(reply);
+      if (late !== undefined) {
+        serverTime.observe(late, started, steadyNow());
+        return this.sendAgain(batch, command, attempt);
+      }
+      const serverNow = dispatchReplies(batch, reply);
+      if (serverNow !== undefined && !clock) serverTime.observe(serverNow, started, steadyNow());
+    } catch (error) {
+      this.fail(batch, command, attempt, error);
+    }
+  }
+
+  /** Rejects the requests of a batch, unless it can be sent again. */
+  private fail(batch: readonly PendingRequest[], command: SentCommand, attempt: number, error: unknown): void {
+    if (isScriptMissing(error)) return this.sendAgain(batch, command, attempt, true);
+    if (isCrossSlotError(error) && needsSharding(batch)) {
+      this.sharded = true;
+      return this.send(batch, this.unlessPassed(command.at));
+    }
+    const retryUntil = command.at + Math.min(this.options.timeout, LONGEST_RETRY);
+    if (isTryAgainError(error) && steadyNow() + RETRY_DELAY < retryUntil) {
+      return later(RETRY_DELAY, () => void this.sendBatch(batch, command.at, attempt));
+    }
+    const storeError = toStoreError(error);
+    for (const { reject } of batch) reject(storeError);
+  }
+
+  /**
+   * Sends a batch again that Redis did not execute, for the callers that still wait. It lacked the script, or the batch
+   * reached it after its deadline: either the estimate of the server's time was wrong, or this process was suspended
+   * before the bytes left it.
+   */
+  private sendAgain(batch: readonly PendingRequest[], command: SentCommand, attempt: number, withSource = false): void {
+    const isInTime = steadyNow() <= command.at + this.options.timeout;
+    const isAwaited = ({ call }: PendingRequest) => attempt < MAX_ATTEMPTS && (call ? !call.ended : isInTime);
+    const awaited = batch.filter(isAwaited);
+    if (awaited.length > 0) this.sendBatch(awaited, this.unlessPassed(command.at), attempt + 1, withSource);
+    if (awaited.length === batch.length) return;
+    const message = `Command reached Redis after its ${this.options.timeout} ms deadline`;
+    const error = new RateLimitStoreError(message, 'store', { outcome: 'not-applied' });
+    for (const pending of batch) if (!awaited.includes(pending)) pending.reject(error);
+  }
+
+  /** The start of a deadline. If callers wait although it has passed, this process is late, and another one starts. */
+  private unlessPassed(since: number | undefined): number | undefined {
+    return since !== undefined && steadyNow() < since + this.options.timeout ? since : undefined;
+  }
+
+  private async run(batch: readonly PendingRequest[], latest: number, withSource: boolean): Promise<unknown> {
+    const { keyOf, clock, serverTime } = this.options;
+    const input = new ScriptInput(keyOf);
+    for (const { request } of batch) input.add(request);
+    const deadline = latest === Infinity ? -1 : serverTime.at(latest);
+    const argument = input.argument(clock ? clock.now() : -1, clock ? MIN_TTL_OF_INJECTED_CLOCK : 0, deadline);
+    return this.script.run(input.keys, argument, withSource);
+  }
+}
+
+/** Whether a batch has buckets of several keys. */
+function needsSharding(batch: readonly PendingRequest[]): boolean {
+  return groupByKey(batch).length > 1 || batch.some(({ request }) => hasSeveralKeys(request));
+}
