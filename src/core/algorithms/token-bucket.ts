@@ -68,7 +68,8 @@ export function bucketTake(
  * on is not refunded (as in Go's x/time/rate). That is the debt beyond `actAt`, or what comes back from then until the
  * last reservation acts (at `queueEnd`), if that one waits for more than this limit. But when that one has acted, the
  * bucket is no worse than empty, or than the `needed` debt, which is that of the remaining reservations alone: so
- * nothing is left of cancelled reservations that have no remaining ones behind them.
+ * nothing is left of cancelled reservations that have no remaining ones behind them. That may be worse than empty: after
+ * charges, or by less than a millisecond, because reservations act at whole ones.
  */
 export function bucketCancel(
   limit: Limit,
