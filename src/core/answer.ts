@@ -6,7 +6,8 @@ import type { Take } from './request.js';
 /*
  * The answer as a row of numbers, as `execute` and its Lua twin write it:
  *   allowed (0 or 1), delay, amount taken, the store's now,
- *   then for each take: its own wait if all are allowed, how long nothing is available from its bucket if they are denied;
+ *   then for each take: its own wait if all are allowed; if they are denied, how long its bucket is blocked, or else how
+ *   long nothing is available from it;
  *   and for each of its limits: balance in units, retryAfter, resetAfter, moreAfter.
  * Times are ms, -1 for never.
  */
@@ -23,7 +24,7 @@ export function rowLength(takes: readonly Take[]): number {
 /** The state of a limit, with its balance, which `remaining` hides when it is negative. */
 export interface AnsweredLimit extends LimitState {
   readonly balance: number;
-  /** Milliseconds for which nothing is available whatever the balance, such as the rest of a block; absent if none. */
+  /** The rest of a block, or else the ms for which nothing is available whatever the balance; absent if none. */
   readonly heldFor?: number;
 }
 

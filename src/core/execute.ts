@@ -106,7 +106,8 @@ function decide({ takes }: StoreRequest, states: readonly BucketState[], now: nu
       state.changed = true;
     }
     const held = heldFor(policy, state, now);
-    if (!allowed) row[index] = held;
+    // A block may end while the queue holds the bucket: the next denied request then starts another one.
+    if (!allowed) row[index] = state.blockedUntil > 0 ? state.blockedUntil - now : held;
     index = writeLimits(policy, state, now, held, allowed ? undefined : takes[i], row, index + 1);
   }
 }

@@ -76,6 +76,27 @@ describe.each([memory, redis])('answers of the deny cache in front of $name', (k
     expect(await steps(twins, blocking, 10, 100, 2)).toEqual([0, 5]);
   });
 
+  const window = { maxRequest: 1, duration: 600, ...ms };
+  it.each([
+    ['a window', [window], 0, [0, 3, 6]],
+    ['a window and a bucket', [window, { capacity: 5, refill: 1 }], 0, [0, 3, 6]],
+    ['a window that was blocked before', [window], 60, [0, 2, 5]],
+  ])('are those of the store again when the block of %s has ended, though not its queue', async (...row) => {
+    const [_, limits, blockedFor, asked] = row;
+    const twins = new Twins(kind);
+    const blocking = policy({ limits, block: 150 });
+    const takes = [{ policy: blocking, key: 'key', amount: 1000, maxWait: 0 }];
+    const start = twins.clock.now();
+    for (const maxWait of [0, 600, 1200]) await twins.take(blocking, 1, maxWait);
+    twins.clock.set(start + 700);
+    await twins.run({ verb: 'put', takes });
+    if (blockedFor > 0) await twins.run({ verb: 'block', takes, duration: blockedFor });
+    expect(await steps(twins, blocking, 7, 50, 1)).toEqual(asked);
+    // Without the queue, only the latest block is left.
+    await twins.run({ verb: 'cancel', takes, actAt: [start + 1200] });
+    expect(await twins.take(blocking)).toBe('store');
+  });
+
   it('are those of the store if a request with a shorter `maxWait` would start a block', async () => {
     const twins = new Twins(kind);
     const [slow, blocking] = [

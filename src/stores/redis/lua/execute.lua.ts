@@ -92,7 +92,7 @@ local function decide(takes)
       state.changed = true
     end
     local held = heldFor(policy, state)
-    push(allowed and t.wait or held)
+    push(allowed and t.wait or state.blockedUntil > 0 and state.blockedUntil - now or held)
     pushLimits(policy, state, held, not allowed and t)
   end
 end
