@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 interface Pair {
   readonly client: Socket;
@@ -85,11 +86,22 @@ export class ChaosProxy {
     from.setNoDelay(true);
     from.on('error', end).on('close', end);
     from.on('end', () => to.end());
+    let held = 0;
+    let written = Promise.resolve();
     from.on('data', (chunk) => {
       if (this.isBlackHole) return;
-      // Timers with the same delay fire in the order in which they were set, so no byte overtakes another.
-      if (this.delay > 0) setTimeout(() => to.writable && to.write(chunk), this.delay).unref();
-      else to.write(chunk);
+      if (this.delay === 0 && held === 0) {
+        to.write(chunk);
+        return;
+      }
+      // Behind those that are held, also when the delay has ended: TCP keeps the order of bytes.
+      held++;
+      const due = performance.now() + this.delay;
+      written = written.then(async () => {
+        await sleep(Math.max(0, due - performance.now()));
+        held--;
+        if (to.writable) to.write(chunk);
+      });
     });
   }
 }
