@@ -33,6 +33,11 @@ export class Breakers {
     return undefined;
   }
 
+  /** Whether no node has failed since its last success. */
+  get areClosed(): boolean {
+    return this.failing.size === 0;
+  }
+
   /** The health of the store; `undefined` if no breaker is open. */
   health(): StoreHealth | undefined {
     for (const { isOpen, error, openSince } of this.failing.values()) {

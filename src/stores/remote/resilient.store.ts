@@ -12,6 +12,7 @@ import { Breakers } from './breakers.js';
 import { Deadlines, type Timed } from './deadlines.js';
 import { EffectQueue } from './effect-queue.js';
 import { LocalFallback } from './local-fallback.js';
+import { LocalTakes } from './local-takes.js';
 import { EFFECT_VERBS, isRetried } from './pending-effect.js';
 import { StoreWrapper } from './store-wrapper.js';
 
@@ -55,6 +56,7 @@ export class ResilientStore extends StoreWrapper {
   /** The store, if it reports when it sends a request: the deadline starts then. Otherwise it starts with the call. */
   private readonly redis: RedisStore | undefined;
   private readonly effects: EffectQueue;
+  private readonly localTakes = new LocalTakes();
   private nextUnreadableReport = 0;
 
   constructor(
@@ -128,6 +130,8 @@ export class ResilientStore extends StoreWrapper {
       call.publish?.();
       this.breakers.recordSuccess(takes, verb !== 'estimate' && answer.taken > 0);
       if (this.effects.size > 0) this.effects.supersede(call.request);
+      if (this.localTakes.size > 0 && this.breakers.areClosed)
+        void this.localTakes.settle((one) => this.callStore(one));
       call.resolve(answer);
     } else if (verb === 'take' && answer.delay > 0) {
       // The reservation came too late: no request waits for it.
@@ -215,13 +219,19 @@ export class ResilientStore extends StoreWrapper {
     }
     const modeOf = (take: Take) => take.onStoreError ?? this.options.mode;
     if (request.takes.some((take) => modeOf(take) === 'closed')) throw error;
-    return request.takes.some((take) => modeOf(take) === 'local') ? this.local.run(request) : this.allow(request);
+    if (request.takes.every((take) => modeOf(take) !== 'local')) return this.allow(request);
+    const local = this.local.run(request);
+    // If the outcome is unknown, the store may have taken the tokens, too.
+    if (local.allowed && error.outcome === 'not-applied') this.localTakes.add(request);
+    return local;
   }
 
   /** Refunds or charges a token that was taken locally. The store learns of the charge, too. */
   private runLocally(request: StoreRequest): StoreAnswer {
     if (request.retry && request.verb === 'charge') this.effects.add({ ...request, source: 'store' });
-    return this.local.run(request);
+    const local = this.local.run(request);
+    if (local.allowed) this.localTakes.add(request);
+    return local;
   }
 
   private allow({ takes }: StoreRequest): StoreAnswer {

@@ -4,6 +4,7 @@ import { FakeClock } from 'nest-rate-limit/testing';
 import type { StoreAnswer } from '../../../src/core/decision.js';
 import { type LimitOptions, parsePolicy } from '../../../src/core/policy.js';
 import { LastAnswers } from '../../../src/stores/remote/last-answers.js';
+import { LocalTakes } from '../../../src/stores/remote/local-takes.js';
 import { ResilientStore } from '../../../src/stores/remote/resilient.store.js';
 import { closeBuckets, openBuckets } from '../../support/buckets.js';
 import { FarStore } from '../../support/far-store.js';
@@ -179,11 +180,13 @@ describe('a local bucket in an outage', () => {
 
 describe('local buckets after an outage', () => {
   it.each([
-    ['a bucket without refill', POOL],
-    ['a window', WINDOW],
-    ['a bucket', { capacity: 10, refill: 1, unit: 'hours' } as const],
-  ])('are not refilled by a store that comes and goes: %s', async (_, limit) => {
+    ['a bucket without refill', POOL, 9],
+    // What was admitted locally is taken from the store.
+    ['a window', WINDOW, 0],
+    ['a bucket', { capacity: 10, refill: 1, unit: 'hours' } as const, 0],
+  ])('are not refilled by a store that comes and goes: %s', async (_, limit, byStore) => {
     const { far, run, store } = resilient(limit);
+    far.outcome = 'not-applied';
     const admitted = { store: 0, fallback: 0, open: 0, cache: 0 };
     const take = async () => {
       const { allowed, source } = await run('take');
@@ -197,7 +200,7 @@ describe('local buckets after an outage', () => {
       await until(() => store.health().status === 'up');
       for (let n = 0; n < 3; n++) await take();
     }
-    expect(admitted).toMatchObject({ store: 9, fallback: 10 });
+    expect(admitted).toMatchObject({ store: byStore, fallback: 10 });
   });
 
   it('keep what was taken from them, if the store has more', async () => {
@@ -293,5 +296,123 @@ describe('LastAnswers', () => {
     await store.run({ verb: 'take', takes: [{ ...take('key'), onStoreError: own }] });
     const { answers } = (store as unknown as { local: { answers: LastAnswers } }).local;
     expect(answers.size).toBe(size);
+  });
+});
+
+describe('what was taken locally in an outage', () => {
+  const MINUTE = 60_000;
+
+  /** Empties the bucket in the store, lets it be unavailable for `ms`, and takes locally what there is. */
+  async function outage(limit: LimitOptions, ms: number, more: Partial<StoreRequest['takes'][0]> = {}) {
+    const subject = resilient(limit);
+    const { far, run, advance, store, policy } = subject;
+    const take = (n: number) =>
+      store.run({ verb: 'take', takes: [{ policy, key: 'key', amount: n * 1000, maxWait: 0, ...more }] });
+    await take(10);
+    far.outcome = 'not-applied';
+    far.unavailable = true;
+    advance(ms);
+    let local = 0;
+    while ((await take(1)).allowed) local++;
+    far.unavailable = false;
+    const balance = async () =>
+      (await far.run({ verb: 'estimate', takes: [{ policy, key: 'key', amount: 0, maxWait: 0 }] })).balance;
+    /** The balance in the store, after it has answered again. */
+    const settled = async () => {
+      await until(() => store.health().status === 'up');
+      await run('estimate', 0);
+      await new Promise(setImmediate);
+      return balance();
+    };
+    return { ...subject, local, take, settled };
+  }
+
+  it.each([
+    ['a bucket', BUCKET, 5000, 5],
+    ['a bucket that is full again', BUCKET, MINUTE, 10],
+    ['a bucket with intervals', INTERVALS, 10_000, 10],
+    ['a window', WINDOW, 10_000, 10],
+    ['two limits', { limits: [BUCKET, WINDOW] }, 10_000, 10],
+  ])('is taken from the store when it is back: %s', async (_, limit, ms, expected) => {
+    const { local, settled } = await outage(limit, ms);
+    expect(local).toBe(expected);
+    expect(await settled()).toBe(0);
+  });
+
+  it('leaves no debt', async () => {
+    const { far, run, advance, take, settled } = await outage(BUCKET, 5000);
+    far.unavailable = true;
+    advance(1000);
+    await take(1);
+    far.unavailable = false;
+    // The store has gained six tokens, and another process has taken four of them.
+    await far.run({
+      verb: 'take',
+      takes: [{ policy: parsePolicy(BUCKET, 'policy'), key: 'key', amount: 4000, maxWait: 0 }],
+    });
+    expect(await settled()).toBe(0);
+    expect((await run('estimate', 0)).balance).toBe(0);
+  });
+
+  it('is taken later if the store fails again meanwhile', async () => {
+    const { far, settled } = await outage(BUCKET, 5000);
+    const { run } = far;
+    let fails = true;
+    far.run = async (request) => {
+      far.unavailable = fails && request.verb === 'takeUpTo';
+      return run.call(far, request);
+    };
+    expect(await settled()).toBe(5);
+    fails = false;
+    expect(await settled()).toBe(0);
+  });
+
+  it.each([
+    [
+      'has been refunded',
+      BUCKET,
+      {},
+      async ({ run, local }: Awaited<ReturnType<typeof outage>>) => {
+        await run('put', local, { source: 'fallback' });
+      },
+    ],
+    ['is going to be settled', BUCKET, { mark: 7 }, async () => {}],
+  ])('stays in the store if it %s', async (_, limit, more, then) => {
+    const subject = await outage(limit, 5000, more);
+    await then(subject);
+    expect(await subject.settled()).toBe(5);
+  });
+
+  it('stays in a store without refill, where nothing has come back meanwhile', async () => {
+    const { far, run, policy } = resilient(POOL);
+    far.outcome = 'not-applied';
+    far.unavailable = true;
+    for (let i = 0; i < 3; i++) await run('take');
+    far.unavailable = false;
+    await run('estimate', 0);
+    await new Promise(setImmediate);
+    const take = { policy, key: 'key', amount: 0, maxWait: 0 };
+    expect((await far.run({ verb: 'estimate', takes: [take] })).balance).toBe(10);
+  });
+
+  it('is not taken again if the store may have taken it already', async () => {
+    const { far, run, advance, policy } = resilient(BUCKET);
+    await run('take', 10);
+    far.unavailable = true;
+    advance(5000);
+    await run('take');
+    far.unavailable = false;
+    await run('estimate', 0);
+    await new Promise(setImmediate);
+    const take = { policy, key: 'key', amount: 0, maxWait: 0 };
+    expect((await far.run({ verb: 'estimate', takes: [take] })).balance).toBe(5);
+  });
+
+  it('is kept for the last 10,000 buckets', () => {
+    const takes = new LocalTakes();
+    const policy = parsePolicy(BUCKET, 'policy');
+    for (let i = 0; i < 10_010; i++)
+      takes.add({ verb: 'take', takes: [{ policy, key: `${i}`, amount: 1000, maxWait: 0 }] });
+    expect(takes.size).toBe(10_000);
   });
 });
