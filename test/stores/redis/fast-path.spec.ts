@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
@@ -6,11 +5,10 @@ import { MemoryStore, RedisStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { toAmount } from '../../../src/core/amount.js';
 import { plainAnswer } from '../../../src/core/answer.js';
-import type { StoreAnswer } from '../../../src/core/decision.js';
 import { type LimitOptions, type Policy, parsePolicy } from '../../../src/core/policy.js';
 import { mergeTakes, type StoreRequest } from '../../../src/core/request.js';
-import { SCRIPT } from '../../../src/stores/redis/lua/script.js';
 import { redisKey } from '../../../src/stores/redis/redis-key.js';
+import { addHits, COUNTING, openWithScript, outcomeOf, WITHOUT_FAST_PATH } from '../../support/patched-script.js';
 import { redisUrl, startRedis } from '../../support/redis.js';
 import {
   bucketLimits,
@@ -21,24 +19,6 @@ import {
   smallLimits,
   windowLimits,
 } from '../../support/store-subject.js';
-
-/** Returns the script with its only occurrence of `text` replaced. */
-function patchScript(text: string, replacement: string): string {
-  if (SCRIPT.split(text).length !== 2) throw new Error(`The script does not contain exactly once: ${text}`);
-  return SCRIPT.replace(text, () => replacement);
-}
-
-const COUNTERS = ['buckets', 'window'].map((path) => `fast-path-${process.pid}-${path}`);
-/** Counts the takes of each fast path in Redis. */
-const COUNTING = patchScript(
-  '      nextKey, left = nextKey + 1, left - 1\n',
-  `      nextKey, left = nextKey + 1, left - 1
-      call('INCR', take.policy.window and '${COUNTERS[1]}' or '${COUNTERS[0]}')\n`,
-);
-const WITHOUT_FAST_PATH = patchScript(
-  '  while more() do\n    local take = run[1]',
-  '  while false do\n    local take = run[1]',
-);
 
 /** Requests sent in one turn of the event loop, `pause` ms after the previous turn. */
 interface Turn {
@@ -128,35 +108,6 @@ describe('RedisStore fast path', () => {
   afterEach(async () => {
     for (const cleanup of cleanups.splice(0)) await cleanup();
   });
-  let stores = 0;
-
-  /** Opens a store that runs `script` instead of the real script. */
-  function open(script: string, clock: FakeClock) {
-    const sha = createHash('sha1').update(script).digest('hex');
-    const real = client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
-    const patched = {
-      on: () => {},
-      removeListener: () => {},
-      evalshaBuffer: (_sha: string, ...args: unknown[]) => real.evalshaBuffer(sha, ...args),
-      evalBuffer: (_script: string, ...args: unknown[]) => real.evalBuffer(script, ...args),
-    };
-    const prefix = `fast-path-${process.pid}-${++stores}:`;
-    const store = new RedisStore({ client: patched as never, clock, prefix });
-    const stored = async () => {
-      const keys = (await client.keys(`${prefix}*`)).sort();
-      const values = await Promise.all(keys.map((key) => client.getBuffer(key)));
-      return keys.map((key, i) => [key.slice(prefix.length), values[i]?.toString('hex')]);
-    };
-    return { store, stored, prefix };
-  }
-
-  const outcomeOf = (result: PromiseSettledResult<StoreAnswer>) =>
-    result.status === 'rejected' ? String(result.reason) : plainAnswer(result.value);
-  /** Adds how many takes used each fast path, and resets the counters. */
-  const addHits = async (hits: number[]) => {
-    for (const [i, name] of COUNTERS.entries()) hits[i] += Number((await client.getdel(name)) ?? 0);
-  };
-
   it('returns the same answers as MemoryStore', async () => {
     const hits = [0, 0];
     let [compared, denied] = [0, 0];
@@ -164,7 +115,7 @@ describe('RedisStore fast path', () => {
       const clock = new FakeClock();
       const memory = new MemoryStore({ clock });
       memory.close();
-      const { store, prefix } = open(COUNTING, clock);
+      const { store, prefix } = openWithScript(client, COUNTING, clock);
       for (const policy of policies) await client.set(redisKey(prefix, 'bad', policy), 'foreign');
       for (const [index, { pause, requests }] of script.entries()) {
         clock.set(clock.now() + pause);
@@ -182,7 +133,7 @@ describe('RedisStore fast path', () => {
           expect([where, outcomeOf(answers[i])]).toEqual([where, outcomeOf({ status: 'fulfilled', value: expected })]);
         }
       }
-      await addHits(hits);
+      await addHits(client, hits);
     });
     for (const count of hits) expect(count).toBeGreaterThan(compared / 12);
     expect(denied).toBeGreaterThan(compared / 10);
@@ -197,8 +148,8 @@ describe('RedisStore fast path', () => {
     );
     await checkProperty(150, 0, fc.tuple(policySets, turns(['a', 'b'], pause)), async ([policies, script]) => {
       const clock = new FakeClock();
-      const fast = open(COUNTING, clock);
-      const regular = open(WITHOUT_FAST_PATH, clock);
+      const fast = openWithScript(client, COUNTING, clock);
+      const regular = openWithScript(client, WITHOUT_FAST_PATH, clock);
       for (const [index, { pause, requests }] of script.entries()) {
         clock.set(clock.now() + pause);
         const all = requests.map((each) => requestOf(policies, each));
@@ -209,7 +160,7 @@ describe('RedisStore fast path', () => {
         expect([index, ...answers.map(outcomeOf)]).toEqual([index, ...expected.map(outcomeOf)]);
         expect([index, await fast.stored()]).toEqual([index, await regular.stored()]);
       }
-      await addHits(hits);
+      await addHits(client, hits);
     });
     for (const count of hits) expect(count).toBeGreaterThan(compared / 12);
   });
@@ -218,7 +169,7 @@ describe('RedisStore fast path', () => {
     const clock = new FakeClock();
     const memory = new MemoryStore({ clock });
     memory.close();
-    const { store } = open(COUNTING, clock);
+    const { store } = openWithScript(client, COUNTING, clock);
     const policy = parsePolicy({ maxRequest: 1, duration: 1 }, 'test');
     for (let i = 0; i < 1500; i++) {
       clock.set(clock.now() + (i % 7 === 0 ? 3 : 1));
@@ -226,7 +177,7 @@ describe('RedisStore fast path', () => {
       expect([i, plainAnswer(await store.run(request))]).toEqual([i, plainAnswer(memory.run(request))]);
     }
     const hits = [0, 0];
-    await addHits(hits);
+    await addHits(client, hits);
     expect(hits[1]).toBeGreaterThan(500);
   });
 

@@ -1,6 +1,6 @@
 import { UNREADABLE } from '../script-protocol.js';
 
-/** The twin of core/execute.ts, and the end of the script. */
+/** The twin of core/execute.ts, and the end of the general path. */
 export const EXECUTE = `
 local function denies(state, wait, maxWait)
   return state.blockedUntil > 0 or (maxWait >= 0 and wait > maxWait) or wait == INFINITY
@@ -23,9 +23,10 @@ local function wholeTokens(policy, state)
   return max(0, floor(least / AMOUNT_PER_TOKEN)) * AMOUNT_PER_TOKEN
 end
 
+local row, size = {}, 0
 local function push(number)
   size = size + 1
-  rows[size] = number
+  row[size] = number
 end
 
 local function timeFromNow(ms, ahead, atLeast)
@@ -148,8 +149,11 @@ local function openAll(takes)
   for _, t in ipairs(takes) do t.state = open(t.policy, t.key) end
 end
 
--- Executes the next request.
+local run, problems = {}, {}
+
+-- Executes the next request. Returns its row, and where its run ends.
 local function step()
+  if run.start ~= place then run = readRun(place) end
   local takes = {}
   for i, t in ipairs(run) do
     takes[i] = { policy = t.policy, amount = t.amount, amounts = t.amounts, mark = t.mark, maxWait = t.maxWait }
@@ -160,23 +164,28 @@ local function step()
     takes.target = { policy = policies[run.arguments[1]], key = KEYS[nextKey] }
     nextKey = nextKey + 1
   end
-  left = left - 1
+  size = 0
   -- An unreadable key fails only its own request, before anything has been changed.
   local readable, problem = pcall(openAll, takes)
   if readable and takes.target then readable, problem = pcall(openAll, { takes.target }) end
-  if readable then return execute(run.verb, takes, run.arguments) end
-  push(${UNREADABLE})
-  problems[#problems + 1] = reading .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem))
+  if readable then
+    execute(run.verb, takes, run.arguments)
+  else
+    push(${UNREADABLE})
+    problems[#problems + 1] = reading .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem))
+  end
+  return pack(row, 1, size), run.stop
 end
 
-repeat
-  step()
-  pcall(takeFast)
-until not more()
-for _, state in pairs(opened) do
-  if state.changed then save(state) end
+-- Saves what the requests have changed, and returns the reply.
+local function finish()
+  for _, state in pairs(opened) do
+    if state.changed then save(state) end
+  end
+  -- Last, because DEL succeeds even if Redis is out of memory: so a request is applied as a whole or not at all.
+  for _, key in ipairs(emptied) do call('DEL', key) end
+  return { table.concat(rows), unpack(problems) }
 end
--- Last, because DEL succeeds even if Redis is out of memory: so a request is applied as a whole or not at all.
-for _, key in ipairs(emptied) do call('DEL', key) end
-return { pack(rows, 1, size), unpack(problems) }
+
+return step, finish
 `;

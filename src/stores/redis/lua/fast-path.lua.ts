@@ -1,151 +1,136 @@
-/** The fast path of nearly every request, placed before all definitions that it does not need. It has no twin. */
+import { MOST_EXACT, slidingWindow } from '../../../core/algorithms/sliding-window.js';
+import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js';
+import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
+import { NEVER } from '../../../core/answer.js';
+import { VERB_CODES } from '../script-protocol.js';
+
+/** The fast path of nearly every request. It has no twin; tests compare it with the general path. */
 export const FAST_PATH = `
--- The same decision as decide for a plain take: one policy with at most three refilling token buckets or one sliding
--- window, no waiting, and a key that this script has not opened yet. Both functions return false, without changing
--- anything, if the request or its state needs the general path. A table or a function call costs more than this whole computation, so the functions of
--- token-bucket.ts and sliding-window.ts are written out.
+-- The same decision as decide for a plain take: one policy of refilling token buckets or one sliding window, without
+-- waiting. Tables and captured variables cost Lua more than this arithmetic. So the input is read in place, everything is
+-- a parameter, and the functions of token-bucket.ts and sliding-window.ts are written out.
+-- Both functions return the row of the reply, or nil without having changed anything if the limits or the stored value
+-- need the general path.
 
--- Whether a state is from no later than now, not blocked and without queued requests. A state with marks or a queue is longer,
--- and is rejected by its length.
-local function isPlain(at, blockedUntil, queueEnd)
-  return at % 1 == 0 and at >= 0 and at <= now and blockedUntil == 0 and queueEnd % 1 == 0 and queueEnd >= 0 and queueEnd <= now
+local function takeFromBuckets(input, policy, key, stored, at, now, leastTtl, amount, mayDeny)
+  local packs, unpacks, ceil, count = struct.pack, struct.unpack, math.ceil, input[policy + 1]
+  if stored and #stored ~= 24 + 8 * count then return end
+  -- If the amount is denied, the second pass takes nothing.
+  for taken = amount, 0, -amount do
+    local allowed, ttl = taken > 0, leastTtl
+    local row = packs('<ddddd', allowed and 1 or 0, 0, taken, now, 0)
+    local state = packs('<ddd', now, 0, 0)
+    for i = 1, count do
+      local place = policy + 6 * i
+      local capacity, weight, refill, period = input[place - 3], input[place - 2], input[place - 1], input[place]
+      if input[place - 4] ~= ${tokenBucket.id} or refill == 0 then return end
+      local past, debt, wait = now % period, 0, 0
+      if stored then
+        debt = unpacks('<d', stored, 17 + 8 * i)
+        if not (debt % 1 == 0 and debt >= 0 and debt <= ${Number.MAX_SAFE_INTEGER}) then return end
+        local gained = (now - past - (at - at % period)) / period * refill
+        debt = gained < debt and debt - gained or 0
+      end
+      local units = amount * weight
+      local over = debt + units - capacity
+      if over > 0 then
+        if not mayDeny then return end
+        allowed = false
+        if taken > 0 then break end
+        wait = units > capacity and ${NEVER} or math.min(ceil(over / refill) * period - past, ${MAX_TIME})
+      end
+      debt = debt + taken * weight
+      local timeToFull, timeToNext = 0, 0
+      if debt > 0 then
+        local token = ${AMOUNT_PER_TOKEN} * weight
+        local missing = token - (capacity - debt) % token
+        if missing > debt then missing = debt end
+        timeToFull, timeToNext = ceil(debt / refill) * period - past, ceil(missing / refill) * period - past
+        if timeToFull > ${MAX_TIME} then timeToFull = ${MAX_TIME} end
+        if timeToNext > ${MAX_TIME} then timeToNext = ${MAX_TIME} end
+        if timeToFull > ttl then ttl = timeToFull end
+      end
+      row = packs('<c0dddd', row, capacity - debt, wait, timeToFull, timeToNext)
+      state = packs('<c0d', state, debt)
+    end
+    if allowed then redis.call('SET', key, state, 'PX', ttl) end
+    if allowed or taken == 0 then return row end
+  end
 end
 
-local debts, waits = {}, {}
-local function takeFromBuckets(policy, key, amount, maxWait)
-  if opened[key] then return false end
-  local stored = call('GET', key)
-  local at = now
-  debts[1], debts[2], debts[3] = 0, 0, 0
+-- Reads only the ends of the window's log, however many admissions it has.
+local function takeFromWindow(input, policy, key, stored, now, leastTtl, amount, mayDeny)
+  local packs, unpacks = struct.pack, struct.unpack
+  local capacity, period, slot = input[policy + 3], input[policy + 6], input[policy + 7]
+  local sum, count, first = 0, 0, 41
+  local oldest, newest, last
   if stored then
-    if #stored ~= policy.size then return false end
-    local blockedUntil, queueEnd
-    at, blockedUntil, queueEnd, debts[1], debts[2], debts[3] = unpacks(policy.format, stored)
-    if not isPlain(at, blockedUntil, queueEnd) then return false end
-  end
-  local longest = 0
-  for i = 1, #policy do
-    local limit, debt = policy[i], debts[i]
-    if debt ~= 0 then
-      if debt % 1 ~= 0 or debt < 0 or debt > MAX_SAFE_INTEGER then return false end
-      local period = limit.period
-      local gained = (limit.tick - (at - at % period) / period) * limit.refill
-      debt = gained < debt and debt - gained or 0
-    end
-    local units, wait = amount * limit.weight, 0
-    local over = debt + units - limit.capacity
-    if over > 0 then
-      wait = units > limit.capacity and INFINITY or min(ceil(over / limit.refill) * limit.period - limit.past, MAX_TIME)
-      if wait > longest then longest = wait end
-    end
-    debts[i], waits[i] = debt, wait
-  end
-  local allowed = longest == 0
-  if not allowed and (maxWait ~= 0 or policy.block > 0) then return false end
-  local n, ttl = size + 5, 0
-  rows[n - 4], rows[n - 3], rows[n - 2], rows[n - 1] = allowed and 1 or 0, 0, allowed and amount or 0, now
-  rows[n] = 0
-  for i = 1, #policy do
-    local limit, debt, wait = policy[i], debts[i], waits[i]
-    local weight, capacity, refill, period = limit.weight, limit.capacity, limit.refill, limit.period
-    if allowed then
-      debt = debt + amount * weight
-      debts[i] = debt
-    end
-    local timeToFull, timeToNext = 0, 0
-    if debt > 0 then
-      local token = AMOUNT_PER_TOKEN * weight
-      local units = token - (capacity - debt) % token
-      if units > debt then units = debt end
-      timeToFull = ceil(debt / refill) * period - limit.past
-      timeToNext = ceil(units / refill) * period - limit.past
-      if timeToFull > MAX_TIME then timeToFull = MAX_TIME end
-      if timeToNext > MAX_TIME then timeToNext = MAX_TIME end
-      if timeToFull > ttl then ttl = timeToFull end
-    end
-    rows[n + 1], rows[n + 2] = capacity - debt, wait == INFINITY and NEVER or wait
-    rows[n + 3], rows[n + 4] = timeToFull, timeToNext
-    n = n + 4
-  end
-  if allowed then
-    local value = packs(policy.format, now, 0, 0, debts[1], debts[2], debts[3])
-    call('SET', key, value, 'PX', ttl < leastTtl and leastTtl or ttl)
-  end
-  size = n
-  return true
-end
-
--- Reads only the ends of a window's log, however many admissions it has.
-local function takeFromWindow(policy, key, amount, maxWait)
-  if opened[key] then return false end
-  local limit, stored = policy[1], call('GET', key)
-  local period, capacity, slot = limit.period, limit.capacity, limit.slot
-  local sum, count, offset = 0, 0, 41
-  local oldest, newest, taken
-  if stored then
-    if #stored < 40 then return false end
-    local at, blockedUntil, queueEnd
-    at, blockedUntil, queueEnd, sum, count = unpacks('<ddddd', stored)
-    if not isPlain(at, blockedUntil, queueEnd) or #stored ~= 40 + 16 * count then return false end
+    if #stored < 40 then return end
+    sum, count = unpacks('<dd', stored, 25)
+    if #stored ~= 40 + 16 * count then return end
     while count > 0 do
-      oldest, taken = unpacks('<dd', stored, offset)
+      oldest, last = unpacks('<dd', stored, first)
       if not (oldest + period <= now) then break end
-      sum, count, offset = sum - taken, count - 1, offset + 16
+      sum, count, first = sum - last, count - 1, first + 16
     end
-    if count > 0 then
-      newest, taken = unpacks('<dd', stored, #stored - 15)
-      if not (isWhole(sum) and isWhole(oldest) and isWhole(newest) and isWhole(taken)) then return false end
-    elseif sum ~= 0 then
-      return false
-    end
+  end
+  if count > 0 then
+    newest, last = unpacks('<dd', stored, #stored - 15)
+    if sum % 1 + oldest % 1 + newest % 1 + last % 1 ~= 0 then return end
+    if oldest < 0 or newest < oldest or newest > ${Number.MAX_SAFE_INTEGER} then return end
+    if last < 0 or sum < last or sum > ${Number.MAX_SAFE_INTEGER} then return end
+  elseif sum ~= 0 then
+    return
   end
   local over, wait = sum - capacity + amount, 0
   local allowed = over <= 0
   if allowed then
-    local time, entries = slot == 1 and now or ceil(now / slot) * slot, ''
-    if count > 0 then
-      if newest > time or count == MOST_EXACT then return false end
-      -- Admissions in the same slot are one entry.
-      entries = string.sub(stored, offset, newest == time and -17 or -1)
-      if newest == time then count = count - 1 else taken = 0 end
+    local time = slot == 1 and now or math.ceil(now / slot) * slot
+    local entries = ''
+    if count == 0 then
+      oldest, last = time, 0
+    elseif newest > time or count == ${MOST_EXACT} then
+      return
+    elseif newest < time then
+      entries, last = string.sub(stored, first), 0
     else
-      oldest, taken = time, 0
+      -- Admissions in the same slot are one entry.
+      entries, count = string.sub(stored, first, -17), count - 1
     end
-    sum, count, newest = sum + amount, count + 1, time
-    local value = packs('<ddddd', now, 0, 0, sum, count) .. entries .. packs('<dd', time, taken + amount)
-    call('SET', key, value, 'PX', max(time + period - now, leastTtl))
+    sum, newest = sum + amount, time
+    local state = packs('<dddddc0dd', now, 0, 0, sum, count + 1, entries, time, last + amount)
+    local ttl = time + period - now
+    redis.call('SET', key, state, 'PX', ttl < leastTtl and leastTtl or ttl)
   else
-    if maxWait ~= 0 or policy.block > 0 or amount > capacity then return false end
-    local admittedAt
-    while over > 0 do
-      admittedAt, taken = unpacks('<dd', stored, offset)
-      over, offset = over - taken, offset + 16
+    if not mayDeny or amount > capacity then return end
+    while not (over <= 0) do
+      if first > #stored then return end
+      wait, last = unpacks('<dd', stored, first)
+      over, first = over - last, first + 16
     end
-    wait = admittedAt + period - now
-    if not isWhole(wait) then return false end
+    wait = wait + period - now
+    if not (wait % 1 == 0 and wait >= 0 and wait <= ${Number.MAX_SAFE_INTEGER}) then return end
   end
-  local n = size
-  rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = allowed and 1 or 0, 0, allowed and amount or 0, now
-  rows[n + 5], rows[n + 6], rows[n + 7] = 0, capacity - sum, wait
-  rows[n + 8], rows[n + 9] = newest + period - now, oldest + period - now
-  size = n + 9
-  return true
+  local taken, timeToFull, timeToNext = allowed and amount or 0, newest + period - now, oldest + period - now
+  return packs('<ddddddddd', allowed and 1 or 0, 0, taken, now, 0, capacity - sum, wait, timeToFull, timeToNext)
 end
+`;
 
--- Executes requests until one needs the general path.
-local function takeFast()
-  while more() do
-    local take = run[1]
-    local fast = take.policy.buckets and takeFromBuckets or take.policy.window and takeFromWindow
-    if run.verb ~= TAKE or #run > 1 or not fast or take.amount == 0 or take.amounts or take.mark then return end
-    while left > 0 do
-      if not fast(take.policy, KEYS[nextKey], take.amount, take.maxWait) then return end
-      nextKey, left = nextKey + 1, left - 1
+/** Sets `row` if the next request is a plain take from a bucket that the general path has not opened. */
+export const TAKE_FAST = `
+  local policy, amount, key = policyAt[input[place + 3]], input[place + 4], KEYS[nextKey]
+  if input[place] == ${VERB_CODES.take} and input[place + 2] == 1 and amount > 0 and not opened[key] then
+    -- An error, because the value has another type, is a table of length 0.
+    local stored, at, blockedUntil, queueEnd = redis.pcall('GET', key), now, 0, 0
+    if stored and #stored > 24 then at, blockedUntil, queueEnd = struct.unpack('<ddd', stored) end
+    -- A state with marks or a queue has a length that both functions reject.
+    if at % 1 + queueEnd % 1 == 0 and blockedUntil == 0 and at >= 0 and at <= now and queueEnd >= 0 and queueEnd <= now then
+      local mayDeny = input[place + 5] == 0 and input[policy] == 0
+      if input[policy + 1] == 1 and input[policy + 2] == ${slidingWindow.id} then
+        row = takeFromWindow(input, policy, key, stored, now, leastTtl, amount, mayDeny)
+      else
+        row = takeFromBuckets(input, policy, key, stored, at, now, leastTtl, amount, mayDeny)
+      end
     end
   end
-end
-
--- GET raises an error if a key has another type. The general path then executes the remaining requests, and reports it.
-pcall(takeFast)
-if not more() then return pack(rows, 1, size) end
 `;

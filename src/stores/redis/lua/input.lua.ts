@@ -1,8 +1,4 @@
-import { slidingWindow } from '../../../core/algorithms/sliding-window.js';
-import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js';
-import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
-import { NEVER } from '../../../core/answer.js';
-import { declareConstants, LATE, MARKED, PER_LIMIT, UNREADABLE, VERB_CODES } from '../script-protocol.js';
+import { LATE, MARKED, PER_LIMIT, UNREADABLE } from '../script-protocol.js';
 
 /** The arguments and the reply of the script; its first part. */
 export const INPUT = `
@@ -21,82 +17,21 @@ export const INPUT = `
 --          with an unreadable bucket is one ${UNREADABLE}; then the reply is a list of that string and of a message for
 --          each such request. If the command arrived too late, the reply is ${LATE} and the server's time, and nothing
 --          was changed
-${declareConstants(VERB_CODES)}
-local TOKEN_BUCKET, SLIDING_WINDOW = ${tokenBucket.id}, ${slidingWindow.id}
-local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MAX_TIME = ${AMOUNT_PER_TOKEN}, ${Number.MAX_SAFE_INTEGER}, ${MAX_TIME}
-local INFINITY, NEVER = math.huge, ${NEVER}
-local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
-local KEYS, call, packs, unpacks = KEYS, redis.call, struct.pack, struct.unpack
-
-local function isWhole(value)
-  return type(value) == 'number' and value % 1 == 0 and value >= 0 and value <= MAX_SAFE_INTEGER
-end
-
--- Numbers as doubles: fast to write, and fast to read in Node. Many are packed in pieces, as Lua's stack is limited.
-local pack
-function pack(numbers, from, to)
-  if to - from >= 400 then return pack(numbers, from, from + 399) .. pack(numbers, from + 400, to) end
-  return packs('<' .. string.rep('d', to - from + 1), unpack(numbers, from, to))
-end
-
 local input = cjson.decode(ARGV[1])
-local place = 0
-local function read()
-  place = place + 1
-  return input[place]
-end
-
-local now, leastTtl, latest = read(), read(), read()
-local serverTime = call('TIME')
-local serverNow = serverTime[1] * 1000 + floor(serverTime[2] / 1000)
-if latest >= 0 and serverNow > latest then return pack({ ${LATE}, serverNow }, 1, 2) end
+local now, leastTtl, latest = input[1], input[2], input[3]
+local serverTime = redis.call('TIME')
+local serverNow = serverTime[1] * 1000 + math.floor(serverTime[2] / 1000)
+if latest >= 0 and serverNow > latest then return struct.pack('<dd', ${LATE}, serverNow) end
 if now < 0 then now = serverNow end
 
-local policies = {}
-for p = 1, read() do
-  local policy = { block = read(), buckets = true }
-  for i = 1, read() do
-    local kind = read()
-    local limit = { kind = kind, capacity = read(), weight = read(), refill = read(), period = read(), slot = read() }
-    policy[i] = limit
-    policy.buckets = policy.buckets and kind == TOKEN_BUCKET and limit.refill > 0
-    -- The current period, and how long ago it began.
-    limit.tick = floor(now / limit.period)
-    limit.past = now - limit.tick * limit.period
-  end
-  policy.buckets = policy.buckets and #policy <= 3
-  policy.window = #policy == 1 and policy[1].kind == SLIDING_WINDOW
-  policy.size = 8 * (3 + #policy)
-  policy.format = '<ddd' .. string.rep('d', #policy)
-  policies[p] = policy
+-- The place of each policy in the input, and of the current run.
+local policyAt, place = {}, 5
+for p = 1, input[4] do
+  policyAt[p] = place
+  place = place + 2 + 6 * input[place + 1]
 end
-
-local function readTake()
-  local take = { policy = policies[read()], amount = read() }
-  if take.amount == ${MARKED} then take.mark, take.amount = read(), read() end
-  if take.amount == ${PER_LIMIT} then
-    take.amount, take.amounts = 0, {}
-    for i = 1, #take.policy do
-      take.amounts[i] = read()
-      take.amount = max(take.amount, take.amounts[i])
-    end
-  end
-  take.maxWait = read()
-  return take
-end
-
--- The requests that are still to be executed: the current run, how many of it are left, and the key of the next one.
-local opened, rows, size, problems = {}, {}, 0, {}
-local run, left, nextKey = { verb = 0 }, 0, 1
-
--- Whether there is a request left; then \`run\` describes it.
-local function more()
-  if left > 0 then return true end
-  if place == #input then return false end
-  run = { verb = read(), arguments = {} }
-  left = read()
-  for i = 1, read() do run[i] = readTake() end
-  for i = 1, read() do run.arguments[i] = read() end
-  return true
-end
+-- How many requests of the run are left, and the key of the next one.
+local left, nextKey = input[place + 1], 1
+-- The rows of the reply, and the states that the general path has opened, by key.
+local rows, opened = {}, {}
 `;

@@ -1,23 +1,19 @@
 import { ALGORITHMS } from './algorithm.lua.js';
 import { BUCKET_STATE } from './bucket-state.lua.js';
 import { EXECUTE } from './execute.lua.js';
-import { FAST_PATH } from './fast-path.lua.js';
+import { FAST_PATH, TAKE_FAST } from './fast-path.lua.js';
 import { INPUT } from './input.lua.js';
 import { MARKS } from './marks.lua.js';
 import { QUEUE } from './queue.lua.js';
 import { REPLACE } from './replace.lua.js';
-import { SLIDING_WINDOW, WINDOW_CONSTANTS } from './sliding-window.lua.js';
+import { REQUESTS } from './requests.lua.js';
+import { SLIDING_WINDOW } from './sliding-window.lua.js';
 import { STORED_STATE } from './stored-state.lua.js';
 import { TOKEN_BUCKET } from './token-bucket.lua.js';
 
-/**
- * The script that decides in Redis: the Lua twin of `core/`, file by file with the same names in the same order; see
- * there for the reasons. Strings and not files, so that bundlers include them. Change both twins in one commit.
- */
-export const SCRIPT = [
-  INPUT,
-  WINDOW_CONSTANTS,
-  FAST_PATH,
+/** The general path: the twin of `core/`, file by file with the same names in the same order; see there for the reasons. */
+const GENERAL_PATH = [
+  REQUESTS,
   ALGORITHMS,
   TOKEN_BUCKET,
   SLIDING_WINDOW,
@@ -28,3 +24,36 @@ export const SCRIPT = [
   REPLACE,
   EXECUTE,
 ].join('');
+
+/**
+ * The script that decides in Redis. Strings and not files, so that bundlers include them. Change both twins in one
+ * commit.
+ *
+ * Lua runs the whole script for each call, definitions too. Those of the general path take longer than a decision, so
+ * the first request that needs them makes them.
+ */
+export const SCRIPT = `
+${INPUT}
+${FAST_PATH}
+local step, finish
+while left do
+  local row, stop = nil, place + 7
+  ${TAKE_FAST}
+  if row then
+    nextKey = nextKey + 1
+  else
+    if not step then
+      local function define()
+        ${GENERAL_PATH}
+      end
+      step, finish = define()
+    end
+    row, stop = step()
+  end
+  rows[#rows + 1] = row
+  left = left - 1
+  if left == 0 then place, left = stop, input[stop + 1] end
+end
+if finish then return finish() end
+return rows[2] and table.concat(rows) or rows[1]
+`;

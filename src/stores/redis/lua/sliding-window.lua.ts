@@ -1,12 +1,9 @@
 import { EXACT_WINDOW, MOST_EXACT } from '../../../core/algorithms/sliding-window.js';
 
-/** The constants of windows, which the fast path needs as well. */
-export const WINDOW_CONSTANTS = `
-local MOST_EXACT, EXACT_WINDOW = ${MOST_EXACT}, ${EXACT_WINDOW}
-`;
-
 /** The twin of core/algorithms/sliding-window.ts. */
 export const SLIDING_WINDOW = `
+local MOST_EXACT, EXACT_WINDOW = ${MOST_EXACT}, ${EXACT_WINDOW}
+
 -- A log is { sum = …, times = {…}, amounts = {…} }, without a head.
 
 local function slotTime(time, slot)

@@ -1,0 +1,65 @@
+import { slidingWindow } from '../../../core/algorithms/sliding-window.js';
+import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js';
+import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
+import { NEVER } from '../../../core/answer.js';
+import { declareConstants, MARKED, PER_LIMIT, VERB_CODES } from '../script-protocol.js';
+
+/** The first part of the general path: constants, helpers, and the input as tables. */
+export const REQUESTS = `
+${declareConstants(VERB_CODES)}
+local TOKEN_BUCKET, SLIDING_WINDOW = ${tokenBucket.id}, ${slidingWindow.id}
+local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MAX_TIME = ${AMOUNT_PER_TOKEN}, ${Number.MAX_SAFE_INTEGER}, ${MAX_TIME}
+local INFINITY, NEVER = math.huge, ${NEVER}
+local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
+local KEYS, call, packs, unpacks = KEYS, redis.call, struct.pack, struct.unpack
+
+local function isWhole(value)
+  return type(value) == 'number' and value % 1 == 0 and value >= 0 and value <= MAX_SAFE_INTEGER
+end
+
+-- Numbers as doubles: fast to write, and fast to read in Node. Many are packed in pieces, as Lua's stack is limited.
+local pack
+function pack(numbers, from, to)
+  if to - from >= 400 then return pack(numbers, from, from + 399) .. pack(numbers, from + 400, to) end
+  return packs('<' .. string.rep('d', to - from + 1), unpack(numbers, from, to))
+end
+
+local readAt
+local function read()
+  readAt = readAt + 1
+  return input[readAt - 1]
+end
+
+local policies = {}
+for p, start in ipairs(policyAt) do
+  readAt = start
+  local policy = { block = read() }
+  for i = 1, read() do
+    policy[i] = { kind = read(), capacity = read(), weight = read(), refill = read(), period = read(), slot = read() }
+  end
+  policies[p] = policy
+end
+
+local function readTake()
+  local take = { policy = policies[read()], amount = read() }
+  if take.amount == ${MARKED} then take.mark, take.amount = read(), read() end
+  if take.amount == ${PER_LIMIT} then
+    take.amount, take.amounts = 0, {}
+    for i = 1, #take.policy do
+      take.amounts[i] = read()
+      take.amount = max(take.amount, take.amounts[i])
+    end
+  end
+  take.maxWait = read()
+  return take
+end
+
+local function readRun(start)
+  readAt = start
+  local run = { start = start, verb = read(), count = read(), arguments = {} }
+  for i = 1, read() do run[i] = readTake() end
+  for i = 1, read() do run.arguments[i] = read() end
+  run.stop = readAt
+  return run
+end
+`;

@@ -1,0 +1,156 @@
+import { afterAll, describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { Redis } from 'ioredis';
+import { FakeClock } from 'nest-rate-limit/testing';
+import { slidingWindow } from '../../../src/core/algorithms/sliding-window.js';
+import { toAmount } from '../../../src/core/amount.js';
+import { type Policy, parsePolicy } from '../../../src/core/policy.js';
+import type { StoreRequest } from '../../../src/core/request.js';
+import { redisKey } from '../../../src/stores/redis/redis-key.js';
+import { addHits, COUNTING, openWithScript, outcomeOf, WITHOUT_FAST_PATH } from '../../support/patched-script.js';
+import { redisUrl } from '../../support/redis.js';
+import {
+  bucketLimits,
+  checkProperty,
+  fractions,
+  largeWindowLimits,
+  smallLimits,
+  windowLimits,
+} from '../../support/store-subject.js';
+
+const NOW = new FakeClock().now();
+
+/** Mostly `usual`, otherwise one of `others`. */
+const mostly = <Value>(usual: fc.Arbitrary<Value>, others: fc.Arbitrary<Value>) =>
+  fc.oneof({ arbitrary: usual, weight: 12 }, { arbitrary: others, weight: 1 });
+const invalid = fc.constantFrom(-1, 0.5, NOW + 0.5, 1e300, -1e300, 2 ** 53, Number.NaN, Infinity, -Infinity);
+const unexpired = invalid.filter((value) => !(value < NOW));
+const past = fc.nat(100).map((ms) => NOW - ms);
+const future = fc.integer({ min: 1, max: 100 }).map((ms) => NOW + ms);
+/** After a step of the clock, a state may be from the future, or its block or queue over. */
+const time = mostly(past, fc.oneof(future, invalid));
+const end = mostly(fc.constant(0), fc.oneof(past, future, invalid));
+
+const policies: fc.Arbitrary<Policy> = fc
+  .record({
+    limits: fc.oneof(
+      { arbitrary: fc.array(bucketLimits, { minLength: 1, maxLength: 5 }), weight: 6 },
+      { arbitrary: fc.oneof(windowLimits, largeWindowLimits).map((window) => [window]), weight: 6 },
+      { arbitrary: fc.array(smallLimits, { minLength: 2, maxLength: 3 }), weight: 1 },
+      { arbitrary: fc.constant([{ capacity: 3, refill: 0 }]), weight: 1 },
+    ),
+    block: mostly(fc.constant(0), fc.constant(25)),
+  })
+  .map(({ limits, block }) => parsePolicy({ name: 'p', limits, ...(block > 0 && { block }) }, 'test'));
+
+const debts = (capacity: number) =>
+  mostly(fc.nat(2 * capacity), fc.oneof(fc.constantFrom(2 ** 53 - 1, capacity, capacity + 1), invalid));
+
+/** A log with its sum. Only its ends are ever wrong, and count: the fast path checks no more than them. */
+const logs = (period: number) =>
+  fc
+    .record({
+      ages: fc.array(fc.integer({ min: -1, max: 2 * period }), { maxLength: 8 }),
+      amounts: fc.array(fc.integer({ min: 1, max: 2500 }), { minLength: 8, maxLength: 8 }),
+      first: mostly(fc.constant(undefined), unexpired),
+      last: mostly(fc.constant(undefined), unexpired),
+    })
+    .map(({ ages, amounts, first, last }) => {
+      const times = [...new Set(ages)].sort((a, b) => b - a).map((age) => NOW - age);
+      if (times.length > 0 && first !== undefined) times[0] = first;
+      if (times.length > 0 && last !== undefined) times[times.length - 1] = last;
+      const entries = times.flatMap((at, i) => [at, amounts[i]]);
+      const sum = amounts.slice(0, times.length).reduce((total, amount) => total + amount, 0);
+      return [sum, times.length, ...entries];
+    });
+
+/** Marks of settlements, queued requests, or what another version may have added. */
+const tails = ({ limits }: Policy) => {
+  const amounts = limits.map(() => 500);
+  return mostly(
+    fc.constant<number[]>([]),
+    fc.oneof(
+      fc.constant<number[]>([1, 77, ...amounts]),
+      future.map((actAt) => [0, ...amounts, actAt, ...amounts]),
+      fc.array(fc.oneof(fc.nat(3), invalid), { minLength: 1, maxLength: 4 }),
+    ),
+  );
+};
+
+function states(policy: Policy): fc.Arbitrary<Buffer> {
+  const parts = policy.limits.map(({ algorithm, capacity, period }) =>
+    algorithm === slidingWindow ? logs(period) : debts(capacity).map((debt) => [debt]),
+  );
+  const doubles = fc
+    .tuple(time, end, end, fc.tuple(...parts), tails(policy))
+    .map(([at, blockedUntil, queueEnd, limits, tail]) => [at, blockedUntil, queueEnd, ...limits.flat(), ...tail]);
+  const value = doubles.map((numbers) => Buffer.from(new Float64Array(numbers).buffer));
+  const cut = fc.tuple(value, fc.nat(60)).map(([bytes, length]) => bytes.subarray(0, length));
+  return mostly(value, cut);
+}
+
+const cases = policies.chain((policy) =>
+  fc.record({
+    policy: fc.constant(policy),
+    state: mostly<Buffer | undefined>(states(policy), fc.constant(undefined)),
+    n: fractions,
+    maxWait: mostly(fc.constant(0), fc.constantFrom(3, 50, Infinity)),
+  }),
+);
+
+describe('RedisStore fast path', () => {
+  const client = new Redis(redisUrl());
+  afterAll(() => client.quit());
+
+  it('returns and stores the same as the general path for any stored state', async () => {
+    const clock = new FakeClock();
+    const stores = [COUNTING, WITHOUT_FAST_PATH].map((script) => openWithScript(client, script, clock));
+    const hits = [0, 0];
+    const seen = { allowed: 0, denied: 0, unreadable: 0 };
+    await checkProperty(1500, 0, cases, async ({ policy, state, n, maxWait }) => {
+      const take = { policy, key: 'k', amount: toAmount(n) as number, maxWait };
+      const [fast, general] = await Promise.all(
+        stores.map(async ({ store, prefix, stored }) => {
+          const key = redisKey(prefix, 'k', policy);
+          await (state ? client.set(key, state, 'PX', 86_400_000) : client.del(key));
+          const [result] = await Promise.allSettled([store.run({ verb: 'take', takes: [take] })]);
+          const outcome = outcomeOf(result);
+          if (result.status === 'rejected') seen.unreadable++;
+          else seen[result.value.allowed ? 'allowed' : 'denied']++;
+          const [values, ttl] = [await stored(), await client.pttl(key)];
+          await client.del(key);
+          return { outcome: JSON.stringify(outcome).replaceAll(prefix, ''), values, ttl };
+        }),
+      );
+      expect([fast.outcome, fast.values]).toEqual([general.outcome, general.values]);
+      // The two were written at different times.
+      expect(Math.abs(fast.ttl - general.ttl)).toBeLessThan(30_000);
+    });
+    await addHits(client, hits);
+    for (const count of hits) expect(count).toBeGreaterThan(100);
+    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(50);
+  });
+
+  it('leaves a value of another type in place and names its key', async () => {
+    const { store, prefix } = openWithScript(client, COUNTING, new FakeClock());
+    for (const numbers of [
+      { capacity: 2, refill: 1 },
+      { maxRequest: 2, duration: 10 },
+    ]) {
+      const policy = parsePolicy(numbers, 'test');
+      const key = redisKey(prefix, 'list', policy);
+      await client.rpush(key, 'foreign');
+      const run = (name: string): StoreRequest => ({
+        verb: 'take',
+        takes: [{ policy, key: name, amount: 1000, maxWait: 0 }],
+      });
+      await expect(store.run(run('list'))).rejects.toMatchObject({
+        scope: 'bucket',
+        message: expect.stringContaining(key),
+      });
+      const [before, list, after] = await Promise.allSettled(['a', 'list', 'a'].map((name) => store.run(run(name))));
+      expect([before.status, list.status, after.status]).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+      expect(await client.lrange(key, 0, -1)).toEqual(['foreign']);
+    }
+  });
+});
