@@ -147,6 +147,7 @@ describe('RedisStore with corrupt data', () => {
     ['an infinite timestamp in the oldest admission', [2000, 2, Infinity, 1000, -500, 1000]],
     ['a fractional timestamp in the second admission', [3000, 3, -1000, 500, -999.5, 1500, -500, 1000]],
     ['a sum but no admissions', [1000, 0]],
+    ['a sum of more than its admissions', [9000, 1, -500, 1000]],
   ])('rejects only requests for a window with %s', async (_, [sum, count, ...entries]) => {
     const clock = new FakeClock();
     const store = new RedisStore({ client, prefix, clock });

@@ -4,6 +4,7 @@ import { Redis } from 'ioredis';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { slidingWindow } from '../../../src/core/algorithms/sliding-window.js';
 import { toAmount } from '../../../src/core/amount.js';
+import type { LimitNumbers } from '../../../src/core/limit.js';
 import { type Policy, parsePolicy } from '../../../src/core/policy.js';
 import type { StoreRequest } from '../../../src/core/request.js';
 import { redisKey } from '../../../src/stores/redis/redis-key.js';
@@ -31,12 +32,19 @@ const future = fc.integer({ min: 1, max: 100 }).map((ms) => NOW + ms);
 const time = mostly(past, fc.oneof(future, invalid));
 const end = mostly(fc.constant(0), fc.oneof(past, future, invalid));
 
+/** Their states outlive the least TTL of an injected clock. */
+const SLOW: LimitNumbers[] = [
+  { capacity: 5, refill: 1, unit: 'hours' },
+  { maxRequest: 5, duration: 3600 },
+];
+
 const policies: fc.Arbitrary<Policy> = fc
   .record({
     limits: fc.oneof(
       { arbitrary: fc.array(bucketLimits, { minLength: 1, maxLength: 5 }), weight: 6 },
       { arbitrary: fc.oneof(windowLimits, largeWindowLimits).map((window) => [window]), weight: 6 },
       { arbitrary: fc.array(smallLimits, { minLength: 2, maxLength: 3 }), weight: 1 },
+      { arbitrary: fc.constantFrom(...SLOW).map((limit) => [limit]), weight: 2 },
       { arbitrary: fc.constant([{ capacity: 3, refill: 0 }]), weight: 1 },
     ),
     block: mostly(fc.constant(0), fc.constant(25)),
@@ -54,11 +62,16 @@ const logs = (period: number) =>
       amounts: fc.array(fc.integer({ min: 1, max: 2500 }), { minLength: 8, maxLength: 8 }),
       first: mostly(fc.constant(undefined), unexpired),
       last: mostly(fc.constant(undefined), unexpired),
+      lastAmount: mostly(fc.constant(undefined), invalid),
     })
-    .map(({ ages, amounts, first, last }) => {
+    .map(({ ages, amounts, first, last, lastAmount }) => {
       const times = [...new Set(ages)].sort((a, b) => b - a).map((age) => NOW - age);
       if (times.length > 0 && first !== undefined) times[0] = first;
       if (times.length > 0 && last !== undefined) times[times.length - 1] = last;
+      if (times.length > 0 && lastAmount !== undefined) {
+        times[times.length - 1] = NOW;
+        amounts[times.length - 1] = lastAmount;
+      }
       const entries = times.flatMap((at, i) => [at, amounts[i]]);
       const sum = amounts.slice(0, times.length).reduce((total, amount) => total + amount, 0);
       return [sum, times.length, ...entries];
