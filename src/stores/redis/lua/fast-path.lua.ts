@@ -17,9 +17,7 @@ local function takeFromBuckets(input, policy, key, stored, at, now, leastTtl, am
   if stored and #stored ~= 24 + 8 * count then return end
   -- If the amount is denied, the second pass takes nothing.
   for taken = amount, 0, -amount do
-    local allowed, ttl = taken > 0, leastTtl
-    local row = packs('<ddddd', allowed and 1 or 0, 0, taken, now, 0)
-    local state = packs('<ddd', now, 0, 0)
+    local allowed, ttl, row, state = taken > 0, leastTtl
     for i = 1, count do
       local place = policy + 6 * i
       local capacity, weight, refill, period = input[place - 3], input[place - 2], input[place - 1], input[place]
@@ -50,8 +48,15 @@ local function takeFromBuckets(input, policy, key, stored, at, now, leastTtl, am
         if timeToNext > ${MAX_TIME} then timeToNext = ${MAX_TIME} end
         if timeToFull > ttl then ttl = timeToFull end
       end
-      row = packs('<c0dddd', row, capacity - debt, wait, timeToFull, timeToNext)
-      state = packs('<c0d', state, debt)
+      local balance = capacity - debt
+      -- Lua hashes every string that it creates, so the first limit is packed together with the head.
+      if i == 1 then
+        row = packs('<ddddddddd', allowed and 1 or 0, 0, taken, now, 0, balance, wait, timeToFull, timeToNext)
+        state = packs('<dddd', now, 0, 0, debt)
+      else
+        row = packs('<c0dddd', row, balance, wait, timeToFull, timeToNext)
+        state = packs('<c0d', state, debt)
+      end
     end
     if allowed then redis.call('SET', key, state, 'PX', ttl) end
     if allowed or taken == 0 then return row end
@@ -118,8 +123,9 @@ end
 
 /** Sets `row` if the next request is a plain take from a bucket that the general path has not opened. */
 export const TAKE_FAST = `
-  local policy, amount, key = policyAt[input[place + 3]], input[place + 4], KEYS[nextKey]
-  if input[place] == ${VERB_CODES.take} and input[place + 2] == 1 and amount > 0 and not opened[key] then
+  local policy, amount, key = 5, input[place + 4], KEYS[nextKey]
+  if input[place] == ${VERB_CODES.take} and input[place + 2] == 1 and amount > 0 and not (opened and opened[key]) then
+    for _ = 2, input[place + 3] do policy = policy + 2 + 6 * input[policy + 1] end
     -- An error, because the value has another type, is a table of length 0.
     local stored, at, blockedUntil, queueEnd = redis.pcall('GET', key), now, 0, 0
     if stored and #stored > 24 then at, blockedUntil, queueEnd = struct.unpack('<ddd', stored) end

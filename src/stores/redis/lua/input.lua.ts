@@ -24,14 +24,10 @@ local serverNow = serverTime[1] * 1000 + math.floor(serverTime[2] / 1000)
 if latest >= 0 and serverNow > latest then return struct.pack('<dd', ${LATE}, serverNow) end
 if now < 0 then now = serverNow end
 
--- The place of each policy in the input, and of the current run.
-local policyAt, place = {}, 5
-for p = 1, input[4] do
-  policyAt[p] = place
-  place = place + 2 + 6 * input[place + 1]
-end
--- How many requests of the run are left, and the key of the next one.
+-- Where the current run starts in the input, behind the policies; how many requests of it are left, and the next one's key.
+local place = 5
+for _ = 1, input[4] do place = place + 2 + 6 * input[place + 1] end
 local left, nextKey = input[place + 1], 1
 -- The rows of the reply, and the states that the general path has opened, by key.
-local rows, opened = {}, {}
+local rows, opened = {}
 `;

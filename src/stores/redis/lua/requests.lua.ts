@@ -24,15 +24,14 @@ function pack(numbers, from, to)
   return packs('<' .. string.rep('d', to - from + 1), unpack(numbers, from, to))
 end
 
-local readAt
+local readAt = 5
 local function read()
   readAt = readAt + 1
   return input[readAt - 1]
 end
 
 local policies = {}
-for p, start in ipairs(policyAt) do
-  readAt = start
+for p = 1, input[4] do
   local policy = { block = read() }
   for i = 1, read() do
     policy[i] = { kind = read(), capacity = read(), weight = read(), refill = read(), period = read(), slot = read() }

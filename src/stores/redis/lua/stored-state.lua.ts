@@ -7,6 +7,7 @@ export const STORED_STATE = `
 
 local NO_BUCKET = 'its value is not a bucket'
 local emptied = {}
+opened = {}
 local reading
 
 -- Returns a function that returns the stored numbers one by one, and one that tells whether there are more.
