@@ -11,9 +11,8 @@ import { SLIDING_WINDOW } from './sliding-window.lua.js';
 import { STORED_STATE } from './stored-state.lua.js';
 import { TOKEN_BUCKET } from './token-bucket.lua.js';
 
-/** The general path: the twin of `core/`, file by file with the same names in the same order; see there for the reasons. */
-const GENERAL_PATH = [
-  REQUESTS,
+/** The twin of `core/`, file by file with the same names in the same order; see there for the reasons. */
+const DECISION = [
   ALGORITHMS,
   TOKEN_BUCKET,
   SLIDING_WINDOW,
@@ -24,6 +23,18 @@ const GENERAL_PATH = [
   REPLACE,
   EXECUTE,
 ].join('');
+
+/**
+ * The general path. It is defined in two functions, because a variable of an outer one is captured at once, while Lua
+ * searches for one of the same function.
+ */
+const GENERAL_PATH = `
+${REQUESTS}
+local function defineDecision()
+  ${DECISION}
+end
+return defineDecision()
+`;
 
 /**
  * The script that decides in Redis. Strings and not files, so that bundlers include them. Change both twins in one
