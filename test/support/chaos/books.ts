@@ -28,7 +28,10 @@ export function audit(run: Run): string[] {
   ];
 }
 
-/** What Redis admitted, and what each process admitted on its own, which is at most its part of one capacity. */
+/**
+ * What Redis admitted, what each process admitted on its own, which is at most its part of the limit, and both together,
+ * which is at most one capacity more than the limit, however often Redis came and went.
+ */
 function overspent(run: Run, policy: string, capacity: number, refill: number): string[] {
   const time = run.elapsed + run.forward;
   const allowed = capacity * (1 + run.stepsBack) + refill * time;
@@ -47,6 +50,8 @@ function overspent(run: Run, policy: string, capacity: number, refill: number): 
       );
     const byRedis = admitted(run.processes.flat(), ['store', 'cache']);
     if (byRedis > allowed) errors.push(`${policy} ${key}: Redis admitted ${byRedis} of ${allowed}`);
+    const together = byRedis + admitted(run.processes.flat(), ['fallback']);
+    if (together > allowed + capacity) errors.push(`${policy} ${key}: ${together} of ${allowed} were admitted`);
     run.processes.forEach((entries, i) => {
       const alone = admitted(entries, ['fallback']);
       if (alone > allowed * part) errors.push(`${policy} ${key}: process ${i} admitted ${alone} of ${allowed * part}`);
