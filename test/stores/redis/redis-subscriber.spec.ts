@@ -108,6 +108,23 @@ describe('RedisSubscriber', () => {
     expect(calls).toBe(1);
   });
 
+  it.each([
+    ['gives up', { retryStrategy: () => null }],
+    ['waits for an hour', { retryStrategy: () => 3_600_000 }],
+  ])('reconnects, although the given client %s', async (_, options) => {
+    const port = await freePort();
+    const first = await startRedis({ port });
+    const subscriber = new RedisSubscriber(client(first.url, options));
+    cleanups.push(() => subscriber.close());
+    let calls = 0;
+    subscriber.subscribe('channel', () => calls++);
+    await until(() => calls === 1);
+    await first.kill();
+    const second = await startRedis({ port });
+    cleanups.unshift(() => second.kill());
+    await until(() => calls === 2); // it has subscribed again
+  });
+
   it('queues no commands while Redis is away, and subscribes when it is back', async () => {
     const port = await freePort();
     const own = client(`redis://127.0.0.1:${port}`, { maxRetriesPerRequest: null });

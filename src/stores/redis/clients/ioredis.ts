@@ -23,9 +23,14 @@ const DEFAULT_OPTIONS: RedisOptions = {
   connectTimeout: SILENCE_TIMEOUT,
   disconnectTimeout: 200,
   maxLoadingRetryTime: 500,
-  retryStrategy: (attempt) => Math.min(50 * attempt, 500),
+  retryStrategy: retryDelay,
   reconnectOnError: ({ message }) => message.includes('READONLY'),
 };
+
+/** ms until attempt number `attempt` to connect; never gives up. */
+function retryDelay(attempt: number): number {
+  return Math.min(50 * attempt, 500);
+}
 
 /** The last error of each connection that `openClient` opened and that is not ready. */
 const connectionErrors = new WeakMap<object, Error>();
@@ -118,11 +123,14 @@ function serverName({ isCluster, options }: RedisClient): string {
   return `Redis at ${path ?? `${host}:${port}`}`;
 }
 
-/** Opens a second connection for subscriptions, also if the first is opened by its first command. */
+/**
+ * Opens a second connection for subscriptions, also if the first is opened by its first command. It never gives up to
+ * reconnect, because nobody else could open it again.
+ */
 export function openSubscriber(client: RedisClient): RedisClient {
   const subscriber: RedisClient = client.isCluster
-    ? (client as unknown as Cluster).duplicate([], { lazyConnect: false })
-    : (client as unknown as Redis).duplicate({ lazyConnect: false, autoResubscribe: false });
+    ? (client as unknown as Cluster).duplicate([], { lazyConnect: false, clusterRetryStrategy: retryDelay })
+    : (client as unknown as Redis).duplicate({ lazyConnect: false, autoResubscribe: false, retryStrategy: retryDelay });
   subscriber.on('error', () => {});
   return subscriber;
 }
