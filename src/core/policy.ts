@@ -22,7 +22,8 @@ export interface LimitOptions extends LimitNumbers {
   block?: Duration;
   /**
    * With a remote store: how many tokens a process takes at once and then spends without querying the store. A whole
-   * number, at most the capacity; not for a sliding window. Default: every request queries the store.
+   * number, at most the capacity; not for a sliding window, nor without a refill. Default: every request queries the
+   * store.
    */
   lease?: number;
 }
@@ -103,6 +104,10 @@ function parseLease(lease: unknown, limits: readonly Limit[]): number {
   const unsuitable = limits.find(({ algorithm }) => !algorithm.leasable)?.algorithm;
   if (unsuitable) {
     throw new RateLimitOptionError(`\`lease\` must be omitted for a ${unsuitable.title}, whose tokens cannot be held`);
+  }
+  if (limits.some(({ fillTime }) => fillTime === Infinity)) {
+    const reason = 'what a process holds when it is killed would be missing for good';
+    throw new RateLimitOptionError(`\`lease\` must be omitted without a \`refill\`: ${reason}`);
   }
   const least = Math.min(...limits.map((limit) => limit.size));
   if (least > 0 && lease > least) invalidOption('lease', `at most the capacity of ${least}`, lease);

@@ -229,6 +229,20 @@ describe('LeaseStore', () => {
 
   it.each([
     [{ maxRequest: 5, lease: 2 }, '`lease` must be omitted for a sliding window, whose tokens cannot be held'],
+    [
+      { capacity: 5, refill: 0, lease: 2 },
+      '`lease` must be omitted without a `refill`: what a process holds when it is killed would be missing for good',
+    ],
+    [
+      {
+        limits: [
+          { capacity: 5, refill: 1 },
+          { name: 'total', capacity: 9, refill: 0 },
+        ],
+        lease: 2,
+      },
+      '`lease` must be omitted without a `refill`: what a process holds when it is killed would be missing for good',
+    ],
     [{ capacity: 5, refill: 1, lease: 6 }, '`lease` must be at most the capacity of 5, got 6'],
     [{ capacity: 5, refill: 1, lease: 0.5 }, '`lease` must be a positive whole number, got 0.5'],
   ])('rejects the policy %j', (options, message) => {
