@@ -201,7 +201,14 @@ describe('Unavailable Redis', () => {
 
     server = await startRedis({ port });
     await until(() => store.health().status === 'up');
-    expect(await bucket.decide()).toMatchObject({ allowed: true, source: 'store', remaining: 4 });
+    // The five requests that were admitted meanwhile count in Redis, too.
+    await until(async () => !(await bucket.estimate()).allowed);
+    expect(await bucket.decide()).toMatchObject({ allowed: false, source: 'store' });
+    expect(await buckets.bucket({ ...CONFIG, refill: 1, unit: 'hours' }, 'other').decide()).toMatchObject({
+      allowed: true,
+      source: 'store',
+      remaining: 4,
+    });
     expect(log.lines.at(-1)).toBe('log: Rate limit store available again');
   });
 });
