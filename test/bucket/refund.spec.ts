@@ -158,7 +158,7 @@ describe('`put` with a decision, while the store is unavailable', () => {
   it('refunds leased tokens to the store', async () => {
     const far = new FarStore();
     const { buckets } = await openBuckets({ store: far, failure: { timeout: '5s' } });
-    const bucket = buckets.bucket({ ...BUCKET, lease: 5 }, 'key');
+    const bucket = buckets.bucket({ ...BUCKET, refill: 1, unit: 'days', lease: 5 }, 'key');
     const decision = await bucket.decide(2);
     expect(decision.source).toBe('cache');
     await bucket.put(2, { decision });
