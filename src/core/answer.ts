@@ -1,5 +1,6 @@
 import type { Limit } from './algorithms/algorithm.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
+import { BucketAnswer } from './bucket-answer.js';
 import type { Decision, DecisionSource, LimitState, StoreAnswer } from './decision.js';
 import type { Take } from './request.js';
 
@@ -75,17 +76,26 @@ export class Answer implements StoreAnswer {
   }
 
   get resetAfter(): number {
-    return this.limits.reduce((longest, { resetAfter }) => Math.max(longest, resetAfter), 0);
+    const { limits } = this;
+    let longest = limits[0].resetAfter;
+    for (let i = 1; i < limits.length; i++) longest = Math.max(longest, limits[i].resetAfter);
+    return longest;
   }
 
   /** The limit nearest to exhaustion. */
   private get nearest(): AnsweredLimit {
-    return this.limits.reduce((nearest, limit) => (limit.balance < nearest.balance ? limit : nearest));
+    const { limits } = this;
+    let nearest = limits[0];
+    for (let i = 1; i < limits.length; i++) if (limits[i].balance < nearest.balance) nearest = limits[i];
+    return nearest;
   }
 
   /** The limit with the longest wait. */
   private get longest(): AnsweredLimit {
-    return this.limits.reduce((longest, limit) => (limit.retryAfter > longest.retryAfter ? limit : longest));
+    const { limits } = this;
+    let longest = limits[0];
+    for (let i = 1; i < limits.length; i++) if (limits[i].retryAfter > longest.retryAfter) longest = limits[i];
+    return longest;
   }
 }
 
@@ -124,6 +134,7 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
 
 /** The decision of an answer as plain data. Spreading would lose the getters of an answer. */
 export function toDecision(answer: Decision): Decision {
+  if (answer instanceof BucketAnswer) return answer.toDecision();
   const { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source } = answer;
   const limits = answer.limits.map(
     (one): LimitState => ({

@@ -1,7 +1,7 @@
 import type { Limit } from './algorithms/algorithm.js';
 import { bucketMore, bucketWait, timeFor } from './algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
-import type { DecisionSource, LimitState, StoreAnswer } from './decision.js';
+import type { Decision, DecisionSource, LimitState, StoreAnswer } from './decision.js';
 
 /**
  * The state of a bucket that owes `debt` after a request for `amount`, at `phase` (see `phaseAt`). Its values are
@@ -75,5 +75,12 @@ export class BucketAnswer extends BucketLimitState implements StoreAnswer {
 
   get actAt(): undefined {
     return undefined;
+  }
+
+  /** The decision as plain data, each value computed once. */
+  toDecision(): Decision {
+    const { allowed, name, limit, remaining, retryAfter, resetAfter, moreAfter, source } = this;
+    const limits = [{ name, limit, remaining, retryAfter, resetAfter, moreAfter }];
+    return { allowed, policy: name, limit, remaining, retryAfter, resetAfter, delay: 0, source, limits };
   }
 }
