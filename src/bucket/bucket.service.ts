@@ -26,6 +26,8 @@ export const POLICIES = Symbol.for('nest-rate-limit:policies');
 export class BucketService implements OnModuleDestroy {
   private readonly parsed = new WeakMap<LimitOptions, BucketPolicy>();
   private readonly closing = new AbortController();
+  /** Made once, as a handle may be made for each request. */
+  private readonly parse = (policy: string | LimitOptions, name: string) => this.policy(policy, name);
 
   constructor(
     private readonly store: RateLimitStore,
@@ -42,8 +44,7 @@ export class BucketService implements OnModuleDestroy {
    * Throws `RateLimitOptionError` if the policy or the key is invalid.
    */
   bucket(policy: string | LimitOptions, key: string | number | bigint): Bucket {
-    const parse = (other: string | LimitOptions, name: string) => this.policy(other, name);
-    return new Bucket(this.store, parse(policy, 'bucket'), checkKey(key), parse, this.closing.signal);
+    return new Bucket(this.store, this.policy(policy, 'bucket'), checkKey(key), this.parse, this.closing.signal);
   }
 
   /**

@@ -10,7 +10,9 @@ import { BUCKET, publishDecision, publishWait } from '../observe/messages.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { anySignal } from '../util/any-signal.js';
 import { type Duration, parseDuration } from '../util/duration.js';
+import { isPromise } from '../util/maybe-promise.js';
 import { actTimes, refundableDecision, refundOf } from './refund.js';
+import { takeNow } from './take-now.js';
 
 /** How long `watch` relies on being notified, in ms. */
 const RECHECK_INTERVAL = 5000;
@@ -51,14 +53,17 @@ export class Bucket {
   }
 
   /** Takes `n` tokens immediately, or none. Returns whether they were taken. */
-  async tryConsume(n = 1): Promise<boolean> {
-    return (await this.take(this.takes(amountOf(n)))).allowed;
+  tryConsume(n = 1): Promise<boolean> {
+    return takeNow(
+      this.store,
+      () => this.takes(amountOf(n)),
+      ({ allowed }) => allowed,
+    );
   }
 
   /** Takes `n` tokens immediately, or none, and returns the full decision. */
-  async decide(n = 1): Promise<Decision> {
-    const takes = this.takes(amountOf(n));
-    return refundableDecision(await this.take(takes), takes);
+  decide(n = 1): Promise<Decision> {
+    return takeNow(this.store, () => this.takes(amountOf(n)), refundableDecision);
   }
 
   /** Returns the decision that `decide` would make, without taking tokens. */
@@ -84,7 +89,9 @@ export class Bucket {
     const longestWait = maxWait === 0 || maxWait === Infinity ? maxWait : parseDuration('maxWait', maxWait);
     signal?.throwIfAborted();
     const takes = this.takes(amount, longestWait);
-    const answer = await this.take(takes);
+    const pending = this.store.run({ verb: 'take', takes });
+    const answer = isPromise(pending) ? await pending : pending;
+    publishDecision(answer, takes, BUCKET);
     if (!answer.allowed) throw rejection(toDecision(answer));
     const publishEnd = answer.delay > 0 ? publishWait(answer, takes, BUCKET, this.store.clock) : undefined;
     try {
@@ -217,12 +224,6 @@ export class Bucket {
     if (to.id !== this.policy.id) await this.run('replace', 0, { to, strategy });
     else if (strategy === 'reset') await this.reset();
     return new Bucket(this.store, replacement, this.key, this.parse, this.closing);
-  }
-
-  private async take(takes: readonly Take[]): Promise<StoreAnswer> {
-    const answer = await this.store.run({ verb: 'take', takes });
-    publishDecision(answer, takes, BUCKET);
-    return answer;
   }
 
   private async run(verb: Verb, amount: number, more: Partial<StoreRequest> = {}): Promise<StoreAnswer> {

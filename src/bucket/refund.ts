@@ -17,27 +17,27 @@ class Given {
  */
 class AdmittedDecision extends Given {
   readonly #takes: readonly Take[];
-  readonly #actAt: readonly number[];
+  readonly #answer: StoreAnswer;
 
-  constructor(decision: Decision, takes: readonly Take[], actAt: readonly number[]) {
+  constructor(decision: Decision, takes: readonly Take[], answer: StoreAnswer) {
     super(decision);
     this.#takes = takes;
-    this.#actAt = actAt;
+    this.#answer = answer;
   }
 
   /** When the take of this bucket acted; `undefined` if the decision did not take from it. */
   static actAt(decision: object, policy: Policy, key: string): number | undefined {
     if (!(#takes in decision)) return undefined;
     const index = decision.#takes.findIndex((take) => take.policy.id === policy.id && take.key === key);
-    return index < 0 ? undefined : (decision.#actAt[index] ?? decision.#actAt[0]);
+    const actAt = actTimes(decision.#answer);
+    return index < 0 ? undefined : (actAt?.[index] ?? actAt?.[0]);
   }
 }
 
 /** The decision of an answer, which `put` can refund. */
 export function refundableDecision(answer: StoreAnswer, takes: readonly Take[]): Decision {
   const decision = toDecision(answer);
-  const actAt = answer.allowed ? actTimes(answer) : undefined;
-  if (actAt && takes.some(({ policy }) => hasWindow(policy))) new AdmittedDecision(decision, takes, actAt);
+  if (answer.allowed && answer.takenAt !== undefined) new AdmittedDecision(decision, takes, answer);
   return decision;
 }
 

@@ -1,3 +1,4 @@
+import { createHook } from 'node:async_hooks';
 import { describe, expect, it } from '@jest/globals';
 import { Test } from '@nestjs/testing';
 import {
@@ -6,26 +7,119 @@ import {
   type RateLimitExceededException,
   RateLimitModule,
   RateLimitStoreError,
+  type StoreAnswer,
   type StoreRequest,
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 
+const VERBS = ['tryConsume', 'decide', 'estimate', 'consume', 'consumeUpTo', 'charge', 'put'] as const;
+
+/** Answers as the base class does, or fails. */
+class Failing extends MemoryStore {
+  unavailable = true;
+
+  override run(request: StoreRequest) {
+    if (this.unavailable) throw new RateLimitStoreError('unavailable');
+    return super.run(request);
+  }
+}
+
+/** Counts the promises that are created while `run` is executed. */
+function promisesOf(run: () => void): number {
+  let count = 0;
+  const hook = createHook({
+    init(_id, type) {
+      if (type === 'PROMISE') count++;
+    },
+  }).enable();
+  run();
+  hook.disable();
+  return count;
+}
+
+describe('Bucket, on a store that answers synchronously', () => {
+  const store = new Failing({ clock: new FakeClock() });
+  store.close();
+  const buckets = new BucketService(store);
+
+  it.each(VERBS)('rejects, and does not throw, for an invalid number of tokens: %s', async (verb) => {
+    const result = buckets.bucket({ capacity: 1, refill: 1 }, 'key')[verb](-1);
+    await expect(result).rejects.toThrow(RangeError);
+  });
+
+  it.each(VERBS)('rejects, and does not throw, if the store throws: %s', async (verb) => {
+    const result = buckets.bucket({ capacity: 1, refill: 1 }, 'key')[verb](1);
+    await expect(result).rejects.toThrow(RateLimitStoreError);
+  });
+
+  it.each(['tryConsume', 'decide', 'consume'] as const)('creates one promise per call: %s', async (verb) => {
+    store.unavailable = false;
+    const bucket = buckets.bucket({ capacity: 10, refill: 1 }, verb);
+    let result: Promise<unknown> | undefined;
+    expect(promisesOf(() => Promise.resolve(1))).toBe(1);
+    expect(
+      promisesOf(() => {
+        result = bucket[verb]();
+      }),
+    ).toBe(1);
+    expect(await result).toBeTruthy();
+    expect(await bucket.available()).toBe(9);
+    store.unavailable = true;
+  });
+});
+
+describe('Bucket, on a store that answers with a thenable', () => {
+  class Thenable extends MemoryStore {
+    override run(request: StoreRequest) {
+      const answer = super.run(request);
+      // Like a promise of an old library: its `then` returns nothing.
+      const then = (resolve: (answer: StoreAnswer) => void) => void queueMicrotask(() => resolve(answer));
+      return { then } as unknown as StoreAnswer;
+    }
+  }
+
+  it('returns the results of its answers', async () => {
+    const store = new Thenable({ clock: new FakeClock() });
+    store.close();
+    const bucket = new BucketService(store).bucket({ capacity: 2, refill: 1 }, 'key');
+    expect(await bucket.decide()).toMatchObject({ allowed: true, remaining: 1 });
+    expect(await bucket.tryConsume()).toBe(true);
+    expect(await bucket.tryConsume()).toBe(false);
+    await expect(bucket.consume(1, { maxWait: 0 })).rejects.toThrow('Too Many Requests');
+  });
+});
+
+describe('the decision', () => {
+  const limit = { capacity: 5, refill: 1 };
+  const window = { maxRequest: 5, unit: 'seconds' } as const;
+  it.each([
+    ['a bucket', limit],
+    ['a window', window],
+    ['several limits', { limits: [limit, window] }],
+  ])('is plain data, the same whether its bucket is new or not: %s', async (_title, options) => {
+    const store = new MemoryStore({ clock: new FakeClock() });
+    store.close();
+    const bucket = new BucketService(store).bucket({ name: 'plain', ...options }, 'key');
+    for (const n of [1, 3, 4]) {
+      const estimate = await bucket.estimate(n);
+      const decision = await bucket.decide(n);
+      expect(decision).toStrictEqual(estimate);
+      expect(Object.keys(decision)).toEqual(Object.keys(estimate));
+      expect(JSON.parse(JSON.stringify(decision))).toStrictEqual(estimate);
+    }
+  });
+});
+
 describe('Bucket', () => {
   it('rejects an aborted wait with its abort reason, even if the store is unavailable by then', async () => {
-    let unavailable = false;
-    class Failing extends MemoryStore {
-      override run(request: StoreRequest) {
-        if (unavailable) throw new RateLimitStoreError('unavailable');
-        return super.run(request);
-      }
-    }
     const store = new Failing({ clock: new FakeClock() });
+    store.unavailable = false;
     store.close();
     const bucket = new BucketService(store).bucket({ capacity: 1, refill: 1 }, 'key');
     await bucket.consume();
     const abort = new AbortController();
     const waiting = bucket.consume(1, { signal: abort.signal });
-    unavailable = true;
+    store.unavailable = true;
     abort.abort(new Error('gone'));
     await expect(waiting).rejects.toThrow('gone');
     await expect(bucket.decide()).rejects.toThrow(RateLimitStoreError);
