@@ -113,10 +113,8 @@ export class RateLimitGuard extends SuspendableGuard {
   }
 
   private take(context: SuspendableRequestContext, plan: Plan, wanted: readonly RequestTake[]): void | Promise<void> {
-    if (plan.hasResolvers) {
-      const denying = wanted.filter(({ policy }) => deniesAll(policy));
-      if (denying.length > 0) return this.applyAnswer(context, plan, denying, denyAll(denying));
-    }
+    const denying = plan.hasResolvers ? denyingTakes(wanted) : undefined;
+    if (denying) return this.applyAnswer(context, plan, denying, denyAll(denying));
     const mayWait = wanted.some(({ maxWait }) => maxWait > 0);
     const isFull = mayWait && this.queue.isFull;
     // Without `maxWait`, because a reservation that is cancelled takes time that no other request can use.
@@ -233,6 +231,12 @@ export class RateLimitGuard extends SuspendableGuard {
     if (!isPromise(unavailable)) throw unavailable;
     return unavailable.then(rethrow);
   }
+}
+
+/** The takes of limits that were resolved to 0, which need no store; `undefined` if there are none. */
+function denyingTakes(takes: readonly RequestTake[]): readonly RequestTake[] | undefined {
+  const denying = takes.filter(({ policy }) => deniesAll(policy));
+  return denying.length > 0 ? denying : undefined;
 }
 
 /** An event has no sender that learns of its rejection. */
