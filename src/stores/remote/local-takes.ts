@@ -10,15 +10,15 @@ const MAX_BUCKETS = 10_000;
 const BATCH = 32;
 
 /**
- * What was taken locally in an outage. While this process admitted requests, the bucket in the store was refilled, too:
- * the same refill would be used twice. So when the store is back, as much is taken from it, as far as it is there.
+ * The tokens that this process took locally in an outage. The bucket in the store was refilled during that time, so the
+ * same refill would be spent twice. When the store has recovered, the same number of tokens is taken from it, or all
+ * that it has if those are fewer.
  *
- * Example: a bucket of 20 that gains 10 per second, empty at the beginning of an outage of two seconds. This process
- * admits 20 requests meanwhile, and then takes the 20 tokens from the store that have come back there.
+ * Example: a bucket of 20 tokens that gains 10 per second is empty when an outage of two seconds begins. This process
+ * admits 20 requests, and then takes the 20 tokens that the bucket in the store has gained.
  */
 export class LocalTakes {
   private takes = new BoundedMap<string, Take>(MAX_BUCKETS);
-  private isSettling = false;
 
   get size(): number {
     return this.takes.size;
@@ -32,10 +32,13 @@ export class LocalTakes {
     }
   }
 
-  /** Takes from the store what was taken locally. What fails is tried again at the next call. */
+  /** Drops what was taken from these buckets, which have been reset since. */
+  forget(takes: readonly Take[]): void {
+    for (const take of takes) this.takes.delete(bucketName(take));
+  }
+
+  /** Takes the tokens from the store, in batches that leave room for requests. Repeats those that fail at the next call. */
   async settle(run: (request: StoreRequest) => Promise<StoreAnswer>): Promise<void> {
-    if (this.isSettling) return;
-    this.isSettling = true;
     const takes = [...this.takes.values()];
     this.takes.clear();
     for (let i = 0; i < takes.length; i += BATCH) {
@@ -46,11 +49,10 @@ export class LocalTakes {
       );
       await Promise.all(taken);
     }
-    this.isSettling = false;
   }
 
   private change({ policy, key, mark }: Take, amount: number): void {
-    // Without refill nothing is used twice, and a settlement knows only later what the request has cost.
+    // Without a refill nothing is spent twice, and the cost of a take with a mark is known only when it is settled.
     if (policy.fillTime === Infinity || mark !== undefined) return;
     const name = bucketName({ policy, key });
     const sum = (this.takes.get(name)?.amount ?? 0) + amount;

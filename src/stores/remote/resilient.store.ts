@@ -130,8 +130,7 @@ export class ResilientStore extends StoreWrapper {
       call.publish?.();
       this.breakers.recordSuccess(takes, verb !== 'estimate' && answer.taken > 0);
       if (this.effects.size > 0) this.effects.supersede(call.request);
-      if (this.localTakes.size > 0 && this.breakers.areClosed)
-        void this.localTakes.settle((one) => this.callStore(one));
+      if (this.localTakes.size > 0) this.settleLocalTakes(call.request);
       call.resolve(answer);
     } else if (verb === 'take' && answer.delay > 0) {
       // The reservation came too late: no request waits for it.
@@ -142,6 +141,11 @@ export class ResilientStore extends StoreWrapper {
       const refund: StoreRequest = { verb: 'put', takes: [{ ...takes[0], amount }] };
       this.effects.add(refund, this.callStore(refund));
     }
+  }
+
+  private settleLocalTakes({ verb, takes }: StoreRequest): void {
+    if (verb === 'reset') this.localTakes.forget(takes);
+    if (this.breakers.areClosed) void this.localTakes.settle((request) => this.callStore(request));
   }
 
   /** A silent connection is a failure of the store, unless this process was late itself; a slow answer is none. */

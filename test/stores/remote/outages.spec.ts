@@ -383,6 +383,20 @@ describe('what was taken locally in an outage', () => {
     expect(await subject.settled()).toBe(5);
   });
 
+  it('stays in the store if its bucket has been reset since', async () => {
+    const { far, run, advance, policy } = resilient(BUCKET);
+    await run('take', 10);
+    far.outcome = 'not-applied';
+    far.unavailable = true;
+    advance(5000);
+    await run('take', 3);
+    far.unavailable = false;
+    await run('reset', 0);
+    await new Promise(setImmediate);
+    const take = { policy, key: 'key', amount: 0, maxWait: 0 };
+    expect((await far.run({ verb: 'estimate', takes: [take] })).balance).toBe(10);
+  });
+
   it('stays in a store without refill, where nothing has come back meanwhile', async () => {
     const { far, run, policy } = resilient(POOL);
     far.outcome = 'not-applied';
