@@ -1,5 +1,11 @@
-import { transformFile } from '@swc/core';
+import { type Options, transformFile } from '@swc/core';
 import { build } from 'esbuild';
+import config from '../../jest.config.js';
+
+/** The options of SWC with which Jest compiles the tests. */
+const {
+  '\\.ts$': [, SWC],
+} = config.transform as Record<string, [string, Options]>;
 
 /** Bundles a TypeScript file. SWC compiles it, because esbuild does not emit the metadata that Nest injects by. */
 export async function compile(entry: string, outfile: string): Promise<void> {
@@ -15,15 +21,6 @@ export async function compile(entry: string, outfile: string): Promise<void> {
 }
 
 async function transpile(path: string): Promise<{ contents: string; loader: 'js' }> {
-  const { code } = await transformFile(path, {
-    swcrc: false,
-    jsc: {
-      target: 'es2023',
-      parser: { syntax: 'typescript', decorators: true },
-      transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: false },
-      keepClassNames: true,
-    },
-    module: { type: 'es6' },
-  });
+  const { code } = await transformFile(path, { ...SWC, swcrc: false });
   return { contents: code, loader: 'js' };
 }

@@ -3,10 +3,10 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { buildSync } from 'esbuild';
 import { Redis } from 'ioredis';
 import { BucketService, RateLimitStoreError, RedisStore, type RedisStoreOptions } from 'nest-rate-limit';
 import { describeStoreContract, FakeClock } from 'nest-rate-limit/testing';
+import { compile } from '../../support/compile.js';
 import { type RedisServer, redisUrl, startRedis } from '../../support/redis.js';
 
 const client = new Redis(redisUrl());
@@ -241,15 +241,7 @@ describe('RedisStore', () => {
     // In node_modules, so that its imports resolve.
     const script = join(process.cwd(), 'node_modules', `.hammer-${process.pid}.mjs`);
     try {
-      buildSync({
-        entryPoints: ['test/support/hammer.ts'],
-        outfile: script,
-        bundle: true,
-        platform: 'node',
-        format: 'esm',
-        packages: 'external',
-        tsconfigRaw: { compilerOptions: { experimentalDecorators: true } },
-      });
+      await compile('test/support/hammer.ts', script);
       const processes = await Promise.all(
         Array.from({ length: 4 }, () => promisify(execFile)(process.execPath, [script, server.url, 'hammer:', '1000'])),
       );

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { audit } from '../../support/chaos/books.js';
 import { Chaos } from '../../support/chaos/chaos.js';
-import { compile } from '../../support/chaos/compile.js';
 import { CLOCK, NETWORK, PROCESSES, SERVER } from '../../support/chaos/faults.js';
-import { Random } from '../../support/chaos/random.js';
+import { compile } from '../../support/compile.js';
+import { Random } from '../../support/random.js';
 
 /** `CHAOS_SEED` repeats a run as far as timing allows; `CHAOS_SECONDS` makes all runs longer. */
 const SEED = Number(process.env.CHAOS_SEED ?? 20_261);

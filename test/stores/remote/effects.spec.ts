@@ -4,6 +4,7 @@ import { BucketService, type EffectMessage, type RateLimitStore, RateLimitStoreE
 import { type LimitOptions, parsePolicy } from '../../../src/core/policy.js';
 import type { StoreRequest, Take } from '../../../src/core/request.js';
 import { closeBuckets, openBuckets } from '../../support/buckets.js';
+import { Random } from '../../support/random.js';
 import { type RedisServer, startRedis } from '../../support/redis.js';
 import { until } from '../../support/requests.js';
 import { TcpProxy } from '../../support/tcp-proxy.js';
@@ -249,7 +250,7 @@ describe('Effects behind a faulty connection to Redis', () => {
   });
 
   it('never admits more than the real costs leave, whatever fails while costs are settled', async () => {
-    const random = randomFrom(7);
+    const random = new Random(7);
     /** For each key what its requests cost, and whether one of them was charged. */
     const ledgers = Array.from({ length: 12 }, (_, i) => ({ key: `${key}-${i}`, real: 0, charged: 0 }));
     let mark = 0;
@@ -258,14 +259,14 @@ describe('Effects behind a faulty connection to Redis', () => {
       await until(async () => (await bucketOf(POOL).estimate()).source === 'store', 4000, 5);
       const takes = ledgers.map((ledger) => ({ ledger, take: { ...takeOf(POOL, 5, mark++), key: ledger.key } }));
       for (const { take } of takes) expect((await run('take', take)).source).toBe('store');
-      const fault = [() => 'cut' as const, () => 'keep' as const, () => 'pass' as const][random(3)];
-      if (random(2) === 0) proxy.onCommand = fault;
+      const fault = [() => 'cut' as const, () => 'keep' as const, () => 'pass' as const][random.between(0, 2)];
+      if (random.next() < 0.5) proxy.onCommand = fault;
       else proxy.onReply = fault;
       if (round === 4) proxy.break();
       await Promise.all(
         takes.map(({ ledger, take }, i) => {
           // The first keys get refunds only.
-          const cost = i < 4 ? random(5) : random(12);
+          const cost = i < 4 ? random.between(0, 4) : random.between(0, 11);
           ledger.real += cost;
           ledger.charged += Math.max(0, cost - 5);
           const settled = { ...take, amount: Math.abs(cost - 5) * 1000 };
@@ -284,12 +285,3 @@ describe('Effects behind a faulty connection to Redis', () => {
     }
   });
 });
-
-/** A generator of whole numbers below `n`, the same for the same seed. */
-function randomFrom(seed: number): (n: number) => number {
-  let state = seed;
-  return (n) => {
-    state = (state * 48_271) % 2_147_483_647;
-    return state % n;
-  };
-}

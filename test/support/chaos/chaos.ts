@@ -7,13 +7,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { BucketService, RedisStore } from '../../../src/index.js';
 import { connection } from '../faults.js';
+import { Random } from '../random.js';
 import { freePort, type RedisServer, startRedis } from '../redis.js';
 import { until } from '../requests.js';
 import type { Run } from './books.js';
 import type { Disturbance } from './faults.js';
 import { type Journal, OVERRUN, POOL, POOL_BALANCE, QUEUE, REFUNDED } from './journal.js';
 import { ChaosProxy } from './proxy.js';
-import { Random } from './random.js';
 
 const PREFIX = 'chaos:';
 /** Every write is on disk before it is acknowledged, so that a restart loses nothing. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Random } from '../random.js';
 import type { Chaos } from './chaos.js';
-import type { Random } from './random.js';
 
 /** A disturbance, which ends before the returned promise resolves. */
 export type Disturbance = (chaos: Chaos, random: Random) => Promise<void> | void;
