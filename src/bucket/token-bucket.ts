@@ -91,7 +91,7 @@ export class TokenBucket {
     else await this.enqueue(amount, wait, delay, signal);
   }
 
-  /** Reserves `amount`, which acts in `wait` ms of the bucket's clock; cancels it if `signal` is aborted meanwhile. */
+  /** Reserves `amount`, which acts in `wait` ms of the bucket's clock; cancels it if `signal` is aborted before. */
   private async enqueue(amount: number, wait: number, delay: number, signal: AbortSignal | undefined): Promise<void> {
     const { policy, state } = this;
     const actAt = state.at + wait;

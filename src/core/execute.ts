@@ -183,7 +183,7 @@ function writeLimits(
     row[index] = held > 0 ? Math.min(balance, 0) : balance;
     row[index + 1] = timeFromNow(wait, ahead, retried ? held : 0);
     row[index + 2] = timeFromNow(algorithm.timeToFull(limit, state, i), ahead, held);
-    // Nothing is available meanwhile, so not the next token counts but the first.
+    // Nothing is available until then, so the first token counts, not the next one.
     const more = held > 0 ? algorithm.wait(limit, state, i, oneToken(limit)) : algorithm.timeToNext(limit, state, i);
     row[index + 3] = timeFromNow(more, ahead, held);
     index += ROW_LIMIT;

@@ -5,9 +5,9 @@ import { type Amounts, amountFor } from './request.js';
 
 /*
  * The queue of a bucket. A queued request reserves its amounts: the debts include them at once, so that later requests
- * wait behind it. The queue also keeps what is needed if requests leave it: what each has reserved, and the debts without
- * them. When all have left, the debts are those, as if nobody had queued. While some remain, they keep their instants,
- * and later requests act no earlier than the last of them.
+ * wait behind it. For requests that leave, the queue also keeps the amounts of each reservation, and the debts without
+ * reservations. When all requests have left, the debts are those, as if none had queued. While some remain, they keep
+ * their instants, and later requests act no earlier than the last of them.
  *
  * Example: one token per second, an empty bucket, ten requests for one token each: they act after 1, 2, … 10 seconds. If
  * the first nine leave, the tenth still acts after ten seconds and the next request behind it, after eleven. When the

@@ -13,7 +13,7 @@ export class CommandDeadline {
 
   constructor(
     client: RedisClient,
-    readonly timeout: number,
+    private readonly timeout: number,
   ) {
     this.timeouts = clientTimeouts(client);
   }

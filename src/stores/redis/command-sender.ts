@@ -110,7 +110,7 @@ export class CommandSender {
     const { attempt: connecting } = this.firstConnection;
     const run = () => this.run(batch, latest, withSource);
     const reply = connecting ? connecting.then(run) : run();
-    // Again: if this process was suspended meanwhile, that is not the time of Redis. `latest` must stay the earlier one.
+    // Again: if this process was suspended since `started`, that is not the time of Redis. `latest` must stay the earlier one.
     if (since === undefined) command.at = steadyNow();
     void this.settle(batch, command, reply, started, attempt);
     return command;

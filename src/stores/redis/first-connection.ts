@@ -1,7 +1,7 @@
 import type { RedisClient } from './clients/redis-client.js';
 
 /**
- * The first attempt of a client to connect. Commands that are sent meanwhile wait for it, because a client without an
+ * The first attempt of a client to connect. Commands that are sent during it wait for its end, because a client without an
  * offline queue rejects them.
  */
 export class FirstConnection {

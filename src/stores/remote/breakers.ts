@@ -11,7 +11,7 @@ const PROBE_POLICY = parsePolicy({ capacity: 1, refill: 1 }, 'nest-rate-limit:pr
 /** A node of a Cluster; `undefined` for a store that has none. */
 type Node = string | undefined;
 
-interface Surroundings {
+interface BreakerCallbacks {
   /** The node that keeps the buckets of a user's key. */
   nodeOf(key: string): Node;
   /** Sends a request to the store. Resolves with whether the store answered. */
@@ -24,11 +24,11 @@ export class Breakers {
   /** Only of nodes that have failed since their last success. */
   private readonly failing = new Map<Node, Breaker>();
 
-  constructor(private readonly surroundings: Surroundings) {}
+  constructor(private readonly callbacks: BreakerCallbacks) {}
 
   /** The failure because of which calls for this request are suspended now; `undefined` if it may be sent. */
   suspension({ takes }: StoreRequest): Error | undefined {
-    if (this.failing.size === 0) return undefined;
+    if (this.areClosed) return undefined;
     for (const breaker of this.of(takes)) if (!breaker.allowsCall()) return breaker.error;
     return undefined;
   }
@@ -57,12 +57,12 @@ export class Breakers {
     if (!breaker.recordFailure(node === undefined ? error : named(node, error))) return;
     breaker.openSince = systemClock.now();
     this.startProbing(breaker, key);
-    this.surroundings.onHealth({ status: 'down', error: breaker.error, since: breaker.openSince });
+    this.callbacks.onHealth({ status: 'down', error: breaker.error, since: breaker.openSince });
   }
 
   /** Records that the nodes of these takes answered. */
   recordSuccess(takes: readonly Take[], wrote: boolean): void {
-    if (this.failing.size === 0) return;
+    if (this.areClosed) return;
     for (const breaker of this.of(takes)) if (wrote || !breaker.rejectsWrites) this.close(breaker);
   }
 
@@ -71,7 +71,7 @@ export class Breakers {
   }
 
   private of(takes: readonly Take[]): Breaker[] {
-    const nodes = new Set(takes.map(({ key }) => this.surroundings.nodeOf(key)));
+    const nodes = new Set(takes.map(({ key }) => this.callbacks.nodeOf(key)));
     return [...nodes].flatMap((node) => this.failing.get(node) ?? []);
   }
 
@@ -82,7 +82,7 @@ export class Breakers {
   private startProbing(breaker: Breaker, key: string): void {
     const take: Take = { policy: PROBE_POLICY, key, amount: 1, maxWait: 0, onStoreError: 'open' };
     breaker.stopProbing = every(PROBE_INTERVAL / 2, () => {
-      this.surroundings.probe({ verb: 'charge', takes: [take], retry: false }).then(
+      this.callbacks.probe({ verb: 'charge', takes: [take], retry: false }).then(
         (answered) => answered && this.close(breaker),
         () => {},
       );
@@ -94,7 +94,7 @@ export class Breakers {
     if (!breaker.isOpen) return;
     breaker.stopProbing();
     breaker.isOpen = false;
-    if (this.health() === undefined) this.surroundings.onHealth({ status: 'up' });
+    if (this.health() === undefined) this.callbacks.onHealth({ status: 'up' });
   }
 }
 

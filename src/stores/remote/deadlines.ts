@@ -10,7 +10,7 @@ export interface Timed {
 
 /**
  * Deadlines with the same timeout, behind one timer. A deadline that passes while this process is busy is not missed:
- * what has arrived meanwhile is read first.
+ * replies that have arrived by then are read first.
  */
 export class Deadlines<T extends Timed> {
   /** Roughly in the order of the deadlines. */

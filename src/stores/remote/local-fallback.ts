@@ -56,7 +56,7 @@ export class LocalFallback {
   /** Lowers the balances of a local bucket to those that the store answered, divided among the processes. */
   private restrict(store: MemoryStore, { policy, key }: Take, { at: arrived, limits }: LastAnswer): void {
     store.adjust(policy, key, (state: BucketState) => {
-      // If the clock has been set back, the answer is as good as new.
+      // If the clock has been set back, the answer counts as new.
       const at = Math.min(arrived, state.at);
       for (const [i, limit] of policy.limits.entries()) {
         const { balance, resetAfter, moreAfter } = limits[i];

@@ -30,7 +30,7 @@ export interface PendingEffect {
   readonly at: number;
   /** When it no longer matters, by the store's clock. */
   readonly until: number;
-  /** How many requests it stands for: charges of one bucket are summed. */
+  /** The number of requests whose effect it is: charges of one bucket are summed. */
   readonly count: number;
   /** A later effect on the same bucket has made it void. */
   isSuperseded: boolean;
@@ -87,7 +87,7 @@ export function mergeEffects(one: PendingEffect, other: PendingEffect): PendingE
   const count = one.count + other.count;
   if (one.request.verb === 'block') return { ...(other.until > one.until ? other : one), count };
   const [take] = mergeTakes([one.request.takes[0], other.request.takes[0]]);
-  // A mark belongs to one take, and ends with its charge. Those of a sum stay, for refunds that nobody will request.
+  // A mark belongs to one take, and ends with its charge. Those of a sum stay in the bucket, unused.
   const takes = [{ ...take, mark: undefined }];
   const at = Math.max(one.at, other.at);
   return { ...one, request: { ...one.request, takes }, at, until: at + lifetimeOf('charge', take), count };

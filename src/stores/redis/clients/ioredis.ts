@@ -124,8 +124,8 @@ function serverName({ isCluster, options }: RedisClient): string {
 }
 
 /**
- * Opens a second connection for subscriptions, also if the first is opened by its first command. It never gives up to
- * reconnect, because nobody else could open it again.
+ * Opens a second connection for subscriptions, also if the first is opened by its first command. It never gives up
+ * reconnecting, because the application has no access to it.
  */
 export function openSubscriber(client: RedisClient): RedisClient {
   const subscriber: RedisClient = client.isCluster

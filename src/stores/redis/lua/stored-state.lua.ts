@@ -10,7 +10,7 @@ local emptied = {}
 opened = {}
 local reading
 
--- Returns a function that returns the stored numbers one by one, and one that tells whether there are more.
+-- Returns a function that returns the stored numbers one by one, and one that returns whether there are more.
 local function reader(stored)
   if #stored % 8 ~= 0 then error(NO_BUCKET, 0) end
   local numbers, place = {}, 0
