@@ -2,34 +2,26 @@ import { type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/co
 import { HttpAdapterHost } from '@nestjs/core';
 import { endAnswered, isAnswered } from '../context/answered.js';
 import { typeOf } from '../context/readers.js';
-import { toDecision } from '../core/answer.js';
-import type { Decision, StoreAnswer } from '../core/decision.js';
+import type { StoreAnswer } from '../core/decision.js';
 import { deniesAll, denyAll } from '../core/resolved-policy.js';
-import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
-import { decisions, failures } from '../observe/channels.js';
-import { logger, warnOnce } from '../observe/logger.js';
+import { decisions } from '../observe/channels.js';
+import { warnOnce } from '../observe/logger.js';
 import { publishDecision } from '../observe/messages.js';
-import { RejectionLog } from '../observe/rejection-log.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import type { Plan } from '../policy/plan.js';
 import { PlanRegistry } from '../policy/plan-registry.js';
-import type { RequestPolicy } from '../policy/request-policy.js';
-import { type RequestTake, resolveMessage } from '../policy/request-take.js';
+import type { RequestTake } from '../policy/request-take.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { SuspendableGuard, type SuspendableRequestContext } from '../suspend/suspendable.guard.js';
-import type { Transport } from '../transport/transport.js';
 import { transportOf } from '../transport/transports.js';
 import { brand } from '../util/brand.js';
 import { chain, isPromise } from '../util/maybe-promise.js';
-import { canReplaceResult, replaceResult } from './rate-limit.interceptor.js';
+import { rejectDenied, rejections, rejectUnavailable } from './reject.js';
 import { settleAtEnd } from './settlement.js';
 import { WaitQueue } from './wait-queue.js';
 
 /** Set on the execution context of a counted request, so that a guard that is bound twice counts it once. */
 const COUNTED = Symbol('nest-rate-limit:counted');
-
-/** Shared by all guards, so that each policy logs at most one line per minute. */
-const rejections = new RejectionLog((line) => logger.log(line));
 
 /**
  * Queries the store for each request to a limited handler: admits the request, queues it, or rejects it with
@@ -90,9 +82,26 @@ export class RateLimitGuard extends SuspendableGuard {
     return takes.then((resolved) => this.takeAll(context, plan, resolved));
   }
 
-  private takeAll(context: SuspendableRequestContext, plan: Plan, all: readonly RequestTake[]): void | Promise<void> {
-    const takes = all.length === 1 && !all[0].requestPolicy.dryRun ? all : this.takeDryRuns(context, all);
-    return takes.length > 0 ? this.take(context, plan, takes) : undefined;
+  private takeAll(context: SuspendableRequestContext, plan: Plan, takes: readonly RequestTake[]): void | Promise<void> {
+    if (takes.length === 0) return;
+    return plan.isPlain ? this.take(context, plan, takes, false) : this.takeChecked(context, plan, takes);
+  }
+
+  /** Takes for dry runs separately, without the store for limits of 0, and without `maxWait` if the queue is full. */
+  private takeChecked(
+    context: SuspendableRequestContext,
+    plan: Plan,
+    all: readonly RequestTake[],
+  ): void | Promise<void> {
+    const takes = this.takeDryRuns(context, all);
+    if (takes.length === 0) return;
+    const denying = takes.filter(({ policy }) => deniesAll(policy));
+    if (denying.length > 0) return this.applyAnswer(context, plan, denying, denyAll(denying));
+    const mayWait = takes.some(({ maxWait }) => maxWait > 0);
+    if (!mayWait || !this.queue.isFull) return this.take(context, plan, takes, mayWait);
+    // A reservation that is cancelled takes time that no other request can use.
+    const unqueued = takes.map((take) => ({ ...take, maxWait: 0 }));
+    return this.take(context, plan, unqueued, false);
   }
 
   /** Takes for all dry runs, and returns the other takes. */
@@ -112,16 +121,15 @@ export class RateLimitGuard extends SuspendableGuard {
       .catch(() => {});
   }
 
-  private take(context: SuspendableRequestContext, plan: Plan, wanted: readonly RequestTake[]): void | Promise<void> {
-    const denying = plan.hasResolvers ? denyingTakes(wanted) : undefined;
-    if (denying) return this.applyAnswer(context, plan, denying, denyAll(denying));
-    const mayWait = wanted.some(({ maxWait }) => maxWait > 0);
-    const isFull = mayWait && this.queue.isFull;
-    // Without `maxWait`, because a reservation that is cancelled takes time that no other request can use.
-    const takes = isFull ? wanted.map((take) => ({ ...take, maxWait: 0 })) : wanted;
+  private take(
+    context: SuspendableRequestContext,
+    plan: Plan,
+    takes: readonly RequestTake[],
+    mayWait: boolean,
+  ): void | Promise<void> {
     const answer = this.store.run({ verb: 'take', takes });
     if (!isPromise(answer)) return this.applyAnswer(context, plan, takes, answer);
-    return this.applyPending(context, plan, takes, answer, mayWait && !isFull ? this.queue.countPending() : undefined);
+    return this.applyPending(context, plan, takes, answer, mayWait);
   }
 
   private applyPending(
@@ -129,8 +137,9 @@ export class RateLimitGuard extends SuspendableGuard {
     plan: Plan,
     takes: readonly RequestTake[],
     answer: Promise<StoreAnswer>,
-    stopCounting: (() => void) | undefined,
+    mayWait: boolean,
   ): Promise<void> {
+    const stopCounting = mayWait ? this.queue.countPending() : undefined;
     return answer.then(
       (resolved) => {
         stopCounting?.();
@@ -138,7 +147,7 @@ export class RateLimitGuard extends SuspendableGuard {
       },
       (error) => {
         stopCounting?.();
-        return this.failWith(context, takes, error);
+        return rejectUnavailable(context, takes, error, this.adapterHost.httpAdapter);
       },
     );
   }
@@ -151,26 +160,28 @@ export class RateLimitGuard extends SuspendableGuard {
     answer: StoreAnswer,
   ): void | Promise<void> {
     if (decisions.hasSubscribers) publishDecision(answer, takes, typeOf(context));
-    const transport = transportOf(context);
+    let written: boolean | undefined = true;
     // In failure mode 'open' nothing is counted, so there is nothing to report.
     if (answer.source !== 'open') {
       const { headers } = this.options;
       const { httpAdapter } = this.adapterHost;
-      const written = transport.writeHeaders?.(context, answer, headers, plan.headersOf(takes), httpAdapter);
-      if (written === false && isAnswered(context)) return this.discard(context, plan, takes, answer);
+      written = transportOf(context).writeHeaders?.(context, answer, headers, plan.headersOf(takes), httpAdapter);
     }
-    if (!answer.allowed) return this.reject(context, transport, takes, answer);
-    if (answer.delay > 0) this.enqueue(context, plan, takes, answer);
-    else this.admit(context, plan, takes, answer);
+    if (written === false || !answer.allowed || answer.delay > 0) return this.hold(context, plan, takes, answer);
+    this.admit(context, plan, takes, answer);
   }
 
-  private enqueue(
+  /** Applies an answer other than to admit the request at once. */
+  private hold(
     context: SuspendableRequestContext,
     plan: Plan,
     takes: readonly RequestTake[],
     answer: StoreAnswer,
-  ): void {
-    this.queue.enqueue(context, takes, answer, () => this.admit(context, plan, takes, answer));
+  ): void | Promise<void> {
+    if (isAnswered(context)) return this.discard(context, plan, takes, answer);
+    if (!answer.allowed) return rejectDenied(context, takes, answer, this.options, this.adapterHost.httpAdapter);
+    if (answer.delay > 0) this.queue.enqueue(context, takes, answer, () => this.admit(context, plan, takes, answer));
+    else this.admit(context, plan, takes, answer);
   }
 
   private admit(context: ExecutionContext, plan: Plan, takes: readonly RequestTake[], answer: StoreAnswer): void {
@@ -188,63 +199,4 @@ export class RateLimitGuard extends SuspendableGuard {
     else if (answer.allowed) this.admit(context, plan, takes, answer);
     return endAnswered(context);
   }
-
-  /** Rejects the request, unless `onLimited` of the policy or the module has another answer. */
-  private reject(
-    context: SuspendableRequestContext,
-    transport: Transport,
-    takes: readonly RequestTake[],
-    answer: StoreAnswer,
-  ): void | Promise<void> {
-    rejections.note(answer.policy);
-    const decision = toDecision(answer);
-    const policy = takes.find((take) => take.policy.labels.includes(answer.policy))?.requestPolicy;
-    const onLimited = policy?.onLimited ?? this.options.onLimited;
-    if (!onLimited) warnIfUnanswered(context, transport, answer.policy);
-    if (!onLimited || !canReplaceResult(context, transport)) {
-      return this.throwRejection(context, transport, policy, decision);
-    }
-    return chain(onLimited(context, decision), (value) => {
-      if (value === undefined) return this.throwRejection(context, transport, policy, decision);
-      return replaceResult(context, value, this.adapterHost.httpAdapter);
-    });
-  }
-
-  private throwRejection(
-    context: SuspendableRequestContext,
-    transport: Transport,
-    policy: RequestPolicy | undefined,
-    decision: Decision,
-  ): Promise<never> {
-    const error = chain(resolveMessage(policy?.message ?? this.options.message, context, decision), (message) =>
-      transport.rejection(decision, message, context),
-    );
-    if (!isPromise(error)) throw error;
-    return error.then(rethrow);
-  }
-
-  private failWith(context: SuspendableRequestContext, takes: readonly RequestTake[], error: unknown): Promise<never> {
-    if (!(error instanceof RateLimitStoreError)) throw error;
-    const [{ policy }] = takes;
-    if (failures.hasSubscribers) failures.publish({ policy: policy.name, transport: typeOf(context), error });
-    const unavailable = transportOf(context).unavailable(context, error, this.adapterHost.httpAdapter);
-    if (!isPromise(unavailable)) throw unavailable;
-    return unavailable.then(rethrow);
-  }
-}
-
-/** The takes of limits that were resolved to 0, which need no store; `undefined` if there are none. */
-function denyingTakes(takes: readonly RequestTake[]): readonly RequestTake[] | undefined {
-  const denying = takes.filter(({ policy }) => deniesAll(policy));
-  return denying.length > 0 ? denying : undefined;
-}
-
-/** An event has no sender that learns of its rejection. */
-function warnIfUnanswered(context: ExecutionContext, transport: Transport, policy: string): void {
-  const hint = transport.unansweredHint?.(context);
-  if (hint) warnOnce.about(`unanswered by ${policy}`, `Policy ${policy} denied a message: ${hint}`);
-}
-
-function rethrow(error: Error): never {
-  throw error;
 }

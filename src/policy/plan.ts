@@ -23,16 +23,17 @@ export class Plan {
   private readonly headers: FixedHeaders | undefined;
   /** Whether costs may have to be settled afterwards. */
   readonly settles: boolean;
-  /** Whether any policy is resolved per request, so that it may deny the request without the store. */
-  readonly hasResolvers: boolean;
+  /** Whether every request is one take that neither waits nor is a dry run. */
+  readonly isPlain: boolean;
 
   constructor(private readonly sources: readonly PolicySource[]) {
     const fixed = sources.filter((source) => typeof source !== 'function');
     const [first] = fixed;
-    this.hasResolvers = fixed.length < sources.length;
-    this.settles = this.hasResolvers || fixed.some(({ settle }) => settle !== undefined);
+    const isFixed = fixed.length === sources.length;
+    this.settles = !isFixed || fixed.some(({ settle }) => settle !== undefined);
     if (sources.length === 1 && first && hasConstantCost(first) && !first.skip && !first.dryRun) this.single = first;
-    if (!this.hasResolvers) this.headers = fixedHeaders(fixed.map(({ policy }) => policy));
+    this.isPlain = this.single?.maxWait === 0;
+    if (isFixed) this.headers = fixedHeaders(fixed.map(({ policy }) => policy));
   }
 
   /** The headers that all answers to these takes have in common. */
