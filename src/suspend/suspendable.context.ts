@@ -114,9 +114,13 @@ export class SuspendableContext implements ExecutionContext {
       };
       this.onFailure = fail;
       if (this.suspension?.failure) fail(this.suspension.failure.error);
-      Promise.resolve(filtered)
-        .then(() => this.outcome())
-        .then(resolve, fail);
+      Promise.resolve(filtered).then(() => {
+        try {
+          resolve(this.outcome());
+        } catch (error) {
+          fail(error);
+        }
+      }, fail);
     });
   }
 
