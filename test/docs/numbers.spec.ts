@@ -1,9 +1,9 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { Test } from '@nestjs/testing';
 import { BucketService, type LimitOptions, MemoryStore, RateLimitModule, type RateLimitOptions } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
+import { checkedPages } from '../support/doc-pages.js';
 
 /*
  * Some pages have tables of what a client gets under given limits. These tests simulate the client for each cell.
@@ -85,7 +85,7 @@ function time(ms: number): string {
   return ms < 2 * MINUTE ? `${ms / SECOND} s` : `${ms / MINUTE} min`;
 }
 
-describe.each(['docs/concepts.md', 'docs/choosing-numbers.md'])('Limit table in %s', (page) => {
+describe.each(['docs/concepts.md', 'docs/guides/choosing-limits.md'])('Limit table in %s', (page) => {
   const lines = readFileSync(page, 'utf8').split('\n');
   const rows = lines.flatMap((line, i) => {
     const heading = lines.slice(0, i).findLast((_, at) => /^\| -+/.test(lines[at + 1]));
@@ -106,11 +106,7 @@ describe.each(['docs/concepts.md', 'docs/choosing-numbers.md'])('Limit table in 
   });
 });
 
-const pages = ['README.md', ...readdirSync('docs').map((file) => join('docs', file))].filter((page) =>
-  page.endsWith('.md'),
-);
-
-it.each(pages)('accepts all limit options given in %s', async (page) => {
+it.each(checkedPages)('accepts all limit options given in %s', async (page) => {
   const inline = readFileSync(page, 'utf8').matchAll(/`(\{ [^`]*\b(?:capacity|maxRequest): [^`]*\})`/g);
   const options = [...inline].flatMap(([, code]) => optionsOf(code) ?? []);
   const imports = [RateLimitModule.forRoot({ policies: Object.fromEntries(Object.entries(options)) })];

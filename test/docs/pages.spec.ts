@@ -1,20 +1,16 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
+import { slugify } from '../../docs/.vitepress/links.js';
+import { sidebar } from '../../docs/.vitepress/navigation.js';
+import { checkedPages, sitePages } from '../support/doc-pages.js';
 
-const docs = readdirSync('docs').filter((file) => file.endsWith('.md'));
-const pages = [
-  'README.md',
-  'CONTRIBUTING.md',
-  'CHANGELOG.md',
-  'sample-app/README.md',
-  ...docs.map((file) => `docs/${file}`),
-];
+const pages = ['CONTRIBUTING.md', 'CHANGELOG.md', 'sample-app/README.md', ...checkedPages];
 const contributing = readFileSync('CONTRIBUTING.md', 'utf8');
 const { devDependencies, scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, object>;
 
 it.each(pages)('has no broken links in %s', (page) => {
-  const text = readFileSync(page, 'utf8');
+  const text = readFileSync(page, 'utf8').replace(/^```.*?^```/gms, '');
   for (const [, target] of text.matchAll(/\]\((?!https:)([^)]+)\)/g)) {
     const [file, anchor] = target.split('#');
     const path = file ? join(dirname(page), file) : page;
@@ -23,20 +19,28 @@ it.each(pages)('has no broken links in %s', (page) => {
   }
 });
 
-it('lists every page of docs in docs/README.md', () => {
-  const index = readFileSync('docs/README.md', 'utf8');
-  const missing = docs.filter((file) => file !== 'README.md' && !index.includes(`](${file})`));
-  expect(missing).toEqual([]);
+describe('Documentation site', () => {
+  const listed = sidebar.flatMap(({ items }) => items.map(({ link }) => link));
+
+  it('lists each page once in the sidebar', () => {
+    const written = sitePages.map((page) => page.replace(/^docs|\.md$/g, '')).filter((link) => link !== '/index');
+    expect(listed.filter((link) => link !== '/reference/api/').sort()).toEqual(written.sort());
+  });
+
+  it.each(['home.ts', 'config.mjs'])('links only to pages that exist in docs/.vitepress/%s', (file) => {
+    const links = [...readFileSync(`docs/.vitepress/${file}`, 'utf8').matchAll(/\blink: '?(\/[\w/.-]*)/g)].map(
+      ([, link]) => link,
+    );
+    expect(links.length).toBeGreaterThan(0);
+    expect(links.filter((link) => !listed.includes(link))).toEqual([]);
+  });
 });
 
-/** Returns the anchors of the headings of a page. */
+/** Returns the anchors of the headings of a page: on the site they are those of GitHub. */
 function anchorsOf(page: string): string[] {
-  return [...readFileSync(page, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
-    heading
-      .toLowerCase()
-      .replace(/[^\w\s-]/g, '')
-      .replace(/ /g, '-'),
-  );
+  const text = readFileSync(page, 'utf8').replace(/^```.*?^```/gms, '');
+  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) => heading.replace(/\[(.*?)\]\(.*?\)/g, '$1'));
+  return headings.map(slugify);
 }
 
 interface Room {

@@ -24,7 +24,10 @@ import { redisUrl } from '../support/redis.js';
 import { type Exports, type SnippetModule, snippetsOf } from '../support/snippets.js';
 
 /** The README, and the pages it refers to for details. */
-const pages = ['README.md', ...['buckets', 'observing', 'suspending'].map((name) => `docs/${name}.md`)];
+const pages = [
+  'README.md',
+  ...['manual-checks', 'observability', 'suspending'].map((name) => `docs/guides/${name}.md`),
+];
 const text = pages.map((page) => readFileSync(page, 'utf8')).join('\n');
 
 const sections = new Map<string, SnippetModule[]>();

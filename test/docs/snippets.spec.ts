@@ -1,11 +1,9 @@
-import { readdirSync } from 'node:fs';
 import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
+import { checkedPages as pages } from '../support/doc-pages.js';
 import { isOfApp, modulesOf, run, startApp, unsubscribeAll } from '../support/pages.js';
 import { TicketOffice } from '../support/readme-names.js';
 import { type Exports, type SnippetModule, snippetsOf, syntaxErrors, typeErrors } from '../support/snippets.js';
 
-const docs = readdirSync('docs').filter((file) => file.endsWith('.md'));
-const pages = ['README.md', ...docs.map((file) => `docs/${file}`)];
 const modules = pages.flatMap(modulesOf);
 
 // Any other name for TypeScript would hide the block from the compiler.

@@ -46,7 +46,7 @@ async function start(module: RateLimitModuleOptions): Promise<void> {
   await app.listen();
 }
 
-const redeliver = await declaredIn<RateLimitModuleOptions['onLimited']>('docs/message-brokers.md', 'redeliver');
+const redeliver = await declaredIn<RateLimitModuleOptions['onLimited']>('docs/guides/message-brokers.md', 'redeliver');
 
 describe('NATS JetStream', () => {
   it('redelivers denied events when they may be retried', async () => {

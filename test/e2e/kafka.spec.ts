@@ -163,7 +163,7 @@ describe('Kafka', () => {
   });
 
   it('skips a denied event that onLimited sends to another topic', async () => {
-    const onLimited = await declaredIn<() => Promise<null>>('docs/message-brokers.md', 'sendToLater');
+    const onLimited = await declaredIn<() => Promise<null>>('docs/guides/message-brokers.md', 'sendToLater');
     await start({ capacity: 1, refill: 1, onLimited }, 'event');
     for (const n of [1, 2]) partition.add(n);
     await until(() => partition.committed === 2);

@@ -105,7 +105,7 @@ const send = (pattern: string, data: unknown) =>
 const waiting = async (name = queue) => (await channel.checkQueue(name)).messageCount;
 const rejection = { status: 'error', message: 'Too Many Requests', retryAfter: 1000 };
 
-const settle = await declaredIn<(context: ExecutionContext) => void>('docs/message-brokers.md', 'settleDenied');
+const settle = await declaredIn<(context: ExecutionContext) => void>('docs/guides/message-brokers.md', 'settleDenied');
 
 describe('RabbitMQ', () => {
   it('answers a denied message, and drops a denied event, if messages need no acknowledgement', async () => {

@@ -9,7 +9,7 @@ import { closeAll, listen, type Run, waitForRun } from '../support/exhausted-app
 import { modulesOf, run } from '../support/pages.js';
 
 /*
- * Verifies docs/clients.md from the server's side. Clients wait for seconds of real time, so all of them run concurrently
+ * Verifies docs/guides/retrying-clients.md from the server's side. Clients wait for seconds of real time, so all of them run concurrently
  * before the first test. Each test then checks the requests of one client.
  */
 
@@ -74,7 +74,7 @@ const nameOf = (testCase: (typeof CASES)[number]) => JSON.stringify(testCase);
 
 beforeAll(async () => {
   const senders = new Map<string, Send>();
-  for (const module of modulesOf('docs/clients.md')) {
+  for (const module of modulesOf('docs/guides/retrying-clients.md')) {
     senders.set(module.section, SEND[module.section]((await run(module)).api as never));
   }
   for (const headers of HEADERS) {

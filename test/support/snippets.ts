@@ -60,7 +60,8 @@ export function toModules(snippets: readonly Snippet[], names: ReadonlyMap<strin
       /^(@Controller|(export )?(abstract )?class |(async )?function |interface |type |import |const |new |await )/m.test(
         snippet.code,
       );
-    const code = isTopLevel ? snippet.code : `@Controller()\nclass Snippet {\n${snippet.code}\n}`;
+    const titled = fileImports(snippet.code, modules);
+    const code = isTopLevel ? titled.code : `@Controller()\nclass Snippet {\n${snippet.code}\n}`;
     const declared = declaredIn(code);
     const before = modules.filter(({ section, underTitle }) => underTitle || section === snippet.section);
     const known = new Map(names);
@@ -70,12 +71,28 @@ export function toModules(snippets: readonly Snippet[], names: ReadonlyMap<strin
     const source = [
       ...imports.map(([name, from]) => `import { ${name} } from '${from}';`),
       code,
-      `export { ${declared.join(', ')} };`,
+      `export { ${declared.filter((name) => !new RegExp(`^export .*\\b${name}\\b`, 'm').test(code)).join(', ')} };`,
     ].join('\n');
     const needs = before.filter((other) => imports.some(([, from]) => from === importOf(other.file)));
+    needs.push(...titled.needs.filter((other) => !needs.includes(other)));
     modules.push({ ...snippet, file, source, declared, needs });
   }
   return modules;
+}
+
+/**
+ * Resolves the relative imports of a snippet. A snippet that starts with a comment such as `// src/app.module.ts` is a
+ * file of an application, which later snippets of the page may import as `./app.module.js`.
+ */
+function fileImports(code: string, modules: readonly SnippetModule[]): { code: string; needs: SnippetModule[] } {
+  const needs: SnippetModule[] = [];
+  const resolved = code.replace(/(?<= from ')\.\/([\w.-]+)\.js(?=')/g, (specifier, name: string) => {
+    const file = modules.findLast((other) => other.code.startsWith(`// src/${name}.ts\n`));
+    if (!file) return specifier;
+    needs.push(file);
+    return importOf(file.file);
+  });
+  return { code: resolved, needs };
 }
 
 /** Returns the specifier by which a module in `test` imports another one. */

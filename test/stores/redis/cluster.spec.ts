@@ -256,7 +256,7 @@ describe('RedisStore on a Cluster', () => {
   });
 
   it('needs no permissions beyond the documented ACL rules', async () => {
-    const page = readFileSync(new URL('../../../docs/operating.md', import.meta.url), 'utf8');
+    const page = readFileSync(new URL('../../../docs/guides/redis.md', import.meta.url), 'utf8');
     const rule = page.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
     const clusterRule = page.match(/On a Cluster .*`(\+[^`]*)`/)?.[1].split(' ') ?? [];
     for (const { url } of group.servers) {

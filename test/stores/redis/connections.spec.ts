@@ -134,7 +134,7 @@ describe('RedisStore connection', () => {
 });
 
 describe('Redis ACL rule in the documentation', () => {
-  const page = readFileSync(new URL('../../../docs/operating.md', import.meta.url), 'utf8');
+  const page = readFileSync(new URL('../../../docs/guides/redis.md', import.meta.url), 'utf8');
   const rule = page.match(/^ACL SETUSER (.*)$/m)?.[1].split(' ') ?? [];
 
   it('grants every permission that the store needs', async () => {

@@ -32,7 +32,7 @@ const OUTCOME = {
 };
 /** A busy process sees the same, and decides in Redis again afterwards, while it is still busy. */
 const BUSY = 'the same';
-const DOCUMENT = new URL('../../../docs/redis-failures.md', import.meta.url);
+const DOCUMENT = new URL('../../../docs/guides/redis-failures.md', import.meta.url);
 
 @Controller()
 class Shop {
@@ -260,7 +260,7 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
   });
 });
 
-describe('docs/redis-failures.md', () => {
+describe('docs/guides/redis-failures.md', () => {
   it('contains the table of these measurements', () => {
     const rows = FAULTS.map((fault) => {
       const { ms, busy, recovery } = measurements.get(fault) ?? { ms: [], busy: Number.NaN, recovery: Number.NaN };

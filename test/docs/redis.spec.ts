@@ -6,11 +6,11 @@ import { FakeClock } from 'nest-rate-limit/testing';
 import { type RedisServer, startRedis } from '../support/redis.js';
 
 /*
- * docs/operating.md states how much memory buckets use in Redis, and what happens when Redis is full. These tests
+ * docs/guides/redis.md states how much memory buckets use in Redis, and what happens when Redis is full. These tests
  * measure both.
  */
 
-const page = readFileSync('docs/operating.md', 'utf8');
+const page = readFileSync('docs/guides/redis.md', 'utf8');
 
 let server: RedisServer;
 let redis: Redis;
@@ -24,7 +24,7 @@ afterAll(async () => {
 });
 beforeEach(() => redis.flushall());
 
-describe('Table of memory per key in docs/operating.md', () => {
+describe('Table of memory per key in docs/guides/redis.md', () => {
   const THREE = [1, 60, 3600].map((duration) => ({ capacity: 10 * duration, refill: 10 * duration, duration }));
   const states: Record<string, { policy: LimitOptions; takes?: number; everyMs?: number }> = {
     'a token bucket': { policy: { capacity: 20, refill: 10, unit: 'minutes' } },

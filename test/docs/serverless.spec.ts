@@ -8,7 +8,7 @@ import { ADAPTERS, createApp } from '../support/create-app.js';
 import { modulesOf, run } from '../support/pages.js';
 
 /*
- * docs/platforms.md has keys for platforms whose requests have no address. They are tested with an adapter for AWS
+ * docs/guides/serverless.md has keys for platforms whose requests have no address. They are tested with an adapter for AWS
  * Lambda.
  */
 
@@ -56,11 +56,11 @@ async function invoke(app: INestApplication, event: object): Promise<number> {
 
 /** A function that a snippet of the page exports. */
 async function exported<T>(name: string): Promise<T> {
-  for (const module of modulesOf('docs/platforms.md')) {
+  for (const module of modulesOf('docs/guides/serverless.md')) {
     const exports = await run(module);
     if (name in exports) return exports[name] as T;
   }
-  throw new Error(`docs/platforms.md exports no ${name}`);
+  throw new Error(`docs/guides/serverless.md exports no ${name}`);
 }
 
 const keys: unknown[] = [];
@@ -69,7 +69,7 @@ const warnings: string[] = [];
 const listen = (message: unknown) => void keys.push((message as DecisionMessage).key);
 let app: INestApplication;
 
-describe.each(ADAPTERS)('Platforms in docs/platforms.md, on %s', (adapter) => {
+describe.each(ADAPTERS)('Platforms in docs/guides/serverless.md, on %s', (adapter) => {
   beforeEach(() => {
     keys.length = errors.length = warnings.length = 0;
     subscribe('nest-rate-limit:decision', listen);

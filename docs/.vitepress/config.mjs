@@ -1,0 +1,49 @@
+import { readFileSync } from 'node:fs';
+import { defineConfig } from 'vitepress';
+import { home } from './home.ts';
+import { repositoryLinks, slugify } from './links.ts';
+import { sidebar } from './navigation.ts';
+
+const { version, description, repository } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+);
+/** The repository's address, from `repository` of package.json. Without it, links to the repository are left out. */
+const repositoryUrl = (repository?.url ?? repository)?.replace(/^git\+/, '').replace(/\.git$/, '');
+
+export default defineConfig({
+  title: 'nest-rate-limit',
+  description,
+  base: process.env.DOCS_BASE ?? '/',
+  outDir: '../build/docs',
+  srcExclude: ['api/**'],
+  lastUpdated: false,
+  markdown: {
+    anchor: { slugify },
+    config: (md) => md.use(repositoryLinks, repositoryUrl),
+    languageAlias: { 'ts before': 'ts' },
+  },
+  vite: { build: { chunkSizeWarningLimit: 2000 } }, // the search index
+  transformPageData(page) {
+    if (page.relativePath === 'index.md') Object.assign(page.frontmatter, home);
+  },
+  themeConfig: {
+    search: { provider: 'local' },
+    outline: [2, 3],
+    sidebar,
+    nav: [
+      { text: 'Quickstart', link: '/quickstart' },
+      { text: 'API', link: '/reference/api/' },
+      {
+        text: `v${version}`,
+        items: [
+          { text: 'Changelog', link: '/changelog' },
+          ...(repositoryUrl ? [{ text: 'Other versions', link: `${repositoryUrl}/releases` }] : []),
+        ],
+      },
+    ],
+    ...(repositoryUrl && {
+      socialLinks: [{ icon: 'github', link: repositoryUrl }],
+      editLink: { pattern: `${repositoryUrl}/edit/main/docs/:path`, text: 'Edit this page' },
+    }),
+  },
+});
