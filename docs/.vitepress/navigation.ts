@@ -11,13 +11,27 @@ export const sidebar = [
   {
     text: 'Guides',
     items: [
+      { text: 'Keys and proxies', link: '/guides/keys-and-proxies' },
+      { text: 'Authentication and guard order', link: '/guides/authentication' },
+      { text: 'Tiers and tenants', link: '/guides/tiers-and-tenants' },
+      { text: 'Login protection', link: '/guides/login-protection' },
+      { text: 'Costs and budgets', link: '/guides/costs' },
+      { text: 'Queueing requests', link: '/guides/queueing' },
       { text: 'Manual checks', link: '/guides/manual-checks' },
-      { text: 'Client addresses and serverless', link: '/guides/serverless' },
-      { text: 'GraphQL, WebSocket, microservices', link: '/guides/transports' },
-      { text: 'Message brokers', link: '/guides/message-brokers' },
+      { text: 'Responses', link: '/guides/responses' },
+      { text: 'OpenAPI', link: '/guides/openapi' },
+      { text: 'Testing', link: '/guides/testing' },
       { text: 'Clients that retry', link: '/guides/retrying-clients' },
       { text: 'Suspending guards', link: '/guides/suspending' },
       { text: 'Custom stores', link: '/guides/custom-stores' },
+    ],
+  },
+  {
+    text: 'Transports and platforms',
+    items: [
+      { text: 'GraphQL, WebSocket, microservices', link: '/guides/transports' },
+      { text: 'Message brokers', link: '/guides/message-brokers' },
+      { text: 'Serverless and cloud platforms', link: '/guides/serverless' },
     ],
   },
   {
@@ -33,7 +47,11 @@ export const sidebar = [
   {
     text: 'Reference',
     items: [
+      { text: '@RateLimit options', link: '/reference/decorator' },
+      { text: 'Module options', link: '/reference/module' },
+      { text: 'Stores', link: '/reference/stores' },
       { text: 'API', link: '/reference/api/' },
+      { text: 'Troubleshooting', link: '/troubleshooting' },
       { text: 'FAQ', link: '/faq' },
       { text: 'Changelog', link: '/changelog' },
     ],

@@ -10,18 +10,19 @@ import { Controller, Get, type INestApplication, Logger, type Type } from '@nest
 import { type DecisionMessage, RateLimit, RateLimitModule } from 'nest-rate-limit';
 import request from 'supertest';
 import { ADAPTERS, type AdapterName, createApp } from '../support/create-app.js';
-import { failing, modulesOf, run, startApp } from '../support/pages.js';
+import { failing, run, snippetIn, startApp } from '../support/pages.js';
 
 /*
- * docs/security.md has tables of the address each proxy setting yields, and of the limit each attack reaches. These
- * tests check both.
+ * Two pages have tables of the address each proxy setting yields, and of the limit each attack reaches. These tests
+ * check both.
  */
 
-const page = readFileSync('docs/security.md', 'utf8');
+const PROXIES = 'docs/guides/keys-and-proxies.md';
+const LOGIN = 'docs/guides/login-protection.md';
 
-/** Returns the cells of the table whose first column has this heading. */
-function rowsOf(heading: string): string[][] {
-  const lines = page.split('\n');
+/** Returns the cells of the table of a page whose first column has this heading. */
+function rowsOf(page: string, heading: string): string[][] {
+  const lines = readFileSync(page, 'utf8').split('\n');
   const start = lines.findIndex((line) => line.startsWith(`| ${heading} `));
   const end = lines.findIndex((line, i) => i > start && !line.startsWith('|'));
   return lines.slice(start + 2, end).map((line) => line.split('|').map((cell) => cell.trim()));
@@ -38,7 +39,7 @@ afterEach(async () => {
   await app?.close();
 });
 
-describe('Table of proxy settings in docs/security.md', () => {
+describe(`Table of proxy settings in ${PROXIES}`, () => {
   const NETWORKS = 'loopback, 10.0.0.0/8';
   const OUTER = '10.0.0.9';
   const settings: Record<string, { trust?: unknown; only?: AdapterName; before?: string }> = {
@@ -60,10 +61,10 @@ describe('Table of proxy settings in docs/security.md', () => {
   }
 
   it('lists every setting', () => {
-    expect(rowsOf('Setting').map(([, setting]) => setting)).toEqual(Object.keys(settings));
+    expect(rowsOf(PROXIES, 'Setting').map(([, setting]) => setting)).toEqual(Object.keys(settings));
   });
 
-  const rows = rowsOf('Setting').flatMap(([, setting, honest, forged]) => {
+  const rows = rowsOf(PROXIES, 'Setting').flatMap(([, setting, honest, forged]) => {
     const { only } = settings[setting] ?? {};
     return (only ? [only] : ADAPTERS).map((adapter) => ({ setting, adapter, honest, forged }));
   });
@@ -89,7 +90,7 @@ describe('Table of proxy settings in docs/security.md', () => {
   );
 });
 
-describe('Unix socket example in docs/security.md', () => {
+describe(`Unix socket example in ${PROXIES}`, () => {
   // The settings given on the page.
   const TRUST = { express: 1, fastify: (_address: unknown, hop: number) => hop === 0 };
 
@@ -127,7 +128,7 @@ describe('Unix socket example in docs/security.md', () => {
   );
 });
 
-describe('Log-in example in docs/security.md', () => {
+describe(`Login example in ${LOGIN}`, () => {
   /** The address and account of the n-th attempt, and the number of attempts before the first rejection. */
   const attacks: Record<string, { from: (n: number) => number; account: (n: number) => string; admitted: number }> = {
     'one address tries passwords of one account': { from: () => 1, account: () => 'ada', admitted: 5 },
@@ -141,7 +142,7 @@ describe('Log-in example in docs/security.md', () => {
   };
 
   const start = async () => {
-    const [module] = modulesOf('docs/security.md').filter(({ section }) => section === 'Log-in');
+    const module = snippetIn(LOGIN, 'Several attackers, several accounts');
     const { LoginController } = (await run(module)) as { LoginController: Type<{ login(): void }> };
     LoginController.prototype.login = failing(LoginController.prototype.login);
     ({ app } = await startApp({ LoginController }));
@@ -157,7 +158,7 @@ describe('Log-in example in docs/security.md', () => {
     logged.mockRestore();
   });
 
-  it.each(rowsOf('Attack').map(([, attack, limitedBy]) => ({ attack, limitedBy })))(
+  it.each(rowsOf(LOGIN, 'Attack').map(([, attack, limitedBy]) => ({ attack, limitedBy })))(
     '$attack: limited by $limitedBy',
     async ({ attack, limitedBy }) => {
       await start();

@@ -57,6 +57,15 @@ export async function declaredIn<T>(page: string, name: string): Promise<T> {
   return (await run(module))[name] as T;
 }
 
+/** Returns the snippet of a section at this index, by default the last one. */
+export function snippetIn(page: string, section: string, index = -1): SnippetModule {
+  const found = modulesOf(page)
+    .filter((module) => module.section === section)
+    .at(index);
+  if (!found) throw new Error(`${page} has no section ${section} with such a snippet`);
+  return found;
+}
+
 /** `NestFactory` without log output. */
 export const NestFactory = {
   create: (type: Type): Promise<INestApplication> => core.NestFactory.create(type, { logger: false }),
