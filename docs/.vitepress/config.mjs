@@ -10,10 +10,13 @@ const { version, description, repository } = JSON.parse(
 /** The repository's address, from `repository` of package.json. Without it, links to the repository are left out. */
 const repositoryUrl = (repository?.url ?? repository)?.replace(/^git\+/, '').replace(/\.git$/, '');
 
+const base = process.env.DOCS_BASE ?? '/';
+
 export default defineConfig({
   title: 'nest-rate-limit',
   description,
-  base: process.env.DOCS_BASE ?? '/',
+  base,
+  head: [['link', { rel: 'icon', href: `${base}icon.svg` }]],
   outDir: '../build/docs',
   srcExclude: ['api/**'],
   lastUpdated: false,

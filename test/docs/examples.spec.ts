@@ -210,7 +210,7 @@ describe('Examples in the documentation', () => {
   });
 
   it('suspend a request in a guard', async () => {
-    const { TicketGuard } = (await run(snippetIn('docs/guides/suspending.md', 'Letting a request stand still'))) as {
+    const { TicketGuard } = (await run(snippetIn('docs/guides/suspending.md', 'Suspending guards'))) as {
       TicketGuard: Type;
     };
     @common.UseGuards(TicketGuard as Type<common.CanActivate>)

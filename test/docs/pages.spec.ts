@@ -24,7 +24,7 @@ describe('Documentation site', () => {
 
   it('lists each page once in the sidebar', () => {
     const written = sitePages.map((page) => page.replace(/^docs|\.md$/g, '')).filter((link) => link !== '/index');
-    expect(listed.filter((link) => link !== '/reference/api/').sort()).toEqual(written.sort());
+    expect(listed.filter((link) => !link.startsWith('/reference/api/')).sort()).toEqual(written.sort());
   });
 
   it.each(['home.ts', 'config.mjs'])('links only to pages that exist in docs/.vitepress/%s', (file) => {

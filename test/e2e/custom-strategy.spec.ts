@@ -7,7 +7,10 @@ import { FakeClock } from 'nest-rate-limit/testing';
 import { lastValueFrom } from 'rxjs';
 import { declaredIn } from '../support/pages.js';
 
-const byMcpClient = await declaredIn<(context: ExecutionContext) => string>('docs/guides/transports.md', 'byMcpClient');
+const byMcpClient = await declaredIn<(context: ExecutionContext) => string>(
+  'docs/guides/microservices.md',
+  'byMcpClient',
+);
 const ONE = { maxRequest: 1, unit: 'minute' } as const;
 
 interface HttpRequest {
