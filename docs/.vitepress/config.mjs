@@ -3,6 +3,7 @@ import { defineConfig } from 'vitepress';
 import { home } from './home.ts';
 import { repositoryLinks, slugify } from './links.ts';
 import { sidebar } from './navigation.ts';
+import { searchOptions } from './search.mjs';
 
 const { version, description, repository } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -22,6 +23,7 @@ export default defineConfig({
   lastUpdated: false,
   markdown: {
     anchor: { slugify },
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
     config: (md) => md.use(repositoryLinks, repositoryUrl),
     languageAlias: { 'ts before': 'ts' },
   },
@@ -30,7 +32,7 @@ export default defineConfig({
     if (page.relativePath === 'index.md') Object.assign(page.frontmatter, home);
   },
   themeConfig: {
-    search: { provider: 'local' },
+    search: { provider: 'local', options: { miniSearch: { searchOptions } } },
     outline: [2, 3],
     sidebar,
     nav: [
