@@ -19,7 +19,7 @@ export const trials: readonly Trial[] = [
   {
     title: 'A token bucket',
     file: 'sms/sms.controller.ts',
-    idea: 'For each phone number: 20 messages at once, 10 per minute. The headers tell what is left.',
+    idea: 'For each phone number: 20 messages at once, 10 per minute. The headers show what remains.',
     steps: [
       {
         path: '/sms',
@@ -61,7 +61,7 @@ export const trials: readonly Trial[] = [
   {
     title: 'Weights',
     file: 'documents/documents.controller.ts',
-    idea: 'A cost that depends on the request: to read costs 1 of 20 tokens, to write 5, to delete 10.',
+    idea: 'A cost that depends on the request: reading costs 1 of 20 tokens, writing 5, deleting 10.',
     steps: [
       { path: '/documents/7', answers: ['Document 7 [200]'] },
       { method: 'PUT', path: '/documents/7', answers: ['Document 7 is written [200]'] },
@@ -71,7 +71,7 @@ export const trials: readonly Trial[] = [
   {
     title: 'Tiers',
     file: 'tiers/tiers.module.ts',
-    idea: 'Whoever has a premium key may ask 1000 times a minute, a standard key 100 times, and all others 10 times, by address.',
+    idea: 'A premium key allows 1000 requests per minute, a standard key 100. Other clients are limited by address, to 10.',
     steps: [
       {
         path: '/quotes',
@@ -95,7 +95,7 @@ export const trials: readonly Trial[] = [
     ],
   },
   {
-    title: 'A service that asks for itself',
+    title: 'A manual check in a service',
     file: 'mail/mail.service.ts',
     idea: '5 mails at once to one recipient, one more each second.',
     steps: [
@@ -117,7 +117,7 @@ export const trials: readonly Trial[] = [
   {
     title: 'A worker',
     file: 'outbox/outbox.worker.ts',
-    idea: 'Two mails are sent at once, and one more each second. When the mail server says that it is busy (it does at the first mail to `busy@example.com`), all workers pause for 3 seconds.',
+    idea: 'Two mails are sent at once, and one more each second. If the mail server is busy, which the first mail to `busy@example.com` simulates, all workers pause for 3 seconds.',
     steps: [
       {
         path: '/outbox',
@@ -130,15 +130,15 @@ export const trials: readonly Trial[] = [
     ],
   },
   {
-    title: 'Waiting in line',
+    title: 'Queueing',
     file: 'queue/queue.controller.ts',
-    idea: 'One answer each second. Who would wait longer than 5 seconds is refused at once.',
+    idea: 'One response per second. A request that would wait longer than 5 seconds is rejected at once.',
     steps: [{ path: '/queue', times: 3, together: true, answers: [[3, 'It is your turn [200]']] }],
   },
   {
-    title: 'Brute force',
+    title: 'Login protection',
     file: 'login/login.controller.ts',
-    idea: 'Only failures count. The sixth try starts a block of a minute, for this user at this address.',
+    idea: 'Only failures count. The sixth attempt starts a block of a minute, for this user at this address.',
     steps: [
       { path: '/login', form: 'user=ada&password=wrong', times: 6, answers: [[5, UNAUTHORIZED], REFUSED] },
       { path: '/login', form: 'user=ada&password=lovelace', answers: [REFUSED] },
@@ -146,7 +146,7 @@ export const trials: readonly Trial[] = [
     ],
   },
   {
-    title: 'A cost that is known afterwards',
+    title: 'A cost known afterwards',
     file: 'reports/reports.controller.ts',
     idea: '100 rows at once, one more each second. The second report leaves a debt.',
     steps: [{ path: '/reports?rows=70', times: 3, answers: [[2, '{"rows":70} [200]'], REFUSED] }],
@@ -192,7 +192,7 @@ export const trials: readonly Trial[] = [
   {
     title: 'WebSockets',
     file: 'chat/chat.gateway.ts',
-    idea: 'Each connection may say 5 things at once, and one more each second. A refusal is a message, too. Without `seq`, the client sends what you type.',
+    idea: 'Each connection may send 5 messages at once, and one more each second. A rejection is a message, too. Without `seq`, the client sends what you type.',
     steps: [
       {
         lines: 7,
@@ -203,7 +203,7 @@ export const trials: readonly Trial[] = [
   {
     title: 'Health',
     file: 'health/health.controller.ts',
-    idea: 'How the store is. The app goes on without it.',
+    idea: 'The state of the store. The app works without it.',
     steps: [{ path: '/health', answers: ['{"status":"up"} [200]'] }],
   },
 ];

@@ -65,6 +65,43 @@ describe('Examples in the documentation', () => {
     expect((await get('/notes')).status).toBe(500);
   });
 
+  it('count each user separately after a global authentication guard', async () => {
+    await start(
+      await run(snippetIn('docs/guides/authentication.md', 'Authentication in a global guard or middleware')),
+    );
+    expect((await get('/notes', { 'x-user': 'ada' })).headers.ratelimit).toContain('r=99');
+    expect((await get('/notes', { 'x-user': 'grace' })).headers.ratelimit).toContain('r=99');
+  });
+
+  it('limit requests before a global authentication guard', async () => {
+    const { AppModule } = await run(snippetIn('docs/guides/authentication.md', 'A limit before authentication'));
+    @Controller('any')
+    class AnyController {
+      @Get()
+      get(): void {}
+    }
+    @common.Module({ imports: [AppModule as Type], controllers: [AnyController] })
+    class RootModule {}
+    await start({ RootModule });
+    const authenticate = jest.spyOn(readmeNames.AuthGuard.prototype, 'canActivate');
+    expect((await statuses(301, () => get('/any'))).at(-1)).toBe(429);
+    expect(authenticate).toHaveBeenCalledTimes(300);
+    authenticate.mockRestore();
+  });
+
+  it('charge a stream while it runs', async () => {
+    await start(await run(snippetIn('docs/guides/costs.md', 'Streams')));
+    expect((await get('/chat')).text).toContain('morning');
+    const bucket = app?.get(BucketService).bucket('chat', 'all');
+    expect(await bucket?.available()).toBe(1000 - 1 - 'Goodmorning'.length);
+  });
+
+  it('limit tenants and their users together', async () => {
+    await start(await run(snippetIn('docs/guides/tiers-and-tenants.md', 'A limit per tenant and per user')));
+    expect((await get('/orders', { 'x-api-key': 'acme' })).headers.ratelimit).toContain('"tenant";r=999');
+    expect((await get('/orders', { 'x-api-key': 'acme' })).headers.ratelimit).toContain('"user";r=48');
+  });
+
   it('charge a cost per request', async () => {
     await start(await run(snippetIn('docs/guides/costs.md', 'Costs per request')));
     expect((await post('/documents/print', { pages: 30 })).headers.ratelimit).toContain('r=70');
