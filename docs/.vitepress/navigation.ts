@@ -74,6 +74,9 @@ export const sidebar = [
   },
   {
     text: 'Design',
-    items: [{ text: 'Origins', link: '/design/origins' }],
+    items: [
+      { text: 'Design', link: '/design/overview' },
+      { text: 'Origins', link: '/design/origins' },
+    ],
   },
 ];
