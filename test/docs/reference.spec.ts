@@ -45,10 +45,10 @@ describe.each(references)('Options in $page $section', ({ page, section, forRoot
     expect([...options.keys()].sort()).toEqual(known.sort());
   });
 
-  it('have their declared types, and a default', () => {
+  it('have their declared types, a default and the version that added them', () => {
     for (const [name, text] of options) {
-      const [, type, fallback] = /^Type: `(.*?)` · Default: (\S.*)$/m.exec(text) ?? [];
-      expect([name, type, fallback]).toEqual([name, declared.get(name) ?? type, expect.any(String)]);
+      const [, type, since] = /^Type: `(.*?)` · Default: \S.* · Since: (\d+\.\d+\.\d+)$/m.exec(text) ?? [];
+      expect([name, type, since]).toEqual([name, declared.get(name) ?? type, expect.any(String)]);
     }
   });
 });
