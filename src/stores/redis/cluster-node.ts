@@ -1,9 +1,9 @@
 import type { RedisClient } from './clients/redis-client.js';
-import type { ByteCount } from './sent-command.js';
+import type { Socket } from './sent-command.js';
 
 /** The connections of an ioredis client. Only a part of this is public, so everything may be missing. */
 interface Connections {
-  readonly stream?: ByteCount;
+  readonly stream?: Socket;
   /** Of a Cluster: for each slot the names of its nodes, the master first. */
   readonly slots?: readonly (readonly string[] | undefined)[];
   readonly connectionPool?: { getInstanceByKey?(name: string): Connections | undefined };
@@ -15,7 +15,7 @@ export function nodeOf(client: RedisClient, tag: string): string | undefined {
 }
 
 /** The socket of the connection to a node; of a client without a Cluster that of its only connection. */
-export function socketOf(client: RedisClient, node: string | undefined): ByteCount | undefined {
+export function socketOf(client: RedisClient, node: string | undefined): Socket | undefined {
   const connections = client as Connections;
   if (!client.isCluster) return connections.stream;
   return node === undefined ? undefined : connections.connectionPool?.getInstanceByKey?.(node)?.stream;

@@ -22,6 +22,7 @@ import {
 import { ScriptRunner } from './script-runner.js';
 import { SentCommand } from './sent-command.js';
 import type { ServerTime } from './server-time.js';
+import { writeOnce } from './write-once.js';
 
 /** The shortest TTL in ms with an injected clock: Redis expires keys by its own clock, which may be ahead. */
 const MIN_TTL_OF_INJECTED_CLOCK = 60_000;
@@ -35,6 +36,8 @@ const LONGEST_RETRY = 2000;
 
 interface Options {
   readonly timeout: number;
+  /** Whether a command may have several requests. */
+  readonly batch: boolean;
   /** Whether a command may have buckets of one key only. */
   readonly sharded: boolean;
   /** A clock for tests, instead of the server's. */
@@ -62,18 +65,23 @@ export class CommandSender {
   }
 
   /**
-   * Sends requests in one command; if several servers share the keys, in one for each key. Their deadline starts when
-   * the bytes are handed to the client, or at `since`.
+   * Sends requests in one command; if several servers share the keys, in one for each key; without batching, in one for
+   * each request. Their deadline starts when the bytes are handed to the client, or at `since`.
    */
   send(requests: readonly PendingRequest[], since?: number): void {
-    if (!this.sharded) {
+    const { batch } = this.options;
+    if (batch && !this.sharded) {
       this.sendBatch(requests, since);
       return;
     }
-    const across = requests.filter(({ request }) => hasSeveralKeys(request));
-    const single = across.length === 0 ? requests : requests.filter(({ request }) => !hasSeveralKeys(request));
-    for (const batch of groupByKey(single)) this.sendBatch(batch, since);
-    for (const pending of across) this.sendAcross(pending, since);
+    const isAcross = ({ request }: PendingRequest) => this.sharded && hasSeveralKeys(request);
+    const single = requests.filter((pending) => !isAcross(pending));
+    const batches = batch ? groupByKey(single) : single.map((pending) => [pending]);
+    const sockets = batches.map(([{ request }]) => socketOf(this.client, this.nodeOf(request)));
+    writeOnce(sockets, () => {
+      for (const batch of batches) this.sendBatch(batch, since);
+    });
+    for (const pending of requests) if (isAcross(pending)) this.sendAcross(pending, since);
   }
 
   /** Stops waiting for the first connection. */
@@ -103,7 +111,7 @@ export class CommandSender {
 
   private sendBatch(batch: readonly PendingRequest[], since?: number, attempt = 1, withSource = false): SentCommand {
     const started = steadyNow();
-    const node = this.client.isCluster ? this.options.nodeOf(batch[0].request.takes[0].key) : undefined;
+    const node = this.nodeOf(batch[0].request);
     const command = new SentCommand(since ?? started, node, socketOf(this.client, node));
     for (const { call } of batch) if (call) call.sent = command;
     const latest = this.deadline.sent(command.at, started);
@@ -173,6 +181,11 @@ export class CommandSender {
   /** The start of a deadline. If callers wait although it has passed, this process is late, and another one starts. */
   private unlessPassed(since: number | undefined): number | undefined {
     return since !== undefined && steadyNow() < since + this.options.timeout ? since : undefined;
+  }
+
+  /** The node of a Cluster that has the first bucket of a request. */
+  private nodeOf({ takes }: StoreRequest): string | undefined {
+    return this.client.isCluster ? this.options.nodeOf(takes[0].key) : undefined;
   }
 
   private async run(batch: readonly PendingRequest[], latest: number, withSource: boolean): Promise<unknown> {

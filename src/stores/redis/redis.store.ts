@@ -37,7 +37,6 @@ export class RedisStore extends RateLimitStore {
   private readonly client: BufferClient;
   private readonly prefix: string;
   private readonly hashKeys: boolean;
-  private readonly batch: boolean;
   private readonly serverTime = new ServerTime();
   private readonly subscriber: RedisSubscriber;
   private readonly sender: CommandSender;
@@ -50,13 +49,13 @@ export class RedisStore extends RateLimitStore {
     this.client = client;
     this.prefix = prefix;
     this.hashKeys = hashKeys;
-    this.batch = batch;
     this.denyCache = denyCache;
     this.timeout = timeout;
     this.clock = clock ?? systemClock;
     this.subscriber = new RedisSubscriber(client);
     this.sender = new CommandSender(client, {
       timeout,
+      batch,
       sharded,
       clock,
       serverTime: this.serverTime,
@@ -96,9 +95,7 @@ export class RedisStore extends RateLimitStore {
   override run(request: StoreRequest, call: StoreCall | undefined): Promise<StoreAnswer>;
   override run(request: StoreRequest, call?: StoreCall): Promise<StoreAnswer> {
     return new Promise((resolve, reject) => {
-      const pending = { request, call, resolve: answerTo(request.takes, resolve), reject };
-      if (this.batch) this.queue.push(pending);
-      else this.sender.send([pending]);
+      this.queue.push({ request, call, resolve: answerTo(request.takes, resolve), reject });
     });
   }
 

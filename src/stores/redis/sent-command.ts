@@ -7,8 +7,11 @@ export interface StoreCall {
 }
 
 /** What is known of a connection's socket. */
-export interface ByteCount {
+export interface Socket {
   readonly bytesRead: number;
+  /** Keeps what is written until `uncork`, which writes it at once. */
+  cork?(): void;
+  uncork?(): void;
 }
 
 /** A command that was handed to the client, with up to 32 requests. */
@@ -21,7 +24,7 @@ export class SentCommand {
   constructor(
     public at: number,
     readonly node: string | undefined,
-    private readonly socket: ByteCount | undefined,
+    private readonly socket: Socket | undefined,
   ) {
     this.bytesRead = socket?.bytesRead;
   }

@@ -75,6 +75,22 @@ describe('RedisStore on a Cluster', () => {
     expect(new Set(answers.map(({ source }) => source))).toEqual(new Set(['store']));
   });
 
+  it('writes the commands of one turn to each node at once', async () => {
+    await open();
+    const decide = () => Promise.all(Array.from({ length: 96 }, (_, i) => buckets.bucket(POOL, `key-${i}`).decide()));
+    // The first commands load the script.
+    await decide();
+    const reads = async () => {
+      const infos = await Promise.all(cluster.nodes('master').map((node) => node.info('stats')));
+      return infos.map((info) => Number(/total_reads_processed:(\d+)/.exec(info)?.[1]));
+    };
+    const before = await reads();
+    await decide();
+    const after = await reads();
+    // 32 commands for each of three nodes on average. Nodes also read from each other.
+    for (const [i, count] of after.entries()) expect(count - before[i]).toBeLessThan(20);
+  });
+
   it.each<[string, (port: number) => Redis | Cluster]>([
     ['a plain connection', (port) => new Redis(port, '127.0.0.1')],
     ['a Cluster', (port) => new Cluster([{ host: '127.0.0.1', port }], { retryDelayOnTryAgain: 10 })],
