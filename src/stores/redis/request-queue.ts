@@ -5,22 +5,24 @@ const MAX_BATCH = 32;
 
 /** Collects the requests of one turn of the event loop, and sends them in batches. */
 export class RequestQueue {
-  private requests: PendingRequest[] = [];
+  private requests: PendingRequest[] | undefined;
 
   constructor(private readonly send: (batch: readonly PendingRequest[]) => void) {}
 
   push(request: PendingRequest): void {
-    const size = this.requests.push(request);
-    // Immediates run after all I/O of this turn of the event loop, and before the timers of the next one.
-    if (size === 1) setImmediate(this.flush);
-    else if (size === MAX_BATCH) this.flush();
+    if (!this.requests) {
+      this.requests = [request];
+      // Immediates run after all I/O of this turn of the event loop, and before the timers of the next one.
+      setImmediate(this.flush);
+    } else if (this.requests.push(request) === MAX_BATCH) {
+      this.flush();
+    }
   }
 
   private readonly flush = (): void => {
     const { requests } = this;
-    if (requests.length === 0) return;
-    this.requests = [];
-    this.send(requests);
+    this.requests = undefined;
+    if (requests) this.send(requests);
   };
 }
 

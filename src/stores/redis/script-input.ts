@@ -3,10 +3,12 @@ import { matchLimits } from '../../core/replace.js';
 import type { StoreRequest, Take } from '../../core/request.js';
 import { MARKED, PER_LIMIT, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
 
+const NONE: readonly number[] = [];
+
 /** Collects requests for one call of the Lua script: its KEYS and its argument. */
 export class ScriptInput {
   readonly keys: string[] = [];
-  private readonly policies = new Map<Policy, number>();
+  private readonly policies: Policy[] = [];
   private definitions = '';
   private runs = '';
   /** The last request of the current run; requests of a run differ only in their keys. */
@@ -27,7 +29,7 @@ export class ScriptInput {
   /** The argument. `now` is -1 for the server's own time, `latest` is -1 for any. */
   argument(now: number, leastTtl: number, latest: number): string {
     this.endRun();
-    return `[${now},${leastTtl},${latest},${this.policies.size}${this.definitions}${this.runs}]`;
+    return `[${now},${leastTtl},${latest},${this.policies.length}${this.definitions}${this.runs}]`;
   }
 
   private endRun(): void {
@@ -40,28 +42,25 @@ export class ScriptInput {
       run += `,${this.policyNumber(policy)},${marked}${wanted},${maxWait === Infinity ? -1 : maxWait}`;
     }
     const more = this.argumentsOf(this.last);
-    this.runs += `${run},${more.length}${more.map((argument) => `,${argument}`).join('')}`;
+    this.runs += more.length === 0 ? `${run},0` : `${run},${more.length},${more.join()}`;
     this.last = undefined;
     this.count = 0;
   }
 
   /** What a verb needs besides its takes. */
   private argumentsOf({ verb, takes, actAt, duration, to, strategy }: StoreRequest): readonly (number | undefined)[] {
-    if (verb === 'cancel' || verb === 'put') return actAt ?? [];
+    if (verb === 'cancel' || verb === 'put') return actAt ?? NONE;
     if (verb === 'block') return [duration];
-    if (verb !== 'replace' || !to || !strategy) return [];
+    if (verb !== 'replace' || !to || !strategy) return NONE;
     const matches = matchLimits(takes[0].policy, to).map((index) => index + 1);
     return [this.policyNumber(to), STRATEGY_CODES[strategy], ...matches];
   }
 
   private policyNumber(policy: Policy): number {
-    let number = this.policies.get(policy);
-    if (number === undefined) {
-      number = this.policies.size + 1;
-      this.policies.set(policy, number);
-      this.definitions += definitionOf(policy);
-    }
-    return number;
+    const index = this.policies.indexOf(policy);
+    if (index >= 0) return index + 1;
+    this.definitions += definitionOf(policy);
+    return this.policies.push(policy);
   }
 }
 

@@ -15,31 +15,41 @@ const NOT_SENT = /isn't (writeable|ready) and enableOfflineQueue/;
 /** Reads the doubles of a reply, which are packed into one buffer, and checks that they are whole numbers. */
 class DoubleReader {
   private readonly view: DataView;
+  private readonly length: number;
   private offset = 0;
 
   constructor(private readonly reply: unknown) {
-    const packed: unknown = Array.isArray(reply) ? reply[0] : reply;
-    if (!(packed instanceof Uint8Array) || packed.length % 8 !== 0) throw unexpectedReply(reply);
-    this.view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+    const packed = doublesOf(reply);
+    if (!packed || packed.length % 8 !== 0) throw unexpectedReply(reply);
+    this.length = packed.length;
+    this.view = new DataView(packed.buffer, packed.byteOffset, this.length);
   }
 
-  /** How many numbers have not been read yet. */
-  get left(): number {
-    return (this.view.byteLength - this.offset) / 8;
+  /** Whether all numbers have been read. */
+  get isAtEnd(): boolean {
+    return this.offset === this.length;
   }
 
   next(min = 0): number {
-    const number = this.left > 0 ? this.view.getFloat64(this.offset, true) : Number.NaN;
+    const number = this.isAtEnd ? Number.NaN : this.view.getFloat64(this.offset, true);
     if (!Number.isSafeInteger(number) || number < min) throw unexpectedReply(this.reply);
     this.offset += 8;
     return number;
   }
 }
 
+/** The buffer of a reply: all of it, or the first element if errors follow. */
+function doublesOf(reply: unknown): Uint8Array | undefined {
+  const packed: unknown = Array.isArray(reply) ? reply[0] : reply;
+  return packed instanceof Uint8Array ? packed : undefined;
+}
+
 /** The server's time if the command missed its deadline; `undefined` if it was executed. */
 export function lateReplyTime(reply: unknown): number | undefined {
+  // A late reply is two doubles.
+  if (doublesOf(reply)?.length !== 16) return undefined;
   const doubles = new DoubleReader(reply);
-  return doubles.left === 2 && doubles.next(UNREADABLE) === LATE ? doubles.next() : undefined;
+  return doubles.next(UNREADABLE) === LATE ? doubles.next() : undefined;
 }
 
 /**
@@ -48,20 +58,22 @@ export function lateReplyTime(reply: unknown): number | undefined {
  */
 export function dispatchReplies(batch: readonly PendingRequest[], reply: unknown): number | undefined {
   const doubles = new DoubleReader(reply);
-  const problems = Array.isArray(reply) ? reply.slice(1) : [];
-  const rows = batch.map(({ request }) => readRow(request, doubles, reply));
-  if (doubles.left > 0 || problems.length !== rows.filter((row) => row === undefined).length) {
-    throw unexpectedReply(reply);
-  }
-  let serverNow: number | undefined;
+  const problems: unknown[] = Array.isArray(reply) ? reply.slice(1) : [];
   let unreadable = 0;
-  for (const [i, { resolve, reject }] of batch.entries()) {
+  const rows = batch.map(({ request }) => {
+    const row = readRow(request, doubles, reply);
+    if (!row) unreadable++;
+    return row;
+  });
+  if (!doubles.isAtEnd || problems.length !== unreadable) throw unexpectedReply(reply);
+  let serverNow: number | undefined;
+  for (let i = 0; i < rows.length; i++) {
     const row = rows[i];
     if (row) {
       serverNow = row[3];
-      resolve(row);
+      batch[i].resolve(row);
     } else {
-      reject(unreadableBucket(problems[unreadable++]));
+      batch[i].reject(unreadableBucket(problems.shift()));
     }
   }
   return serverNow;
