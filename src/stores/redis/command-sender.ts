@@ -117,31 +117,38 @@ export class CommandSender {
     const latest = this.deadline.sent(command.at, started);
     const { attempt: connecting } = this.firstConnection;
     const run = () => this.run(batch, latest, withSource);
-    const reply = connecting ? connecting.then(run) : run();
+    const replied = connecting ? connecting.then(run) : run();
     // Again: if this process was suspended since `started`, that is not the time of Redis. `latest` must stay the earlier one.
     if (since === undefined) command.at = steadyNow();
-    void this.settle(batch, command, reply, started, attempt);
+    replied.then(
+      (reply) => this.settle(batch, command, reply, started, attempt),
+      (error) => {
+        this.deadline.settled(steadyNow());
+        this.fail(batch, command, attempt, error);
+      },
+    );
     return command;
   }
 
-  /** Settles the requests of a batch, which was sent at `started`, with its reply. Never rejects. */
-  private async settle(
+  /** Settles the requests of a batch, which was sent at `started`, with its reply. */
+  private settle(
     batch: readonly PendingRequest[],
     command: SentCommand,
-    replied: Promise<unknown>,
+    reply: unknown,
     started: number,
     attempt: number,
-  ): Promise<void> {
+  ): void {
     const { serverTime, clock } = this.options;
+    const received = steadyNow();
+    this.deadline.settled(received);
     try {
-      const reply = await replied.finally(() => this.deadline.settled(steadyNow()));
       const late = lateReplyTime(reply);
       if (late !== undefined) {
-        serverTime.observe(late, started, steadyNow());
+        serverTime.observe(late, started, received);
         return this.sendAgain(batch, command, attempt);
       }
       const serverNow = dispatchReplies(batch, reply);
-      if (serverNow !== undefined && !clock) serverTime.observe(serverNow, started, steadyNow());
+      if (serverNow !== undefined && !clock) serverTime.observe(serverNow, started, received);
     } catch (error) {
       this.fail(batch, command, attempt, error);
     }
@@ -188,13 +195,17 @@ export class CommandSender {
     return this.client.isCluster ? this.options.nodeOf(takes[0].key) : undefined;
   }
 
-  private async run(batch: readonly PendingRequest[], latest: number, withSource: boolean): Promise<unknown> {
+  private run(batch: readonly PendingRequest[], latest: number, withSource: boolean): Promise<unknown> {
     const { keyOf, clock, serverTime } = this.options;
-    const input = new ScriptInput(keyOf);
-    for (const { request } of batch) input.add(request);
-    const deadline = latest === Infinity ? -1 : serverTime.at(latest);
-    const argument = input.argument(clock ? clock.now() : -1, clock ? MIN_TTL_OF_INJECTED_CLOCK : 0, deadline);
-    return this.script.run(input.keys, argument, withSource);
+    try {
+      const input = new ScriptInput(keyOf);
+      for (const { request } of batch) input.add(request);
+      const deadline = latest === Infinity ? -1 : serverTime.at(latest);
+      const argument = input.argument(clock ? clock.now() : -1, clock ? MIN_TTL_OF_INJECTED_CLOCK : 0, deadline);
+      return this.script.run(input.keys, argument, withSource);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 }
 

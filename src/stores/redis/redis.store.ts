@@ -90,13 +90,21 @@ export class RedisStore extends RateLimitStore {
     }
   }
 
-  override run(request: StoreRequest): Promise<StoreAnswer>;
-  /** @internal Also sets `call.sent` when the request is handed to the client, which is later than the call. */
-  override run(request: StoreRequest, call: StoreCall | undefined): Promise<StoreAnswer>;
-  override run(request: StoreRequest, call?: StoreCall): Promise<StoreAnswer> {
-    return new Promise((resolve, reject) => {
-      this.queue.push({ request, call, resolve: answerTo(request.takes, resolve), reject });
-    });
+  override run(request: StoreRequest): Promise<StoreAnswer> {
+    return new Promise((resolve, reject) => this.enqueue(request, undefined, resolve, reject));
+  }
+
+  /**
+   * @internal Like `run`, without a promise. Sets `call.sent` when the request is handed to the client, which is later
+   * than the call.
+   */
+  enqueue(
+    request: StoreRequest,
+    call: StoreCall | undefined,
+    resolve: (answer: StoreAnswer) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    this.queue.push({ request, call, resolve: answerTo(request.takes, resolve), reject });
   }
 
   /** @internal The node of a Cluster that keeps the buckets of a user's key; `undefined` without a Cluster. */

@@ -28,23 +28,33 @@ export class ScriptRunner {
   }
 
   /** Runs the script by its hash, or by its source, which Redis then keeps. */
-  async run(keys: readonly string[], argument: string, withSource: boolean): Promise<unknown> {
-    if (!this.inFlight) return this.evaluate(keys, argument, withSource);
-    const buffer = Buffer.from(argument);
-    this.inFlight.add(buffer);
-    try {
-      const reply = await this.evaluate(keys, buffer, withSource);
-      if (!this.inFlight.has(buffer) && lateReplyTime(reply) !== undefined) {
-        throw new RateLimitStoreError('The connection closed before the reply of a command');
-      }
-      return reply;
-    } finally {
-      this.inFlight.delete(buffer);
-    }
+  run(keys: readonly string[], argument: string, withSource: boolean): Promise<unknown> {
+    return this.inFlight
+      ? this.runOnce(keys, argument, withSource, this.inFlight)
+      : this.evaluate(keys, argument, withSource);
   }
 
   close(): void {
     for (const event of CLOSE_EVENTS) this.client.removeListener(event, this.rejectResent);
+  }
+
+  private async runOnce(
+    keys: readonly string[],
+    argument: string,
+    withSource: boolean,
+    inFlight: Set<Buffer>,
+  ): Promise<unknown> {
+    const buffer = Buffer.from(argument);
+    inFlight.add(buffer);
+    try {
+      const reply = await this.evaluate(keys, buffer, withSource);
+      if (!inFlight.has(buffer) && lateReplyTime(reply) !== undefined) {
+        throw new RateLimitStoreError('The connection closed before the reply of a command');
+      }
+      return reply;
+    } finally {
+      inFlight.delete(buffer);
+    }
   }
 
   private evaluate(keys: readonly string[], argument: string | Buffer, withSource: boolean): Promise<unknown> {

@@ -6,6 +6,8 @@ export interface Timed {
   since: number;
   readonly sent: { readonly at: number } | undefined;
   ended: boolean;
+  /** The item that was started next. */
+  next: this | undefined;
 }
 
 /**
@@ -13,9 +15,9 @@ export interface Timed {
  * replies that have arrived by then are read first.
  */
 export class Deadlines<T extends Timed> {
-  /** Roughly in the order of the deadlines. */
-  private readonly queue: T[] = [];
-  private head = 0;
+  /** The first and the last item of a list that is roughly in the order of the deadlines. */
+  private head: T | undefined;
+  private tail: T | undefined;
   private hasTimer = false;
   /** When this process was last found to be late by half of the timeout. */
   private lastLag = -Infinity;
@@ -32,35 +34,35 @@ export class Deadlines<T extends Timed> {
   /** Starts the timeout of an item. */
   start(item: T): void {
     item.since = steadyNow();
-    this.queue.push(item);
-    if (!this.hasTimer) this.setTimer(item.since);
+    if (this.tail) this.tail.next = item;
+    else this.head = item;
+    this.tail = item;
+    if (!this.hasTimer) this.setTimer(item, item.since);
   }
 
   /** Ends an item. Returns `false` if its deadline has been missed. */
   end(item: T): boolean {
     if (item.ended) return false;
     item.ended = true;
-    if (this.queue[this.head] === item) this.dropEnded();
+    if (this.head === item) this.dropEnded();
     return true;
   }
 
   /** Drops ended items at the head, not only when the timer fires: items kept longer cost garbage collection. */
   private dropEnded(): void {
-    while (this.head < this.queue.length && this.queue[this.head].ended) this.head++;
-    if (this.head === this.queue.length) {
-      this.queue.length = 0;
-      this.head = 0;
-    } else if (this.head > 64) {
-      this.queue.splice(0, this.head);
-      this.head = 0;
+    while (this.head?.ended) {
+      const { next } = this.head;
+      // Otherwise garbage of the old generation would keep the items behind it.
+      this.head.next = undefined;
+      this.head = next;
     }
+    if (!this.head) this.tail = undefined;
   }
 
   /** Fires at the next deadline, and four times per timeout to notice if this process is late. */
-  private setTimer(now: number): void {
-    if (this.queue.length === 0) return;
+  private setTimer(first: T, now: number): void {
     this.hasTimer = true;
-    const due = now + Math.max(1, Math.min(this.timeout / 4, startOf(this.queue[this.head]) + this.timeout - now));
+    const due = now + Math.max(1, Math.min(this.timeout / 4, startOf(first) + this.timeout - now));
     later(due - now, () => {
       const fired = steadyNow();
       if (fired - due >= this.timeout / 2) this.lastLag = fired;
@@ -71,8 +73,7 @@ export class Deadlines<T extends Timed> {
 
   /** Ends the items whose deadline had passed at `now`. */
   private checkMissed(now: number): void {
-    for (let i = this.head; i < this.queue.length; i++) {
-      const item = this.queue[i];
+    for (let item = this.head; item; item = item.next) {
       const start = startOf(item);
       if (item.ended || start + this.timeout > now) continue;
       item.ended = true;
@@ -80,7 +81,7 @@ export class Deadlines<T extends Timed> {
     }
     this.dropEnded();
     this.hasTimer = false;
-    this.setTimer(steadyNow());
+    if (this.head) this.setTimer(this.head, steadyNow());
   }
 }
 

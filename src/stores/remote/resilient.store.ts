@@ -7,9 +7,9 @@ import { healthChanges, storeCalls } from '../../observe/channels.js';
 import { sinceStart, steadyNow } from '../../util/clock.js';
 import type { RateLimitStore, StoreHealth } from '../rate-limit.store.js';
 import { RedisStore } from '../redis/redis.store.js';
-import type { StoreCall } from '../redis/sent-command.js';
 import { Breakers } from './breakers.js';
-import { Deadlines, type Timed } from './deadlines.js';
+import type { Call } from './call.js';
+import { Deadlines } from './deadlines.js';
 import { EffectQueue } from './effect-queue.js';
 import { LocalFallback } from './local-fallback.js';
 import { LocalTakes } from './local-takes.js';
@@ -31,19 +31,6 @@ interface ResilienceOptions {
 }
 
 const UNREADABLE_REPORT_INTERVAL = 60_000;
-
-/** A call of the store in flight. */
-interface Call extends Timed, StoreCall {
-  sent: StoreCall['sent'];
-  ended: boolean;
-  readonly request: StoreRequest;
-  readonly resolve: (answer: StoreAnswer) => void;
-  readonly reject: (error: unknown) => void;
-  /** Publishes the outcome of the call; `undefined` without subscribers. */
-  readonly publish: ((error?: unknown) => void) | undefined;
-  /** The store's own answer, which may come after the deadline. */
-  answer: Promise<StoreAnswer> | undefined;
-}
 
 /**
  * Wraps a store that may fail, and answers every request within the timeout. If the store does not answer, the failure
@@ -100,15 +87,17 @@ export class ResilientStore extends StoreWrapper {
         sent: undefined,
         answer: undefined,
         ended: false,
+        next: undefined,
       };
       this.deadlines.start(call);
+      const succeed = (answer: StoreAnswer) => this.succeed(call, answer);
+      const fail = (error: unknown) => {
+        if (this.deadlines.end(call)) this.fail(call, error, true);
+      };
+      const { direct } = this;
+      if (direct && !EFFECT_VERBS.has(request.verb)) return direct.enqueue(request, call, succeed, fail);
       call.answer = this.callStore(request, call);
-      call.answer.then(
-        (answer) => this.succeed(call, answer),
-        (error) => {
-          if (this.deadlines.end(call)) this.fail(call, error, true);
-        },
-      );
+      call.answer.then(succeed, fail);
     });
   }
 
@@ -182,9 +171,16 @@ export class ResilientStore extends StoreWrapper {
     if (health.status === 'up') this.effects.wake();
   }
 
+  /** The Redis store, unless its `run` has been replaced, by a subclass or in a test. */
+  private get direct(): RedisStore | undefined {
+    return this.redis?.run === RedisStore.prototype.run ? this.redis : undefined;
+  }
+
   private callStore(request: StoreRequest, call?: Call): Promise<StoreAnswer> {
+    const { direct } = this;
+    if (direct) return new Promise((resolve, reject) => direct.enqueue(request, call, resolve, reject));
     try {
-      return this.redis ? this.redis.run(request, call) : Promise.resolve(this.store.run(request));
+      return Promise.resolve(this.store.run(request));
     } catch (error) {
       return Promise.reject(error);
     }

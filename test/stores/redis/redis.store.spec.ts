@@ -6,6 +6,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { Redis } from 'ioredis';
 import { BucketService, RateLimitStoreError, RedisStore, type RedisStoreOptions } from 'nest-rate-limit';
 import { describeStoreContract, FakeClock } from 'nest-rate-limit/testing';
+import type { StoreRequest, Verb } from '../../../src/core/request.js';
+import { closeBuckets, openBuckets } from '../../support/buckets.js';
 import { compile } from '../../support/compile.js';
 import { type RedisServer, redisUrl, startRedis } from '../../support/redis.js';
 
@@ -18,6 +20,7 @@ const prefix = () => `test-${process.pid}-${storeCount++}:`;
 describeStoreContract('RedisStore', (clock) => new RedisStore({ client, clock, prefix: prefix() }));
 
 describe('RedisStore', () => {
+  closeBuckets();
   let server: RedisServer;
   let redis: Redis;
   beforeAll(async () => {
@@ -59,6 +62,40 @@ describe('RedisStore', () => {
     const bucket = buckets({ batch }).bucket(HOURLY, 'key');
     const answers = await Promise.all(Array.from({ length: 1000 }, () => bucket.tryConsume()));
     expect(answers.filter((allowed) => allowed).length).toBe(20);
+  });
+
+  it.each<[string, (record: (verb: Verb) => void) => RedisStore]>([
+    [
+      'a subclass',
+      (record) =>
+        new (class extends RedisStore {
+          override run(request: StoreRequest) {
+            record(request.verb);
+            return super.run(request);
+          }
+        })({ client: redis }),
+    ],
+    [
+      'a test',
+      (record) => {
+        const store = new RedisStore({ client: redis });
+        const { run } = store;
+        store.run = (request) => {
+          record(request.verb);
+          return run.call(store, request);
+        };
+        return store;
+      },
+    ],
+  ])('is called by the module through `run` if it has been replaced by %s', async (_, replaced) => {
+    const verbs: Verb[] = [];
+    const store = replaced((verb) => verbs.push(verb));
+    const opened = await openBuckets({ store, failure: { timeout: '5s' } });
+    const bucket = opened.buckets.bucket(HOURLY, 'key');
+    expect(await bucket.decide()).toMatchObject({ allowed: true, source: 'store' });
+    await bucket.charge(1);
+    expect(verbs).toEqual(['take', 'charge']);
+    expect(Math.floor(await bucket.available())).toBe(18);
   });
 
   it('writes nothing on a denial or an estimate', async () => {
