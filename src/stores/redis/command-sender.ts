@@ -70,18 +70,18 @@ export class CommandSender {
    */
   send(requests: readonly PendingRequest[], since?: number): void {
     const { batch } = this.options;
-    if (batch && !this.sharded) {
+    const isOneCommand = requests.length === 1 || (batch && !this.sharded);
+    if (isOneCommand && !this.isAcross(requests[0])) {
       this.sendBatch(requests, since);
       return;
     }
-    const isAcross = ({ request }: PendingRequest) => this.sharded && hasSeveralKeys(request);
-    const single = requests.filter((pending) => !isAcross(pending));
+    const single = requests.filter((pending) => !this.isAcross(pending));
     const batches = batch ? groupByKey(single) : single.map((pending) => [pending]);
     const sockets = batches.map(([{ request }]) => socketOf(this.client, this.nodeOf(request)));
     writeOnce(sockets, () => {
       for (const batch of batches) this.sendBatch(batch, since);
     });
-    for (const pending of requests) if (isAcross(pending)) this.sendAcross(pending, since);
+    for (const pending of requests) if (this.isAcross(pending)) this.sendAcross(pending, since);
   }
 
   /** Stops waiting for the first connection. */
@@ -188,6 +188,11 @@ export class CommandSender {
   /** The start of a deadline. If callers wait although it has passed, this process is late, and another one starts. */
   private unlessPassed(since: number | undefined): number | undefined {
     return since !== undefined && steadyNow() < since + this.options.timeout ? since : undefined;
+  }
+
+  /** Whether the buckets of a request may be on several servers. */
+  private isAcross({ request }: PendingRequest): boolean {
+    return this.sharded && hasSeveralKeys(request);
   }
 
   /** The node of a Cluster that has the first bucket of a request. */

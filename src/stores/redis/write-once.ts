@@ -5,7 +5,6 @@ import type { Socket } from './sent-command.js';
  * this process more than the rest of a decision.
  */
 export function writeOnce(sockets: readonly (Socket | undefined)[], send: () => void): void {
-  if (sockets.length < 2) return send();
   // A socket writes when it has been uncorked as often as it was corked.
   for (const socket of sockets) socket?.cork?.();
   try {
