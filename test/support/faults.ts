@@ -178,7 +178,8 @@ export const FAULTS: readonly Fault[] = [
   ),
   onServer(
     { name: 'clients paused (`CLIENT PAUSE`)', scope: 'store', fails: 'at the deadline', data: 'kept' },
-    (_, client) => client.client('PAUSE', 900),
+    // Longer than all decisions during the fault together, and shorter than `socketTimeout`.
+    (_, client) => client.client('PAUSE', 1900),
     (_, client) => client.ping(), // replies once the pause has ended
   ),
   killed(),
