@@ -174,7 +174,8 @@ local function step()
     push(${UNREADABLE})
     problems[#problems + 1] = reading .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem))
   end
-  return pack(row, 1, size), run.stop
+  -- Doubles are fast to read in Node.
+  return pack('d', row, 1, size), run.stop
 end
 
 -- Saves what the requests have changed, and returns the reply.

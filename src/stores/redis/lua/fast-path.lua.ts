@@ -10,11 +10,11 @@ export const FAST_PATH = `
 -- waiting. Tables and captured variables cost Lua more than this arithmetic. So the input is read in place, everything is
 -- a parameter, and the functions of token-bucket.ts and sliding-window.ts are written out.
 -- Both functions return the row of the reply, or nil without having changed anything if the limits or the stored value
--- need the general path.
+-- need the general path. All states that they read and write are compact.
 
 local function takeFromBuckets(input, policy, key, stored, at, now, leastTtl, amount, mayDeny)
   local packs, unpacks, ceil, count = struct.pack, struct.unpack, math.ceil, input[policy + 1]
-  if stored and #stored ~= 24 + 8 * count then return end
+  if stored and #stored ~= 6 + 6 * count then return end
   -- If the amount is denied, the second pass takes nothing.
   for taken = amount, 0, -amount do
     local allowed, ttl, row, state = taken > 0, leastTtl
@@ -24,8 +24,7 @@ local function takeFromBuckets(input, policy, key, stored, at, now, leastTtl, am
       if input[place - 4] ~= ${tokenBucket.id} or refill == 0 then return end
       local past, debt, wait = now % period, 0, 0
       if stored then
-        debt = unpacks('<d', stored, 17 + 8 * i)
-        if not (debt % 1 == 0 and debt >= 0 and debt <= ${Number.MAX_SAFE_INTEGER}) then return end
+        debt = unpacks('<I6', stored, 1 + 6 * i)
         local gained = (now - past - (at - at % period)) / period * refill
         debt = gained < debt and debt - gained or 0
       end
@@ -48,14 +47,15 @@ local function takeFromBuckets(input, policy, key, stored, at, now, leastTtl, am
         if timeToNext > ${MAX_TIME} then timeToNext = ${MAX_TIME} end
         if timeToFull > ttl then ttl = timeToFull end
       end
+      if debt >= ${2 ** 48} then return end
       local balance = capacity - debt
       -- Lua hashes every string that it creates, so the first limit is packed together with the head.
       if i == 1 then
         row = packs('<ddddddddd', allowed and 1 or 0, 0, taken, now, 0, balance, wait, timeToFull, timeToNext)
-        state = packs('<dddd', now, 0, 0, debt)
+        state = packs('<I6I6', now, debt)
       else
         row = packs('<c0dddd', row, balance, wait, timeToFull, timeToNext)
-        state = packs('<c0d', state, debt)
+        state = packs('<c0I6', state, debt)
       end
     end
     if allowed then redis.call('SET', key, state, 'PX', ttl) end
@@ -67,23 +67,20 @@ end
 local function takeFromWindow(input, policy, key, stored, now, leastTtl, amount, mayDeny)
   local packs, unpacks = struct.pack, struct.unpack
   local capacity, period, slot = input[policy + 3], input[policy + 6], input[policy + 7]
-  local sum, count, first = 0, 0, 41
+  local sum, count, first = 0, 0, 13
   local oldest, newest, last
   if stored then
-    if #stored < 40 then return end
-    sum, count = unpacks('<dd', stored, 25)
-    if #stored ~= 40 + 16 * count then return end
+    if #stored < 24 or #stored % 12 ~= 0 then return end
+    sum, count = unpacks('<I6', stored, 7), #stored / 12 - 1
     while count > 0 do
-      oldest, last = unpacks('<dd', stored, first)
-      if not (oldest + period <= now) then break end
-      sum, count, first = sum - last, count - 1, first + 16
+      oldest, last = unpacks('<I6I6', stored, first)
+      if oldest + period > now then break end
+      sum, count, first = sum - last, count - 1, first + 12
     end
   end
   if count > 0 then
-    newest, last = unpacks('<dd', stored, #stored - 15)
-    if sum % 1 + oldest % 1 + newest % 1 + last % 1 ~= 0 then return end
-    if oldest < 0 or newest < oldest or newest > ${Number.MAX_SAFE_INTEGER} then return end
-    if last < 0 or sum < last or sum > ${Number.MAX_SAFE_INTEGER} then return end
+    newest, last = unpacks('<I6I6', stored, #stored - 11)
+    if newest < oldest or sum < last then return end
   elseif sum ~= 0 then
     return
   end
@@ -100,21 +97,22 @@ local function takeFromWindow(input, policy, key, stored, now, leastTtl, amount,
       entries, last = string.sub(stored, first), 0
     else
       -- Admissions in the same slot are one entry.
-      entries, count = string.sub(stored, first, -17), count - 1
+      entries = string.sub(stored, first, -13)
     end
     sum, newest = sum + amount, time
-    local state = packs('<dddddc0dd', now, 0, 0, sum, count + 1, entries, time, last + amount)
+    if sum >= ${2 ** 48} then return end
+    local state = packs('<I6I6c0I6I6', now, sum, entries, time, last + amount)
     local ttl = time + period - now
     redis.call('SET', key, state, 'PX', ttl < leastTtl and leastTtl or ttl)
   else
     if not mayDeny or amount > capacity then return end
     while not (over <= 0) do
       if first > #stored then return end
-      wait, last = unpacks('<dd', stored, first)
-      over, first = over - last, first + 16
+      wait, last = unpacks('<I6I6', stored, first)
+      over, first = over - last, first + 12
     end
     wait = wait + period - now
-    if not (wait % 1 == 0 and wait >= 0 and wait <= ${Number.MAX_SAFE_INTEGER}) then return end
+    if wait < 0 then return end
   end
   local taken, timeToFull, timeToNext = allowed and amount or 0, newest + period - now, oldest + period - now
   return packs('<ddddddddd', allowed and 1 or 0, 0, taken, now, 0, capacity - sum, wait, timeToFull, timeToNext)
@@ -127,10 +125,10 @@ export const TAKE_FAST = `
   if input[place] == ${VERB_CODES.take} and input[place + 2] == 1 and amount > 0 and not (opened and opened[key]) then
     for _ = 2, input[place + 3] do policy = policy + 2 + 6 * input[policy + 1] end
     -- An error, because the value has another type, is a table of length 0.
-    local stored, at, blockedUntil, queueEnd = redis.pcall('GET', key), now, 0, 0
-    if stored and #stored > 24 then at, blockedUntil, queueEnd = struct.unpack('<ddd', stored) end
-    -- A state with marks or a queue has a length that both functions reject.
-    if at % 1 + queueEnd % 1 == 0 and blockedUntil == 0 and at >= 0 and at <= now and queueEnd >= 0 and queueEnd <= now then
+    local stored, at = redis.pcall('GET', key), now
+    if stored and #stored >= 12 then at = struct.unpack('<I6', stored) end
+    -- Both functions reject the length of an extended state.
+    if at <= now and now < ${2 ** 48} then
       local mayDeny = input[place + 5] == 0 and input[policy] == 0
       if input[policy + 1] == 1 and input[policy + 2] == ${slidingWindow.id} then
         row = takeFromWindow(input, policy, key, stored, now, leastTtl, amount, mayDeny)

@@ -17,11 +17,13 @@ local function isWhole(value)
   return type(value) == 'number' and value % 1 == 0 and value >= 0 and value <= MAX_SAFE_INTEGER
 end
 
--- Numbers as doubles: fast to write, and fast to read in Node. Many are packed in pieces, as Lua's stack is limited.
+-- All numbers in one format. Many are packed in pieces, as Lua's stack is limited.
 local pack
-function pack(numbers, from, to)
-  if to - from >= 400 then return pack(numbers, from, from + 399) .. pack(numbers, from + 400, to) end
-  return packs('<' .. string.rep('d', to - from + 1), unpack(numbers, from, to))
+function pack(format, numbers, from, to)
+  if to - from >= 400 then
+    return pack(format, numbers, from, from + 399) .. pack(format, numbers, from + 400, to)
+  end
+  return packs('<' .. string.rep(format, to - from + 1), unpack(numbers, from, to))
 end
 
 local readAt = 5

@@ -132,7 +132,8 @@ algorithms[SLIDING_WINDOW] = {
   end,
   load = function(state, i, read)
     local log, sum = state[i], read()
-    for n = 1, read() do
+    while log.sum < sum do
+      local n = #log.times + 1
       log.times[n], log.amounts[n] = read(), read()
       log.sum = log.sum + log.amounts[n]
     end
@@ -141,10 +142,12 @@ algorithms[SLIDING_WINDOW] = {
   store = function(state, i, write)
     local log = state[i]
     write(log.sum)
-    write(#log.times)
     for n = 1, #log.times do
-      write(log.times[n])
-      write(log.amounts[n])
+      -- The amounts end where their sum is reached.
+      if log.amounts[n] > 0 then
+        write(log.times[n])
+        write(log.amounts[n])
+      end
     end
   end,
 }
