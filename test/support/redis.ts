@@ -43,8 +43,7 @@ export function redisUrl(): string {
 
 /** Starts a private server on 127.0.0.1. It exits with the process that started it, even if that one crashes. */
 export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
-  const binary = findBinary();
-  if (!binary) throw new Error(HOW_TO_INSTALL);
+  const binary = redisBinary();
   const port = options.port ?? (await freePort());
   const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-redis-'));
   const serverArgs = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no'];
@@ -102,12 +101,13 @@ export function howToInstall(name: string, variable: string): string {
   return `These tests need a real broker: set ${variable}, or install ${name}.`;
 }
 
-/** Jest's global setup: uses `REDIS_URL`, or starts a server, which exits with this process. */
+/** Jest's global setup: uses `REDIS_URL`, or starts a server (`REDIS_SERVER`), which exits with this process. */
 export default async function setup(): Promise<void> {
   try {
     // With REDIS_URL set and no binary, only the tests that start their own server fail.
     if (!findBinary() && !(process.env.REDIS_URL && !mayInstall())) install('redis-server', HOW_TO_INSTALL);
-    process.env.TEST_REDIS_URL ??= process.env.REDIS_URL || (await startRedis()).url;
+    const { REDIS_SERVER, REDIS_URL } = process.env;
+    process.env.TEST_REDIS_URL ??= (!REDIS_SERVER && REDIS_URL) || (await startRedis()).url;
     installBrokers();
   } catch (error) {
     console.error((error as Error).message);
@@ -134,7 +134,14 @@ const HOW_TO_INSTALL =
   'The tests need a real Redis: set REDIS_URL, or install redis-server or valkey-server (for example `apt-get install redis-server`, `brew install redis`).';
 
 function findBinary(): string | undefined {
-  return onPath('redis-server') ?? onPath('valkey-server');
+  return process.env.REDIS_SERVER || (onPath('redis-server') ?? onPath('valkey-server'));
+}
+
+/** The server that `startRedis` runs: `REDIS_SERVER`, or one on the PATH. */
+export function redisBinary(): string {
+  const binary = findBinary();
+  if (!binary) throw new Error(HOW_TO_INSTALL);
+  return binary;
 }
 
 export function onPath(name: string): string | undefined {

@@ -7,7 +7,8 @@ import type { PendingRequest, ReplyRow } from './pending-request.js';
 import { LATE, UNREADABLE } from './script-protocol.js';
 
 /** Errors of a server that answers but does not write: out of memory, a replica, without disk or replicas, or by its ACL. */
-const WRITE_REJECTED = /\b(OOM|READONLY|MISCONF|NOREPLICAS|NOPERM)\b|user executing the script can't/;
+const WRITE_REJECTED =
+  /\b(OOM|READONLY|MISCONF|NOREPLICAS|NOPERM)\b|user executing the script can't|ACL failure in script/;
 
 /** Errors of ioredis about commands that it has neither sent nor queued. */
 const NOT_SENT = /isn't (writeable|ready) and enableOfflineQueue/;
