@@ -54,6 +54,7 @@ export const sidebar = [
       { text: '@RateLimit options', link: '/reference/decorator' },
       { text: 'Module options', link: '/reference/module' },
       { text: 'Stores', link: '/reference/stores' },
+      { text: 'Servers', link: '/reference/servers' },
       { text: 'API', link: '/reference/api/' },
       { text: 'API: testing', link: '/reference/api/testing/' },
       { text: 'API: swagger', link: '/reference/api/swagger/' },

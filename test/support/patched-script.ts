@@ -26,7 +26,7 @@ export const WITHOUT_FAST_PATH = patchScript(' and not (opened and opened[key]) 
 
 /** Adds how many takes used each fast path, and resets the counters. */
 export async function addHits(client: Redis, hits: number[]): Promise<void> {
-  for (const [i, name] of COUNTERS.entries()) hits[i] += Number((await client.getdel(name)) ?? 0);
+  for (const [i, name] of COUNTERS.entries()) hits[i] += Number(await client.getset(name, 0));
 }
 
 let stores = 0;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
-import { freePort, type RedisServer, startRedis } from './redis.js';
+import { freePort, onPath, type RedisServer, startRedis } from './redis.js';
 import { until } from './requests.js';
 
 const run = promisify(execFile);
@@ -39,6 +39,12 @@ export async function withClient<T>(url: string, use: (client: Redis) => Promise
 /** Waits until `condition` holds. Errors count as false, because the servers may still be starting. */
 const settled = (condition: () => Promise<boolean>) => until(() => condition().catch(() => false), 10_000, 25);
 
+/** Makes a server with `--cluster-enabled` a Cluster of one node. */
+export async function addAllSlots(admin: Redis): Promise<void> {
+  await admin.cluster('ADDSLOTS', ...Array.from({ length: 16_384 }, (_, slot) => slot));
+  await settled(async () => (await admin.cluster('INFO')).includes('cluster_state:ok'));
+}
+
 /** Starts a Cluster of three masters with one replica each, on the loopback interface. */
 export async function startCluster(): Promise<Group> {
   const servers = await startAll(6, () => ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', ...FAST]);
@@ -47,7 +53,14 @@ export async function startCluster(): Promise<Group> {
   };
   try {
     const addresses = servers.map(({ port }) => `127.0.0.1:${port}`);
-    await run('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes']);
+    await run(onPath('redis-cli') ?? 'valkey-cli', [
+      '--cluster',
+      'create',
+      ...addresses,
+      '--cluster-replicas',
+      '1',
+      '--cluster-yes',
+    ]);
     for (const { url } of servers) {
       await settled(async () => {
         const [info, replication] = await withClient(url, (node) =>
@@ -77,7 +90,7 @@ export async function startSentinels(): Promise<Group & { readonly sentinels: { 
   try {
     const [master] = await startAll(1, () => FAST);
     servers.push(master);
-    servers.push(...(await startAll(2, () => ['--replicaof', `127.0.0.1 ${master.port}`, ...FAST])));
+    servers.push(...(await startAll(2, () => ['--replicaof', '127.0.0.1', `${master.port}`, ...FAST])));
     const online = (count: number) => async () =>
       (await withClient(master.url, (client) => client.info('replication'))).split('state=online').length - 1 === count;
     await settled(online(2));

@@ -4,6 +4,7 @@ import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { RedisStore } from 'nest-rate-limit';
 import { closeBuckets, log, openBuckets } from '../../support/buckets.js';
 import { freePort, type RedisServer, startRedis } from '../../support/redis.js';
+import { addAllSlots } from '../../support/redis-groups.js';
 import { until } from '../../support/requests.js';
 import { TcpProxy } from '../../support/tcp-proxy.js';
 
@@ -136,8 +137,7 @@ describe('a connection that closes before the reply', () => {
       ],
     });
     const admin = client(one.url);
-    await admin.cluster('ADDSLOTSRANGE', 0, 16_383);
-    await until(async () => (await admin.cluster('INFO')).includes('cluster_state:ok'), 10_000);
+    await addAllSlots(admin);
     const cluster = new Cluster([{ host: '127.0.0.1', port: announced }]);
     cluster.on('error', () => {});
     clients.push(cluster);

@@ -149,10 +149,11 @@ describe('RedisSubscriber', () => {
 
 describe('Bucket.watch', () => {
   it('checks its bucket every five seconds if Redis rejects SUBSCRIBE, and says so once', async () => {
-    await admin.acl('SETUSER', 'deaf', 'on', '>password', '~*', '+@all', '-subscribe', '&*');
+    await admin.acl('SETUSER', 'default', '-subscribe');
+    cleanups.push(() => admin.acl('SETUSER', 'default', '+subscribe'));
     const clock = new FakeClock();
     const { buckets } = await openBuckets({
-      store: { redis: `redis://deaf:password@127.0.0.1:${server.port}`, clock },
+      store: { redis: server.url, clock },
       failure,
     });
     const bucket = buckets.bucket(POOL, 'key');

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Redis } from 'ioredis';
 import { closeBuckets, openBuckets } from '../../support/buckets.js';
 import { type RedisServer, startRedis } from '../../support/redis.js';
-import { until } from '../../support/requests.js';
+import { addAllSlots } from '../../support/redis-groups.js';
 import { type ShardingProxy, shardOf, startShardingProxy } from '../../support/sharding-proxy.js';
 
 const POOL = { name: 'pool', capacity: 5, refill: 0 };
@@ -26,8 +26,7 @@ describe('a plain connection to a Cluster with one shard', () => {
   beforeAll(async () => {
     server = await startRedis({ args: ['--cluster-enabled', 'yes'] });
     const admin = client(server.port);
-    await admin.cluster('ADDSLOTSRANGE', 0, 16_383);
-    await until(async () => (await admin.cluster('INFO')).includes('cluster_state:ok'), 10_000);
+    await addAllSlots(admin);
   });
   afterAll(() => server.kill());
   afterEach(async () => {
