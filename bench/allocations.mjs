@@ -1,6 +1,7 @@
 // Allocated bytes and executed instructions per decision: less noisy than times on a busy machine.
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { serve, start } from './lib/measure.mjs';
 import { publish, significant, table } from './lib/report.mjs';
 
@@ -38,21 +39,22 @@ async function repeat(part, work, name, count) {
   process.exit();
 }
 
-/** Returns the instructions per decision: a long run minus a short one. `undefined` without valgrind. */
-function instructions(part, work, name) {
-  const counts = [1000, 301_000].map((count) => {
-    const { stderr } = spawnSync(
-      'valgrind',
-      ['--tool=callgrind', '--callgrind-out-file=/dev/null', process.execPath, '--single-threaded', HERE].concat(
-        ['repeat', part, work, name].map(String),
-        String(count),
-      ),
-      { encoding: 'utf8', env: { ...process.env, NODE_ENV: 'production' } },
-    );
-    return Number(/Collected : (\d+)/.exec(stderr ?? '')?.[1]);
-  });
-  const each = (counts[1] - counts[0]) / 300_000;
-  return Number.isNaN(each) ? undefined : each;
+/** Returns the instructions per decision: a long run minus a short one, which run at the same time. */
+async function instructions(part, work, name) {
+  const counts = await Promise.all(
+    [1000, 301_000].map(async (count) => {
+      const { stderr } = await promisify(execFile)(
+        'valgrind',
+        ['--tool=callgrind', '--callgrind-out-file=/dev/null', process.execPath, '--single-threaded', HERE].concat(
+          ['repeat', part, work, name].map(String),
+          String(count),
+        ),
+        { env: { ...process.env, NODE_ENV: 'production' } },
+      );
+      return Number(/Collected : (\d+)/.exec(stderr)?.[1]);
+    }),
+  );
+  return (counts[1] - counts[0]) / 300_000;
 }
 
 const [, , task, ...args] = process.argv;
@@ -65,14 +67,14 @@ if (task === 'allocated' && process.send) {
 export async function run() {
   const found = spawnSync('valgrind', ['--version']).status === 0;
   // A whole application takes too long under valgrind.
-  const counted = (work) => (work[0] === 'memory' ? significant(instructions(...work) ?? Number.NaN) : '');
+  const counted = async (work) => (work[0] === 'memory' ? significant(await instructions(...work)) : '');
   const rows = [];
   for (const work of WORK) {
     const child = await start(HERE, ['allocated', ...work], { execArgv: NO_COLLECTION });
     const { bytes } = await child.ask({});
     await child.stop();
     const row = [`${work[0]}: ${work[1]}: ${work[2]}`, Math.round(bytes).toLocaleString('en-US')];
-    rows.push(found ? [...row, counted(work)] : row);
+    rows.push(found ? [...row, await counted(work)] : row);
   }
   publish(
     'allocations',

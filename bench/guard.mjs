@@ -283,6 +283,8 @@ export async function run() {
   const three = results['three limits, Fastify'];
   const grown = ratio(three[OURS], three['nest-rate-limit, one limit']);
   aims.push(['three limits against one', '≤ 1.8×', times(grown), grown <= 1.8]);
+  const windows = ratio(three[`${OURS}, windows`], three[OURS]);
+  aims.push(['three windows against three buckets', '≤ 1.6×', times(windows), windows <= 1.6]);
   const refusal = ratio(results['refused, Express'][OURS], results['refused, Express'].hitlimit);
   aims.push(["Express: a refusal against hitlimit's", '≤ 1×', times(refusal), refusal <= 1]);
   const alone = results['one limit, Fastify'];

@@ -10,9 +10,9 @@ import { chart, ns, percent, publish, times, timings, verdicts } from './lib/rep
 
 const require = createRequire(import.meta.url);
 const HOUR = 3_600_000;
-const MANY = 100_000;
+export const MANY = 100_000;
 /** Large enough that no request is denied and no bucket refills completely within a run. */
-const HUGE = 1e9;
+export const HUGE = 1e9;
 
 /** Returns `count` addresses in a shuffled order, the same in every run. */
 export function addresses(count) {
@@ -36,7 +36,7 @@ function turns(keys, decide) {
   };
 }
 
-function asyncTurns(keys, decide) {
+export function asyncTurns(keys, decide) {
   let i = 0;
   return async (count) => {
     for (let n = 0; n < count; n++) {
@@ -49,10 +49,19 @@ function asyncTurns(keys, decide) {
 const capacityOf = (refused) => (refused ? 1 : HUGE);
 
 function ours(options) {
-  return (keys) => {
+  return (keys, refused) => {
     const store = new MemoryStore();
     const policy = parsePolicy(options, 'api');
-    return turns(keys, (key) => store.run({ verb: 'take', takes: [{ policy, key, amount: 1000, maxWait: 0 }] }));
+    const take = (key) => store.run({ verb: 'take', takes: [{ policy, key, amount: 1000, maxWait: 0 }] });
+    let last;
+    const run = turns(keys, (key) => {
+      last = take(key);
+    });
+    for (const key of refused ? keys : []) take(key);
+    return (count) => {
+      run(count);
+      if (last.allowed === refused) throw new Error(refused ? 'A request was allowed' : 'A bucket is exhausted');
+    };
   };
 }
 
@@ -114,7 +123,7 @@ const parts = {
   },
   'making the answer': (keys) => {
     const policy = parsePolicy(bucket, 'api');
-    let left = 1e6;
+    let left = HUGE;
     return turns(keys, () => keep(new BucketAnswer(policy.limits[0], 'api', --left, 0, 1000, true, 'store')));
   },
 };
@@ -203,13 +212,13 @@ function filledThrottler(hits) {
 
 const OURS = 'nest-rate-limit';
 const WINDOW = `${OURS}, sliding window`;
-const bucket = { capacity: 1e6, refill: 1, unit: 'hours' };
+const bucket = { capacity: HUGE, refill: 1, unit: 'hours' };
 const small = { capacity: 1, refill: 1, unit: 'days' };
 const on = (keys, refused) => (make) => () => make(keys(), refused);
 const each = (makes, wrap) => Object.fromEntries(Object.entries(makes).map(([name, make]) => [name, wrap(make)]));
 const all = {
   [OURS]: ours(bucket),
-  [WINDOW]: ours({ maxRequest: 1e9, unit: 'hours' }),
+  [WINDOW]: ours({ maxRequest: HUGE, unit: 'hours' }),
   ...peers,
   '@nestjs/throttler': throttler,
 };

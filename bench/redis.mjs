@@ -14,6 +14,7 @@ const HOUR = 3_600_000;
 const CLIENTS = 10_000;
 const OURS = 'nest-rate-limit';
 const THREE = `${OURS}, three limits`;
+const WINDOW = `${OURS}, sliding window`;
 const THROTTLER = '@nest-lab/throttler-storage-redis';
 const AT = [1, 64, 256];
 const LIMITS = [
@@ -54,6 +55,7 @@ async function throttler(url, count) {
 const deciders = {
   [OURS]: (url) => ours(url, LIMITS.slice(0, 1)),
   [`${OURS}, one call each`]: (url) => ours(url, LIMITS.slice(0, 1), { batch: false }),
+  [WINDOW]: (url) => ours(url, [{ name: 'hourly', maxRequest: 1_000_000, unit: 'hours' }]),
   'rate-limit-redis': async (url) => {
     const { RedisStore } = await import('rate-limit-redis');
     const client = new Redis(url);
@@ -119,6 +121,16 @@ async function few(name, size) {
   });
 }
 
+/** In a child: decides one request of each client. */
+async function once(name) {
+  const decide = await deciders[name](process.env.BENCH_REDIS_URL);
+  await decide('another client');
+  serve(async () => {
+    await crowd(decide, 64)(CLIENTS);
+    return {};
+  });
+}
+
 /** In a child: sends `count` requests of a key that is already denied. */
 async function flood(count) {
   const { parsePolicy } = await import('./build/core/policy.js');
@@ -133,7 +145,7 @@ async function flood(count) {
   });
 }
 
-const tasks = { few, flood };
+const tasks = { few, once, flood };
 if (process.send && process.argv[2] in tasks) await tasks[process.argv[2]](...process.argv.slice(3));
 
 /** Returns the counters of the server. */
@@ -163,6 +175,18 @@ async function costs(redis, name, size, decisions) {
   return { trips: each('trips'), calls: each('calls'), bytes: each('bytes'), cpu: each('cpu') };
 }
 
+/** Returns the bytes of Redis's memory for each client that was seen once. */
+async function weigh(redis, name) {
+  await redis.admin.flushall();
+  const child = await start(HERE, ['once', name], { env: { BENCH_REDIS_URL: redis.url } });
+  const used = async () => Number(/used_memory:(\d+)/.exec(await redis.admin.info('memory'))[1]);
+  const before = await used();
+  await child.ask({});
+  const after = await used();
+  await child.stop();
+  return (after - before) / CLIENTS;
+}
+
 export async function run() {
   const redis = await startRedis();
   try {
@@ -175,22 +199,24 @@ export async function run() {
     }
     const alone = {};
     const together = {};
+    const weights = {};
     for (const name of names) {
       alone[name] = await costs(redis, name, 1, 2000);
       together[name] = await costs(redis, name, 64, 2000);
+      weights[name] = await weigh(redis, name);
     }
     const child = await start(HERE, ['flood', '20000'], { env });
     const before = await counted(redis.admin);
     const { refused } = await child.ask({});
     const asked = (await counted(redis.admin)).trips - before.trips;
     await child.stop();
-    publish('redis', report(results, alone, together, refused, asked));
+    publish('redis', report(results, alone, together, weights, refused, asked));
   } finally {
     await redis.stop();
   }
 }
 
-function report(results, alone, together, refused, asked) {
+function report(results, alone, together, weights, refused, asked) {
   const names = Object.keys(deciders);
   const perSecond = (size, name) => 1e9 / results[size][name].median;
   const rates = table(
@@ -212,6 +238,7 @@ function report(results, alone, together, refused, asked) {
       'bytes, 64 at once',
       'Node µs, 64 at once',
       'Redis µs, 64 at once',
+      'bytes per client',
     ],
     names.map((name) => [
       name,
@@ -221,15 +248,17 @@ function report(results, alone, together, refused, asked) {
       Math.round(together[name].bytes),
       significant(results[64][name].cpu / 1000),
       significant(together[name].cpu),
+      Math.round(weights[name]),
     ]),
   );
   const rate = ratio(results[64]['rate-limit-redis'], results[64][OURS]);
   const cpu = results[64][OURS].cpu / results[64]['rate-limit-redis'].cpu;
   const at64 = ratio(results[64][`${THROTTLER}, three throttlers`], results[64][THREE]);
+  const single = ratio(results[1][`${THROTTLER}, three throttlers`], results[1][THREE]);
   const kept = 1 - asked / refused;
   return `## Redis
 
-A decision of each store on 10,000 keys, one connection of ioredis each, a Redis on the same machine, plain settings of each; ours as the module opens it, with its deadline and its memory of refusals. \`one call each\` is ours with \`batch: false\`. Round trips, commands, bytes and the server's time are counted by the server, Node's time by \`process.cpuUsage\`.
+A decision of each store on 10,000 keys, one connection of ioredis each, a Redis on the same machine, plain settings of each; ours as the module opens it, with its deadline and its memory of refusals. \`one call each\` is ours with \`batch: false\`. Round trips, commands, bytes and the server's time are counted by the server, Node's time by \`process.cpuUsage\`. Bytes per client are the growth of the server's memory by 10,000 clients with one request each.
 
 ${rates}
 
@@ -255,6 +284,8 @@ ${verdicts([
   ['three limits: round trips', '1', significant(alone[THREE].trips), Math.round(alone[THREE].trips * 100) <= 100],
   ['three limits: bytes sent by a decision alone', '≤ 300', Math.round(alone[THREE].bytes), alone[THREE].bytes <= 300],
   ['three limits, 64 at once: decisions per second against three throttlers', '≥ 4×', times(at64), at64 >= 4],
+  ['three limits, one at a time: decisions per second against three throttlers', '≥ 2×', times(single), single >= 2],
+  ['bytes of Redis per client, one limit', '≤ 250', Math.round(weights[OURS]), weights[OURS] <= 250],
   ['refusals of a flooding key that never reach Redis', '≥ 99 %', `${(kept * 100).toFixed(2)} %`, kept >= 0.99],
 ])}`;
 }

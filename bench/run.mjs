@@ -1,12 +1,12 @@
-// `npm run bench [-- part…]` and `npm run bench:redis`: installs the peers, compiles the library, measures, and
-// writes docs/benchmarks.md.
+// `npm run bench [-- part…]`: installs the peers, compiles the library, measures, writes docs/benchmarks.md, and copies
+// its figures into the README.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = fileURLToPath(new URL('..', import.meta.url));
-const PARTS = ['memory', 'heap', 'guard', 'allocations', 'http', 'redis'];
+const PARTS = ['memory', 'manual', 'heap', 'guard', 'allocations', 'http', 'redis'];
 
 function must(command, args, cwd) {
   const { status } = spawnSync(command, args, { cwd, stdio: ['ignore', 'inherit', 'inherit'] });
@@ -22,7 +22,7 @@ function installed() {
   });
 }
 
-const parts = process.argv.length > 2 ? process.argv.slice(2) : PARTS.filter((part) => part !== 'redis');
+const parts = process.argv.length > 2 ? process.argv.slice(2) : PARTS;
 const unknown = parts.find((part) => !PARTS.includes(part));
 if (unknown) {
   console.error(`Unknown part "${unknown}": must be one of ${PARTS.join(', ')}`);
@@ -36,3 +36,4 @@ for (const part of parts) {
   const { run } = await import(`./${part}.mjs`);
   await run();
 }
+must(process.execPath, ['scripts/speed.mjs'], root);

@@ -116,11 +116,11 @@ This page is written by the benchmarks; nothing here is edited by hand.
 
 \`\`\`sh
 npm ci
-npm run bench        # memory, heap, guard, allocations, HTTP: about twenty-five minutes
-npm run bench:redis  # Redis: about three; needs \`redis-server\` or \`valkey-server\` on the PATH
+npm run bench           # everything: about ten minutes; needs \`redis-server\` or \`valkey-server\` on the PATH
+npm run bench -- guard  # one part
 \`\`\`
 
-Both install the peers into \`bench/\`, compile the library into \`bench/build/\`, print what you see here, and replace it. \`npm run bench -- guard\` runs one part.
+It installs the peers into \`bench/\`, compiles the library into \`bench/build/\`, prints the tables below, and replaces them here and in the README.
 
 Read the ratios, not the times: all that stands in one table was measured in one run, in turn, in rounds of a fraction of a second, each candidate in a process of its own. A time is the median of the rounds, a ratio is the median of the ratios within each round, the middle half is where every second round lay.
 
