@@ -10,10 +10,10 @@ import { connection } from '../faults.js';
 import { Random } from '../random.js';
 import { freePort, type RedisServer, startRedis } from '../redis.js';
 import { until } from '../requests.js';
+import { TcpProxy } from '../tcp-proxy.js';
 import type { Run } from './books.js';
 import type { Disturbance } from './faults.js';
 import { type Journal, OVERRUN, POOL, POOL_BALANCE, QUEUE, REFUNDED } from './journal.js';
-import { ChaosProxy } from './proxy.js';
 
 const PREFIX = 'chaos:';
 /** Every write is on disk before it is acknowledged, so that a restart loses nothing. */
@@ -39,7 +39,7 @@ export class Chaos {
   private readonly started = performance.now();
 
   private constructor(
-    readonly proxy: ChaosProxy,
+    readonly proxy: TcpProxy,
     private readonly servers: { master: RedisServer; replica: RedisServer },
     private readonly dirs: Map<number, string>,
     /** A connection to the master, beside the proxy. */
@@ -50,14 +50,13 @@ export class Chaos {
     const dirs = new Map<number, string>();
     const master = await startServer(dirs);
     const replica = await startServer(dirs, ['--replicaof', '127.0.0.1', `${master.port}`]);
-    const proxy = await ChaosProxy.start(master.port);
+    const proxy = await TcpProxy.open(master.port);
     const chaos = new Chaos(proxy, { master, replica }, dirs, connection(master.url));
     await chaos.inSync();
     await chaos.buckets.bucket(POOL, 'a').charge(POOL.capacity - POOL_BALANCE);
-    const url = `redis://127.0.0.1:${proxy.port}`;
     await Promise.all(
       Array.from({ length: processes }, async (_, i) => {
-        const args = [url, PREFIX, `${seed * 10 + i}`, stepped ? 'stepped' : 'server'];
+        const args = [proxy.url, PREFIX, `${seed * 10 + i}`, stepped ? 'stepped' : 'server'];
         const worker = fork(script, args, { execArgv: [] });
         chaos.workers.push(worker);
         chaos.exits.push(once(worker, 'exit'));

@@ -19,21 +19,20 @@ export const NETWORK: Readonly<Record<string, Disturbance>> = {
     proxy.cut();
   },
   async 'half-close'({ proxy }, random) {
-    proxy.halfClose(random.pick(['client', 'upstream'] as const));
+    proxy.halfClose(random.pick(['client', 'server'] as const));
     await sleep(random.between(20, 100));
   },
   async 'black hole'({ proxy }, random) {
-    proxy.isBlackHole = true;
+    proxy.lose();
     await sleep(random.between(50, 600));
     // Bytes are missing from every stream now.
     proxy.cut();
-    proxy.isBlackHole = false;
+    proxy.repair();
   },
   async refuse({ proxy }, random) {
-    proxy.refuses = true;
-    proxy.cut();
+    proxy.break();
     await sleep(random.between(50, 400));
-    proxy.refuses = false;
+    proxy.repair();
   },
 };
 
