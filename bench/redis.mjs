@@ -194,7 +194,7 @@ export async function run() {
     const names = Object.keys(deciders);
     const results = {};
     for (const size of AT) {
-      results[size] = await measure(HERE, String(size), names, { rounds: 7, ms: 250, env });
+      results[size] = await measure(HERE, String(size), names, { rounds: 5, ms: 250, env });
       await redis.admin.flushall();
     }
     const alone = {};

@@ -47,7 +47,7 @@ export function serve(work, ready = {}) {
  * candidate. Returns `{ median, low, high, cpu, samples }` per candidate, in ns per decision; `low` and `high` are
  * quartiles.
  */
-export async function measure(file, work, names, { rounds = 15, ms = 100, warm = 300, env } = {}) {
+export async function measure(file, work, names, { rounds = 11, ms = 100, warm = 300, env } = {}) {
   const workers = [];
   try {
     for (const name of names) workers.push(await start(WORKER, [file, work, name], { env }));
