@@ -36,6 +36,17 @@ describe('the Redis of the tests', () => {
     await expect(client(server.url).ping()).rejects.toThrow();
   });
 
+  it('is the binary that REDIS_SERVER names, and no other', async () => {
+    const { REDIS_SERVER } = process.env;
+    try {
+      process.env.REDIS_SERVER = '/nowhere/valkey-server';
+      await expect(startRedis()).rejects.toThrow(/did not start on port \d+:[\s\S]*\/nowhere\/valkey-server/);
+    } finally {
+      if (REDIS_SERVER === undefined) delete process.env.REDIS_SERVER;
+      else process.env.REDIS_SERVER = REDIS_SERVER;
+    }
+  });
+
   it('starts again on the port of a killed one, empty', async () => {
     const first = await startRedis();
     await client(first.url).set('key', 'value');
