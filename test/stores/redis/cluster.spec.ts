@@ -309,8 +309,11 @@ describe('RedisStore on a Cluster', () => {
     let served = 0;
     await until(async () => {
       const sent = performance.now();
+      const elapsed = () => performance.now() - sent;
+      const lag = sleep(100).then(() => elapsed() - 100); // how long this process had to wait for the CPU meanwhile
       const [own, ...rest] = await Promise.all([lost, ...others].map(take));
-      slowest = Math.max(slowest, performance.now() - sent);
+      const took = elapsed();
+      slowest = Math.max(slowest, took - (await lag));
       served += rest.filter(({ source }) => source === 'store').length;
       return own.source === 'store';
     });
