@@ -81,7 +81,7 @@ export async function run() {
     'allocations',
     `## Bytes and instructions
 
-Times move with whatever else a machine does; these hardly do, so they show a change for the worse. Bytes that one decision or one call of a guard allocates, with garbage collection put off${found ? '; instructions are counted by valgrind (callgrind)' : '; instructions are counted where valgrind is installed'}.
+Times depend on the load of the machine; these figures hardly do, so they reveal regressions. Bytes that one decision or one call of a guard allocates, without garbage collection${found ? '; instructions are counted by valgrind (callgrind)' : '; instructions are counted where valgrind is installed'}.
 
 ${table(found ? ['', 'bytes', 'instructions'] : ['', 'bytes'], rows)}`,
   );

@@ -197,7 +197,7 @@ async function allowed(platform, name, limits) {
 }
 
 /** Measures a rejection, including its status and body in the response. */
-async function refused(platform, name) {
+async function rejected(platform, name) {
   const guard = await makers[name](platform, REFUSING);
   const all = requests();
   const response = platforms[platform].response();
@@ -258,11 +258,11 @@ export const candidates = {
     'nest-rate-limit, one limit': () => allowed('fastify', OURS, LIMITS.slice(0, 1)),
     '@nestjs/throttler, one limit': () => allowed('fastify', '@nestjs/throttler', LIMITS.slice(0, 1)),
   },
-  'refused, Express': of(
+  'rejected, Express': of(
     [OURS, 'hand-written', 'hitlimit', '@nestjs/throttler'],
-    (name) => () => refused('express', name),
+    (name) => () => rejected('express', name),
   ),
-  'refused, Fastify': of([OURS, 'hand-written', '@nestjs/throttler'], (name) => () => refused('fastify', name)),
+  'rejected, Fastify': of([OURS, 'hand-written', '@nestjs/throttler'], (name) => () => rejected('fastify', name)),
 };
 
 export async function run() {
@@ -285,8 +285,8 @@ export async function run() {
   aims.push(['three limits against one', '≤ 1.8×', times(grown), grown <= 1.8]);
   const windows = ratio(three[`${OURS}, windows`], three[OURS]);
   aims.push(['three windows against three buckets', '≤ 1.6×', times(windows), windows <= 1.6]);
-  const refusal = ratio(results['refused, Express'][OURS], results['refused, Express'].hitlimit);
-  aims.push(["Express: a refusal against hitlimit's", '≤ 1×', times(refusal), refusal <= 1]);
+  const refusal = ratio(results['rejected, Express'][OURS], results['rejected, Express'].hitlimit);
+  aims.push(["Express: a rejection against hitlimit's", '≤ 1×', times(refusal), refusal <= 1]);
   const alone = results['one limit, Fastify'];
   const headers = alone[OURS].median - alone[`${OURS}, no headers`].median;
   const parts = Object.entries(results).map(([work, result]) => {
@@ -301,11 +301,11 @@ export async function run() {
     'guard',
     `## What a guard adds to a request
 
-\`canActivate\` of each guard from a real application, with a new \`ExecutionContextHost\` per call, ${CLIENTS.toLocaleString('en-US')} clients in turn, constant options and each library's own headers, which go through Nest's real adapter into an answer that only keeps them; that answer is the same for all. \`no guard\` is the loop itself and is part of every other figure. A hand-written guard has a plan per handler, a GCRA in a Map and two headers. hitlimit has one limit only, and its guard fails on Fastify. A refusal is measured until its status and text stand in the answer.
+\`canActivate\` of each guard from a real application, with a new \`ExecutionContextHost\` per call, ${CLIENTS.toLocaleString('en-US')} clients in turn, constant options and each library's own headers, which pass through Nest's real adapter into a response that only stores them. \`no guard\` is the loop itself, which is part of all other figures. A hand-written guard has a plan per handler, a GCRA in a Map and two headers. hitlimit has one limit only, and its guard fails on Fastify. A rejection is measured until its status and body are in the response.
 
 ${parts.join('\n\n')}
 
-Of our ${ns(alone[OURS].median)} on Fastify the two headers take ${ns(headers)}; [the decision](#one-decision-in-memory) is the largest part of the rest.
+Of the ${ns(alone[OURS].median)} on Fastify the two headers take ${ns(headers)}; [the decision](#one-decision-in-memory) is the largest part of the rest.
 
 ### Aims
 

@@ -140,7 +140,7 @@ async function flood() {
   return { heap, size: store.size, blocked: !take('blocked').allowed };
 }
 
-/** In a child: bytes per bucket, with its key of 24 characters, which is cut from a text of 4,000 that is then dropped. */
+/** In a child: bytes per bucket, with its key of 24 characters, cut from a string of 4,000 that is then dropped. */
 async function cut(name) {
   const { hit } = await stores[name](HOUR);
   await hit('first');
@@ -193,10 +193,10 @@ export async function run() {
     'heap',
     `## What buckets weigh, and how they end
 
-Bytes for each of 1,000,000 buckets with one hit, on the heap and in typed arrays, after garbage collection; the text of the keys is not counted.
+Bytes for each of 1,000,000 buckets with one hit, on the heap and in typed arrays, after garbage collection, without the keys.
 
 ${table(
-  ['', 'bytes per bucket', 'against ours'],
+  ['', 'bytes per bucket', 'ratio'],
   Object.entries(weights).map(([name, bytes]) => [name, Math.round(bytes), `${significant(bytes / weights[OURS])}×`]),
 )}
 
@@ -213,9 +213,9 @@ ${table(
   ]),
 )}
 
-10,000,000 keys that are never seen again, thrown at \`maxBuckets: 100000\`, after a key was blocked: heap after each million in MB ${megabytes.map((mb) => mb.toFixed(1)).join(', ')}; ${size.toLocaleString('en-US')} buckets kept; the blocked key is ${blocked ? 'still blocked' : 'FREE'}.
+10,000,000 keys of one request each, with \`maxBuckets: 100000\`, after a key was blocked: heap after each million in MB ${megabytes.map((mb) => mb.toFixed(1)).join(', ')}; ${size.toLocaleString('en-US')} buckets kept; the blocked key is ${blocked ? 'still blocked' : 'FREE'}.
 
-Keys of 24 characters, each cut from a text of 4,000, such as a header: bytes for each of 100,000 buckets with its key. A store that keeps the key as it came keeps the whole text.
+Keys of 24 characters, each cut from a string of 4,000, such as a header: bytes for each of 100,000 buckets with its key. A store that keeps the key uncopied keeps the whole string.
 
 ${table(
   ['', 'bytes per bucket and key'],
@@ -226,9 +226,9 @@ ${table(
 
 ${verdicts([
   ["bytes per bucket against hitlimit's", '≤ 1×', `${significant(weight)}×`, weight <= 1],
-  ['longest turn while a million buckets end', '≤ 5 ms', `${significant(longest(OURS))} ms`, longest(OURS) <= 5],
+  ['longest turn while a million buckets expire', '≤ 5 ms', `${significant(longest(OURS))} ms`, longest(OURS) <= 5],
   ['heap after 10 million keys against 1 million', '≤ 1.05×', `${significant(growth)}×`, growth <= 1.05],
-  ['bytes per bucket and key that is cut from a long text', '≤ 250', `${Math.round(cuts[OURS])}`, cuts[OURS] <= 250],
+  ['bytes per bucket and key that is cut from a long string', '≤ 250', `${Math.round(cuts[OURS])}`, cuts[OURS] <= 250],
   ['a blocked key stays blocked', 'yes', blocked ? 'yes' : 'no', blocked],
 ])}`,
   );

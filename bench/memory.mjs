@@ -46,10 +46,10 @@ export function asyncTurns(keys, decide) {
   };
 }
 
-const capacityOf = (refused) => (refused ? 1 : HUGE);
+const capacityOf = (rejects) => (rejects ? 1 : HUGE);
 
 function ours(options) {
-  return (keys, refused) => {
+  return (keys, rejects) => {
     const store = new MemoryStore();
     const policy = parsePolicy(options, 'api');
     const take = (key) => store.run({ verb: 'take', takes: [{ policy, key, amount: 1000, maxWait: 0 }] });
@@ -57,18 +57,18 @@ function ours(options) {
     const run = turns(keys, (key) => {
       last = take(key);
     });
-    for (const key of refused ? keys : []) take(key);
+    for (const key of rejects ? keys : []) take(key);
     return (count) => {
       run(count);
-      if (last.allowed === refused) throw new Error(refused ? 'A request was allowed' : 'A bucket is exhausted');
+      if (last.allowed === rejects) throw new Error(rejects ? 'A request was allowed' : 'A bucket is exhausted');
     };
   };
 }
 
 const peers = {
-  'bare Map, GCRA in six lines': (keys, refused) => {
-    const interval = refused ? HOUR : 1000;
-    const burst = interval * capacityOf(refused);
+  'bare Map, GCRA in six lines': (keys, rejects) => {
+    const interval = rejects ? HOUR : 1000;
+    const burst = interval * capacityOf(rejects);
     const arrivals = new Map();
     return turns(keys, (key) => {
       const now = Date.now();
@@ -78,27 +78,27 @@ const peers = {
       return allowed;
     });
   },
-  hitlimit: async (keys, refused) => {
+  hitlimit: async (keys, rejects) => {
     const { memoryStore } = await import('@joint-ops/hitlimit/stores/memory');
     const store = memoryStore();
-    return turns(keys, (key) => store.hit(key, HOUR, capacityOf(refused)));
+    return turns(keys, (key) => store.hit(key, HOUR, capacityOf(rejects)));
   },
-  limiter: async (keys, refused) => {
+  limiter: async (keys, rejects) => {
     const { TokenBucket } = await import('limiter');
-    const bucketSize = capacityOf(refused);
+    const bucketSize = capacityOf(rejects);
     // It has no keys, and its buckets start empty.
     const bucketOf = () => {
-      const bucket = new TokenBucket({ bucketSize, tokensPerInterval: 1, interval: refused ? HOUR : 1000 });
+      const bucket = new TokenBucket({ bucketSize, tokensPerInterval: 1, interval: rejects ? HOUR : 1000 });
       bucket.content = bucketSize;
       return bucket;
     };
     const buckets = new Map(keys.map((key) => [key, bucketOf()]));
     return turns(keys, (key) => buckets.get(key).tryRemoveTokens(1));
   },
-  '@fastify/rate-limit': (keys, refused) => {
+  '@fastify/rate-limit': (keys, rejects) => {
     const LocalStore = require('@fastify/rate-limit/store/LocalStore.js');
     const store = new LocalStore(false, false, keys.length);
-    return turns(keys, (key) => store.incr(key, () => {}, HOUR, capacityOf(refused)));
+    return turns(keys, (key) => store.incr(key, () => {}, HOUR, capacityOf(rejects)));
   },
   'express-rate-limit': async (keys) => {
     const { MemoryStore: Store } = await import('express-rate-limit');
@@ -106,9 +106,9 @@ const peers = {
     store.init({ windowMs: HOUR });
     return asyncTurns(keys, (key) => store.increment(key));
   },
-  'rate-limiter-flexible': async (keys, refused) => {
+  'rate-limiter-flexible': async (keys, rejects) => {
     const { RateLimiterMemory } = await import('rate-limiter-flexible');
-    const limiter = new RateLimiterMemory({ points: capacityOf(refused), duration: HOUR / 1000 });
+    const limiter = new RateLimiterMemory({ points: capacityOf(rejects), duration: HOUR / 1000 });
     return asyncTurns(keys, (key) => limiter.consume(key).catch(() => {}));
   },
 };
@@ -149,17 +149,17 @@ function keep(value) {
 }
 
 /** Its store keeps and scans every hit, so it is replaced after 50 hits per key. */
-const throttler = async (keys, refused) => {
+const throttler = async (keys, rejects) => {
   const { ThrottlerStorageService } = await import('@nestjs/throttler');
   let store = new ThrottlerStorageService();
-  const limit = refused ? 1 : 100;
+  const limit = rejects ? 1 : 100;
   let i = 0;
   let hits = 0;
   return async (count) => {
     for (let n = 0; n < count; n++) {
-      await store.increment(keys[i], HOUR, limit, refused ? HOUR : 0, 'api');
+      await store.increment(keys[i], HOUR, limit, rejects ? HOUR : 0, 'api');
       if (++i === keys.length) i = 0;
-      if (++hits === 50 * keys.length && !refused) {
+      if (++hits === 50 * keys.length && !rejects) {
         store.onApplicationShutdown();
         store = new ThrottlerStorageService();
         hits = 0;
@@ -214,7 +214,7 @@ const OURS = 'nest-rate-limit';
 const WINDOW = `${OURS}, sliding window`;
 const bucket = { capacity: HUGE, refill: 1, unit: 'hours' };
 const small = { capacity: 1, refill: 1, unit: 'days' };
-const on = (keys, refused) => (make) => () => make(keys(), refused);
+const on = (keys, rejects) => (make) => () => make(keys(), rejects);
 const each = (makes, wrap) => Object.fromEntries(Object.entries(makes).map(([name, make]) => [name, wrap(make)]));
 const all = {
   [OURS]: ours(bucket),
@@ -232,7 +232,7 @@ export const candidates = {
     all,
     on(() => addresses(MANY), false),
   ),
-  refused: each(
+  rejects: each(
     { ...all, [OURS]: ours(small), [WINDOW]: ours({ maxRequest: 1, unit: 'days' }) },
     on(() => ['203.0.113.7'], true),
   ),
@@ -262,7 +262,7 @@ const FLOOR = 'bare Map, GCRA in six lines';
 export async function run() {
   const hot = await measure(HERE, 'hot', Object.keys(candidates.hot));
   const keys = await measure(HERE, 'keys', Object.keys(candidates.keys));
-  const refused = await measure(HERE, 'refused', Object.keys(candidates.refused));
+  const rejects = await measure(HERE, 'rejects', Object.keys(candidates.rejects));
   // Short, so that no bucket is exhausted.
   const live = await measure(HERE, 'live', Object.keys(candidates.live), { ms: 60, warm: 60 });
   const other = await measure(HERE, 'throttlerLive', Object.keys(candidates.throttlerLive), { rounds: 5 });
@@ -297,7 +297,7 @@ export async function run() {
     'memory',
     `## One decision in memory
 
-\`MemoryStore.run\`, called directly, against the peers' stores on the same keys. Buckets are neither empty nor full in between. The request is made anew for each decision, as the guard does. The bare Map keeps an instant per key and answers yes or no; ours answers how much is left, when there is more and when to come again. @nestjs/throttler keeps every hit: here it starts anew after 50 per key.
+\`MemoryStore.run\`, called directly, compared with the stores of other libraries on the same keys. Buckets never become empty or full. A request is created for each decision, as by the guard. The bare Map keeps an instant per key and returns a boolean; this library returns what remains, when there is more, and when to retry. @nestjs/throttler keeps every hit: here it is reset after 50 per key.
 
 ### One hot key
 
@@ -305,7 +305,7 @@ ${timings(hot, OURS, ratio)}
 
 ${bars(hot)}
 
-Of our time for a hot key ${list(pieces)} take their share, each measured by itself; the law, the request and the way there take ${rest(pieces, hot[OURS])}. All of them must read the time: that alone is ${percent(pieces['reading the time'].median / hot.hitlimit.median)} of what hitlimit's store takes, which counts up and answers with one object again and again. What we take above it is for the request and an answer of the caller's own.
+The time of this library for a hot key consists of ${list(pieces)}, each measured individually; the algorithm, the request and the calls take ${rest(pieces, hot[OURS])}. All libraries read the time, which alone is ${percent(pieces['reading the time'].median / hot.hitlimit.median)} of the time of hitlimit's store, which increments a counter and returns the same object each time. The rest is for the request and an answer of the caller's own.
 
 ### 100,000 keys
 
@@ -313,19 +313,19 @@ ${timings(keys, OURS, ratio)}
 
 ${bars(keys)}
 
-Here nothing is in the processor's caches, and waiting for memory is most of it: of our time ${list(manyPieces)}, each measured by itself; the law, the request, the answer and the way there take ${rest(manyPieces, keys[OURS])}. hitlimit finds an object behind the key and counts it up; for the bare Map, which keeps a number, that takes ${times(ratio(keys[FLOOR], keys.hitlimit))} as long.
+Here nothing is in the CPU caches, and most of the time is spent waiting for memory: ${list(manyPieces)}, each measured individually; the algorithm, the request, the answer and the calls take ${rest(manyPieces, keys[OURS])}. hitlimit finds an object by its key and increments it; with the bare Map, which keeps a number, that takes ${times(ratio(keys[FLOOR], keys.hitlimit))} as long.
 
-### Refused
+### Denied
 
-${timings(refused, OURS, ratio)}
+${timings(rejects, OURS, ratio)}
 
 ### Live hits
 
-10,000 hits that still count, in a limit of 20,000, against 10 of them.
+10,000 live hits in a limit of 20,000, compared with 10.
 
 ${timings(live, 'bucket, 10 live', ratio)}
 
-@nestjs/throttler walks them all: ${ns(other['@nestjs/throttler, 10 live'].median)} with 10, ${ns(other['@nestjs/throttler, 10,000 live'].median)} with 10,000, ${times(growth(other, '@nestjs/throttler'))} as long.
+@nestjs/throttler scans all of them: ${ns(other['@nestjs/throttler, 10 live'].median)} with 10, ${ns(other['@nestjs/throttler, 10,000 live'].median)} with 10,000, ${times(growth(other, '@nestjs/throttler'))} as long.
 
 ### Aims
 

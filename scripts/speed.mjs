@@ -18,7 +18,7 @@ const SHOWN = [
   ['a decision in memory, on one key', 'One hot key', 'median', PEERS],
   ['a guard with one limit, Express', 'One limit, Express', 'median', PEERS],
   ['a guard with three limits, Fastify', 'Three limits, Fastify', 'median', PEERS],
-  ['a rejection, Express', 'Refused, Express', 'median', PEERS],
+  ['a rejection, Express', 'Rejected, Express', 'median', PEERS],
   ['bytes per bucket', 'What buckets weigh, and how they end', 'bytes per bucket', PEERS],
   ['decisions per second in Redis, one at a time', 'Redis', '1 at once', IN_REDIS],
   ['decisions per second in Redis, 64 at once', 'Redis', '64 at once', IN_REDIS],

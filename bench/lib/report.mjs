@@ -17,7 +17,7 @@ export function table(head, rows) {
   return [line(cells[0]), rule, ...cells.slice(1).map(line)].join('\n');
 }
 
-/** Returns a text chart with a bar for each `[name, value]`, the longest of 40 characters. */
+/** Returns a chart of characters with a bar for each `[name, value]`, the longest of 40 characters. */
 export function chart(bars, show) {
   const most = Math.max(...bars.map(([, value]) => value));
   const width = Math.max(...bars.map(([name]) => name.length));
@@ -48,7 +48,7 @@ export function significant(value) {
 /** Returns a table of one workload: the median, the quartiles, and the ratio to `ours`. */
 export function timings(results, ours, ratio) {
   return table(
-    ['', 'median', 'middle half', 'against ours'],
+    ['', 'median', 'middle half', 'ratio'],
     Object.entries(results).map(([name, result]) => [
       name,
       ns(result.median),
@@ -112,7 +112,7 @@ function versions() {
 
 const INTRODUCTION = `# Benchmarks
 
-This page is written by the benchmarks; nothing here is edited by hand.
+This page is written by the benchmarks, not by hand.
 
 \`\`\`sh
 npm ci
@@ -122,6 +122,6 @@ npm run bench -- guard  # one part
 
 It installs the peers into \`bench/\`, compiles the library into \`bench/build/\`, prints the tables below, and replaces them here and in the README.
 
-Read the ratios, not the times: all that stands in one table was measured in one run, in turn, in rounds of a fraction of a second, each candidate in a process of its own. A time is the median of the rounds, a ratio is the median of the ratios within each round, the middle half is where every second round lay.
+Compare the ratios, not the times. Each table was measured in one run: candidates alternate in rounds of a fraction of a second, each in its own process. A time is the median of the rounds, a ratio the median of the ratios within each round, and the middle half is the range between the quartiles.
 
 Measured against: ${versions()}.`;
