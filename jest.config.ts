@@ -3,7 +3,7 @@ import type { Config } from 'jest';
 
 const config: Config = {
   testEnvironment: 'node',
-  roots: ['<rootDir>/test', '<rootDir>/sample-app'],
+  roots: ['<rootDir>/test', '<rootDir>/sample-app', '<rootDir>/codemod/test'],
   testTimeout: 60_000, // only for what hangs: on a busy machine all of this takes many times as long
   testRegex: '\\.spec\\.ts$',
   globalSetup: '<rootDir>/test/support/redis.ts',
