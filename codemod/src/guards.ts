@@ -72,6 +72,10 @@ export class GuardsReader {
     return this.classes.has(base.getText()) ? base.getText() : undefined;
   }
 
+  private isReadClass(node: Node | undefined): boolean {
+    return Node.isClassDeclaration(node) && this.classes.get(nameOf(node))?.node === node;
+  }
+
   private isExtended(name: string): boolean {
     return [...this.classes.values()].some(({ base }) => base === name);
   }
@@ -101,6 +105,13 @@ export class GuardsReader {
       );
     }
     if (Node.isExportSpecifier(parent)) return;
+    if (Node.isExpressionWithTypeArguments(parent) && !this.isReadClass(parent.getParent()?.getParent())) {
+      return findings.block(
+        identifier,
+        'guards-of-your-own',
+        'Only class declarations with a name are converted: declare this guard as one.',
+      );
+    }
     if (Node.isTypeReference(parent)) {
       if (identifier.getAncestors().some((node) => Node.isClassDeclaration(node) && this.classes.has(nameOf(node))))
         return;

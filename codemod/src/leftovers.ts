@@ -1,7 +1,7 @@
-import { type Identifier, Node } from 'ts-morph';
+import { type Identifier, Node, type SourceFile, SyntaxKind } from 'ts-morph';
 import type { Findings, Section } from './findings.js';
 import type { Imports } from './imports.js';
-import { isTest, type Usage } from './names.js';
+import { isTest, THROTTLER, type Usage } from './names.js';
 import { helperOf, productText, textOf } from './value.js';
 
 const HANDLED = ['Throttle', 'SkipThrottle', 'ThrottlerModule', 'ThrottlerGuard'];
@@ -36,6 +36,28 @@ export function convertOthers(
     else if (name === 'ThrottlerException') exception(identifier, findings, imports);
     else if (Node.isCallExpression(parent) && helperOf(parent)) helper(identifier, isConverted, findings);
     else leftover(identifier, name, findings);
+  }
+}
+
+/** Names that files do not import individually are not known here, so converting the others would change limits. */
+export function blockOtherImports(files: readonly SourceFile[], findings: Findings): void {
+  for (const file of files) {
+    if (!file.getFullText().includes(THROTTLER)) continue;
+    for (const literal of file.getDescendantsOfKind(SyntaxKind.StringLiteral)) {
+      if (literal.getLiteralValue() !== THROTTLER) continue;
+      const parent = literal.getParent();
+      const isNamed = Node.isImportDeclaration(parent) && !parent.getNamespaceImport() && !parent.getDefaultImport();
+      if (
+        isNamed ||
+        /\b(mock|unmock|doMock)$/.test(Node.isCallExpression(parent) ? parent.getExpression().getText() : '')
+      )
+        continue;
+      findings.block(
+        literal,
+        'option-by-option',
+        'Only named imports of @nestjs/throttler are converted: import the names that are used from there.',
+      );
+    }
   }
 }
 

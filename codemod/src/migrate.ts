@@ -3,7 +3,7 @@ import { DecoratorWriter } from './decorators.js';
 import { Findings, type Todo } from './findings.js';
 import { GuardsReader } from './guards.js';
 import { Imports } from './imports.js';
-import { convertOthers } from './leftovers.js';
+import { blockOtherImports, convertOthers } from './leftovers.js';
 import { ModuleReader } from './module-call.js';
 import { ModuleWriter } from './module-writer.js';
 import { importedNames, THROTTLER, type Usage, usagesIn } from './names.js';
@@ -23,7 +23,7 @@ export interface Migration {
 
 /** Migrates the application of a project from a version of @nestjs/throttler. */
 export function migrateFromThrottler(project: Project, major: number): Migration {
-  const files = project.getSourceFiles().filter((file) => !file.isInNodeModules() && !file.isDeclarationFile());
+  const files = project.getSourceFiles().filter(isCode);
   const usages = files.flatMap(usagesIn);
   const findings = new Findings();
   const imports = new Imports();
@@ -53,6 +53,11 @@ export function migrateFromThrottler(project: Project, major: number): Migration
   };
 }
 
+/** Imported JSON, such as package.json, is a source file, too. */
+function isCode(file: SourceFile): boolean {
+  return !file.isInNodeModules() && !file.isDeclarationFile() && file.getExtension() !== '.json';
+}
+
 function convert(
   files: readonly SourceFile[],
   usages: readonly Usage[],
@@ -60,6 +65,7 @@ function convert(
   findings: Findings,
   imports: Imports,
 ): void {
+  blockOtherImports(files, findings);
   const { call, options } = new ModuleReader(files, usages, semantics, findings, imports).read();
   const guards = new GuardsReader(files, usages, findings, imports).read();
   if (call && guards.bound.size === 0) {

@@ -1,5 +1,5 @@
 import { relative } from 'node:path';
-import { commentOf } from './findings.js';
+import { commentOf, type Todo } from './findings.js';
 import type { Migration } from './migrate.js';
 
 /** The report of a migration, for people. */
@@ -14,9 +14,9 @@ export function reportOf(migration: Migration, root: string, isDryRun: boolean):
     lines.push(`  ${String(count).padStart(3)} ${construct}`);
   }
   lines.push(`TODO: ${todos.length}`);
+  const lineOf = lineFinder(migration);
   for (const todo of todos) {
-    const { node } = todo;
-    lines.push(`  ${relative(root, node.getSourceFile().getFilePath())}:${node.getStartLineNumber()}`);
+    lines.push(`  ${relative(root, todo.node.getSourceFile().getFilePath())}:${lineOf(todo)}`);
     lines.push(`    ${commentOf(todo).replace(/^\/\/ \S+ /, '')}`);
   }
   if (isBlocked) {
@@ -26,4 +26,18 @@ export function reportOf(migration: Migration, root: string, isDryRun: boolean):
     lines.push('  change the places above, and run this again.');
   }
   return lines.join('\n');
+}
+
+/** Finds the lines of comments in the new texts, of equal ones one after the other. */
+function lineFinder({ files }: Migration): (todo: Todo) => number {
+  const last = new Map<string, number>();
+  return (todo) => {
+    const file = todo.node.getSourceFile();
+    const comment = commentOf(todo);
+    const id = file.getFilePath() + comment;
+    const lines = (files.get(file) ?? file.getFullText()).split('\n').map((line) => line.trim());
+    const found = lines.indexOf(comment, last.get(id) ?? 0);
+    last.set(id, found + 1);
+    return found + 1 || todo.node.getStartLineNumber();
+  };
 }

@@ -93,6 +93,16 @@ describe('nest-rate-limit-codemod', () => {
     expect(read('src/app.module.ts')).toContain("{ perHandler: true, maxRequest: 10, unit: 'minutes' }");
   });
 
+  it('converts an application that imports its package.json', () => {
+    write(
+      'tsconfig.json',
+      '{ "compilerOptions": { "experimentalDecorators": true, "resolveJsonModule": true, "module": "node16" }, "include": ["src"] }',
+    );
+    write('src/version.ts', "import manifest from '../package.json';\n\nexport const { name } = manifest;\n");
+    expect(cli('from-throttler', folder).status).toBe(0);
+    expect(JSON.parse(read('package.json')).dependencies).toHaveProperty('nest-rate-limit');
+  });
+
   it('keeps the line ends of Windows', () => {
     write('src/app.module.ts', MODULE.replaceAll('\n', '\r\n'));
     cli('from-throttler', folder);
