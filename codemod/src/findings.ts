@@ -1,7 +1,7 @@
 import type { Node } from 'ts-morph';
 import { Edits } from './edits.js';
 
-/** Sections of docs/migrating-from-throttler.md. */
+/** Sections of docs/migration/throttler.md. */
 export type Section =
   | 'guards'
   | 'a-module-without-a-guard'
@@ -22,7 +22,7 @@ export interface Todo {
 }
 
 export const MARK = 'TODO(nest-rate-limit):';
-const PAGE = 'docs/migrating-from-throttler.md';
+const PAGE = 'docs/migration/throttler.md';
 
 /** What the analysis found: the edits to make, the constructs that they convert, and what is left to the user. */
 export class Findings {
