@@ -141,9 +141,9 @@ async function flood(count) {
   const take = () => store.run({ verb: 'take', takes: [{ policy, key: 'flooder', amount: 1000, maxWait: 0 }] });
   for (let i = 0; i < 5; i++) await take();
   serve(async () => {
-    let refused = 0;
-    for (let i = 0; i < Number(count); i++) if (!(await take()).allowed) refused++;
-    return { refused };
+    let denied = 0;
+    for (let i = 0; i < Number(count); i++) if (!(await take()).allowed) denied++;
+    return { denied };
   });
 }
 
@@ -210,16 +210,16 @@ export async function run() {
     }
     const child = await start(HERE, ['flood', '20000'], { env });
     const before = await counted(redis.admin);
-    const { refused } = await child.ask({});
-    const asked = (await counted(redis.admin)).trips - before.trips;
+    const { denied } = await child.ask({});
+    const queried = (await counted(redis.admin)).trips - before.trips;
     await child.stop();
-    publish('redis', report(results, alone, together, weights, refused, asked));
+    publish('redis', report(results, alone, together, weights, denied, queried));
   } finally {
     await redis.stop();
   }
 }
 
-function report(results, alone, together, weights, refused, asked) {
+function report(results, alone, together, weights, denied, queried) {
   const names = Object.keys(deciders);
   const perSecond = (size, name) => 1e9 / results[size][name].median;
   const rates = table(
@@ -260,7 +260,7 @@ function report(results, alone, together, weights, refused, asked) {
   const atMost = (what, bar, value) => [what, `≤ ${bar}×`, times(value), value <= bar];
   const at64 = ratio(results[64][`${THROTTLER}, three throttlers`], results[64][THREE]);
   const single = ratio(results[1][`${THROTTLER}, three throttlers`], results[1][THREE]);
-  const kept = 1 - asked / refused;
+  const kept = 1 - queried / denied;
   return `## Redis
 
 A decision of each store on 10,000 keys, with one ioredis connection each, a Redis on the same machine, and default settings; this library's as the module opens it, with its deadline and its deny cache. \`one call each\` is this library with \`batch: false\`. Round trips, commands, bytes and the server's time are counted by the server, Node's time by \`process.cpuUsage\`. Bytes per client are \`MEMORY USAGE\` of the keys of a client after one request.
@@ -279,7 +279,7 @@ ${chart(
   (value) => `${significant(value)} µs of Node, 64 at once`,
 )}
 
-A denied key that keeps sending requests, ${refused.toLocaleString('en-US')} times: ${asked} of them reached Redis.
+A denied key that keeps sending requests, ${denied.toLocaleString('en-US')} times: ${queried} of them reached Redis.
 
 ### Aims
 

@@ -24,7 +24,7 @@ export interface Todo {
 export const MARK = 'TODO(nest-rate-limit):';
 const PAGE = 'docs/migration/throttler.md';
 
-/** What the analysis found: the edits to make, the constructs that they convert, and what is left to the user. */
+/** What the analysis found: the edits to make, the constructs that they convert, and what the user has to do. */
 export class Findings {
   readonly edits = new Edits();
   readonly todos: Todo[] = [];

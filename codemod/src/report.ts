@@ -28,7 +28,7 @@ export function reportOf(migration: Migration, root: string, isDryRun: boolean):
   return lines.join('\n');
 }
 
-/** Finds the lines of comments in the new texts, of equal ones one after the other. */
+/** Finds the lines of comments in the new sources, of equal ones one after the other. */
 function lineFinder({ files }: Migration): (todo: Todo) => number {
   const last = new Map<string, number>();
   return (todo) => {

@@ -141,7 +141,7 @@ class CatsController {
     ThrottlerModule.forRoot({
       throttlers: [{ ttl: minutes(1), limit: 1 }],
       skipIf: (context) => context.switchToHttp().getRequest().headers['x-user'] === 'admin',
-      ignoreUserAgents: [/nobody/],
+      ignoreUserAgents: [/no-agent/],
     }),
   ],
   controllers: [CatsController],

@@ -8,7 +8,7 @@ import nodeExternals from 'webpack-node-externals';
 
 const require = createRequire(import.meta.url);
 
-/** What Nest imports if it is installed: users tell their bundler so, and nothing else. */
+/** What Nest imports if it is installed: users list exactly these in their bundler's options. */
 const LAZY = [
   '@nestjs/microservices',
   '@nestjs/microservices/microservices-module.js',

@@ -1,7 +1,7 @@
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 
 /**
- * Milliseconds after which the handler of a message is not expected to be called any more. Nest reports to nobody that a
+ * Milliseconds after which the handler of a message is not expected to be called any more. Nest does not report that a
  * later guard has rejected a message.
  */
 const START_TIMEOUT = 10_000;

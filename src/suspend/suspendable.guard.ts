@@ -54,7 +54,7 @@ export class SuspendableRequestContext extends SuspendableContext {
  *
  * A suspension that is settled before `filter` returns keeps the request synchronous: `canActivate` returns `true` or
  * throws. Otherwise, a suspension fails when its timeout expires, the client disconnects or the application shuts down.
- * If other code, such as a timeout middleware, answers an HTTP request meanwhile, `canActivate` never settles: the
+ * If other code, such as a timeout middleware, answers a suspended HTTP request, `canActivate` never settles: the
  * handler does not run, and exception filters do not write a second response.
  */
 export abstract class SuspendableGuard implements CanActivate, OnModuleDestroy {

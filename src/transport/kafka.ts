@@ -20,7 +20,7 @@ interface KafkaContext {
   getPartition(): number;
 }
 
-/** ms. Limits may change meanwhile, and buckets be reset. */
+/** ms. Limits may change and buckets be reset in the pause. */
 const LONGEST_PAUSE = 60_000;
 
 /**

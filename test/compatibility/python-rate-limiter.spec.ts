@@ -201,7 +201,7 @@ describe('Unavailable Redis', () => {
 
     server = await startRedis({ port });
     await until(() => store.health().status === 'up');
-    // The five requests that were admitted meanwhile count in Redis, too.
+    // The five requests that were admitted in the outage count in Redis, too.
     await until(async () => !(await bucket.estimate()).allowed);
     expect(await bucket.decide()).toMatchObject({ allowed: false, source: 'store' });
     expect(await buckets.bucket({ ...CONFIG, refill: 1, unit: 'hours' }, 'other').decide()).toMatchObject({

@@ -56,7 +56,7 @@ describe('Suspending a request filter', () => {
       if (when !== 'without suspend') context.suspend();
       const settle = () => {
         if (todo === 'resume') context.resume();
-        if (todo === 'abortWith') context.abortWith(new HttpException('refused by the filter', 429));
+        if (todo === 'abortWith') context.abortWith(new HttpException('rejected by the filter', 429));
         if (todo === 'resume(Throwable)') context.fail(new Failure());
       };
       if (when === 'later') setImmediate(settle);
@@ -132,7 +132,7 @@ describe('Suspending a request filter', () => {
   it.each(['at once', 'later', 'without suspend'])('abortWith %s: answers instead of the handler', async (when) => {
     expect(await responseTo('abortWith', when)).toMatchObject({
       status: 429,
-      text: JSON.stringify({ statusCode: 429, message: 'refused by the filter' }),
+      text: JSON.stringify({ statusCode: 429, message: 'rejected by the filter' }),
     });
   });
 

@@ -48,7 +48,7 @@ const through = (pipe: (values: Observable<unknown>) => Observable<unknown>): Ne
   intercept: (_context, next) => pipe(next.handle()),
 });
 
-/** Interceptors of users: what is answered if the handler returns, and if it throws 401. */
+/** Interceptors of users: the answer if the handler returns, and if it throws 401. */
 const INTERCEPTORS: Record<string, [interceptor: NestInterceptor, returned: number, thrown: number]> = {
   none: [through((values) => values), 200, 401],
   'take(1)': [through((values) => values.pipe(take(1))), 200, 401],
@@ -304,7 +304,7 @@ describe.each(Object.entries(SERVERS))('The end of a request: %s', (name, [http2
 
   if (name.startsWith('a serverless')) return;
 
-  it('is the end of the handler if the client disconnects meanwhile', async () => {
+  it('is the end of the handler if the client disconnects before it', async () => {
     const sent = send(app, '/slow/returns');
     await until(() => runs === 1);
     sent.disconnect();

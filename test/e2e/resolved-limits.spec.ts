@@ -179,7 +179,7 @@ describe.each(COMBINATIONS)('Limits resolved per request on $adapter with the $s
     ]);
   });
 
-  it('settle only what was taken', async () => {
+  it('settle only the amounts taken', async () => {
     resolved = { maxRequest: 0 };
     expect((await get('/settled')).status).toBe(429);
     resolved = { maxRequest: Infinity };

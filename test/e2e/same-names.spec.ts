@@ -60,7 +60,7 @@ describe('Policy naming for two classes of the same name in one module', () => {
     return Team;
   }
 
-  it('tells them apart by their paths, in any order', async () => {
+  it('distinguishes them by their paths, in any order', async () => {
     for (const paths of [['a', 'b'] as const, ['b', 'a'] as const]) {
       const app = await start(...paths.map((path) => usersAt(path, ONE)));
       expect(await statuses(app, '/a', '/b', '/a', '/b')).toEqual([200, 200, 429, 429]);
@@ -70,7 +70,7 @@ describe('Policy naming for two classes of the same name in one module', () => {
     }
   });
 
-  it('tells those of one path apart by their first routes', async () => {
+  it('distinguishes those of one path by their first routes', async () => {
     const app = await start(usersAt('a', ONE), usersAt('a', ONE, 'other'));
     expect(await statuses(app, '/a', '/a/other', '/a', '/a/other')).toEqual([200, 200, 429, 429]);
     const { headers } = await request(app.getHttpServer()).get('/a/other');

@@ -250,7 +250,7 @@ describe('A client of socket.io that waits for an acknowledgement', () => {
     expect(one.received).toHaveLength(2);
   });
 
-  it('receives the rejection of a handler that acknowledges by itself', async () => {
+  it('receives the rejection of a handler that calls the acknowledgement', async () => {
     const one = await start();
     expect(await one.request('acknowledged')).toBe('by the handler');
     expect(await one.request('acknowledged')).toMatchObject({ message: 'Too Many Requests' });

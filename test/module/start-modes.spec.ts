@@ -148,7 +148,7 @@ describe('forFeature in a lazily loaded module', () => {
 });
 
 describe('The module in an application', () => {
-  it('limits nothing by itself in an application context, and provides BucketService', async () => {
+  it('binds no guard in an application context, and provides BucketService', async () => {
     const app = await NestFactory.createApplicationContext(AppModule, { logger: false, abortOnError: false });
     open.push(app);
     const bucket = app.get(BucketService).bucket({ capacity: 1, refill: 1, unit: 'hour' }, 'all');

@@ -91,12 +91,12 @@ describe('Names of classes', () => {
       [service('get'), service({ cmd: 'get' })],
       ['Team.Users(get)', 'Team.Users(%7B%22cmd%22:%22get%22%7D)'],
     ],
-  ])('are told apart by %s, in any order', (_, types, names) => {
+  ])('are distinguished by %s, in any order', (_, types, names) => {
     expect(namesOf(...types)).toEqual(names);
     expect(namesOf(...types.toReversed())).toEqual(names.toReversed());
   });
 
-  it('are told apart by their modules before their paths', () => {
+  it('are distinguished by their modules before their paths', () => {
     const [one, two, three] = [controllerAt('a'), controllerAt('b'), controllerAt('b')];
     const all = [explored(one, 'One'), explored(two, 'Two'), explored(three, 'Two')];
     const names = (classes: ExploredClass[]) => [...nameClasses(classes, () => false).values()];
@@ -104,7 +104,7 @@ describe('Names of classes', () => {
     expect(names(all)).toEqual(['One.Users', 'Two.Users(GET b/list)', 'Two.Users(GET b/list)']);
   });
 
-  it('name the module and the route if they cannot be told apart', () => {
+  it('name the module and the route if they cannot be distinguished', () => {
     expect(() => namesOf(controllerAt('a'), controllerAt('a'))).toThrow(
       new RateLimitOptionError(
         'Invalid @RateLimit on Users: Team has two classes of this name with the route GET a/list; give their policies a ' +
@@ -113,7 +113,7 @@ describe('Names of classes', () => {
     );
   });
 
-  it('name the module if classes without routes cannot be told apart', () => {
+  it('name the module if classes without routes cannot be distinguished', () => {
     const providers = [1, 2].map(() => {
       @Injectable()
       class Users {}

@@ -16,7 +16,7 @@ export class TcpProxy {
   onCommand: (chunk: Buffer) => Fate = () => 'pass';
   /** The fate of replies on their way back. */
   onReply: (chunk: Buffer) => Fate = () => 'pass';
-  /** Whether connections are refused, after they were accepted. */
+  /** Whether accepted connections are reset at once. */
   isDown = false;
   /** ms by which each chunk is delayed, in both directions. */
   delay = 0;
@@ -43,7 +43,7 @@ export class TcpProxy {
     for (const pair of this.pairs) reset(pair);
   }
 
-  /** Resets all connections, and refuses new ones until `repair`. */
+  /** Resets all connections, and new ones at once until `repair`. */
   break(): void {
     this.isDown = true;
     this.cut();

@@ -35,7 +35,7 @@ const take = (options: LimitOptions, takes = 1) => {
 };
 const bucket = { capacity: 1, refill: 1, unit: 'days' } as const;
 
-describe('Keys that are cut out of long texts', () => {
+describe('Keys that are cut out of long strings', () => {
   it.each([
     ['a bucket', () => take(bucket)(new MemoryStore())],
     ['a window', () => take({ maxRequest: 1, unit: 'days' })(new MemoryStore())],
@@ -46,7 +46,7 @@ describe('Keys that are cut out of long texts', () => {
       'the key of a client address',
       () => async (ip: string) => clientKey(new ExecutionContextHost([{ ip, socket: {} }, {}], class {}, () => {})),
     ],
-  ])('do not keep these texts in memory: %s', async (name, open) => {
+  ])('do not keep these strings in memory: %s', async (name, open) => {
     setFlagsFromString('--expose-gc');
     const gc = runInNewContext('gc') as () => void;
     const use = open();
@@ -56,7 +56,7 @@ describe('Keys that are cut out of long texts', () => {
     const before = process.memoryUsage().heapUsed;
     for (let i = 1; i <= 300; i++) await use(cutKey(text, i));
     gc();
-    // 300 texts of 100 kB are 30 MB.
+    // 300 strings of 100 kB are 30 MB.
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(8_000_000);
   });
 });

@@ -6,7 +6,7 @@ export interface StoreCall {
   readonly ended: boolean;
 }
 
-/** What is known of a connection's socket. */
+/** A connection's socket, as far as it is used here. */
 export interface Socket {
   readonly bytesRead: number;
   /** Keeps what is written until `uncork`, which writes it at once. */

@@ -32,7 +32,7 @@ export class LocalTakes {
     }
   }
 
-  /** Drops what was taken from these buckets, which have been reset since. */
+  /** Forgets the takes from these buckets, which have been reset since. */
   forget(takes: readonly Take[]): void {
     for (const take of takes) this.takes.delete(bucketName(take));
   }

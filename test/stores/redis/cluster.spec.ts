@@ -236,7 +236,7 @@ describe('RedisStore on a Cluster', () => {
     ]);
   });
 
-  it('decides a request for several masters in Redis although the process is busy meanwhile', async () => {
+  it('decides a request for several masters in Redis although the process is busy', async () => {
     const { buckets: own } = await openBuckets({
       store: { redis: cluster, prefix: prefix() },
       failure: { timeout: 200 },
@@ -310,7 +310,7 @@ describe('RedisStore on a Cluster', () => {
     await until(async () => {
       const sent = performance.now();
       const elapsed = () => performance.now() - sent;
-      const lag = sleep(100).then(() => elapsed() - 100); // how long this process had to wait for the CPU meanwhile
+      const lag = sleep(100).then(() => elapsed() - 100); // how long this process had to wait for the CPU
       const [own, ...rest] = await Promise.all([lost, ...others].map(take));
       const took = elapsed();
       slowest = Math.max(slowest, took - (await lag));

@@ -236,7 +236,7 @@ describe('the deadline', () => {
     await front.close();
   });
 
-  it('does not delay decisions if the first connection is refused', async () => {
+  it('does not delay decisions if the first connection fails', async () => {
     const client = new Redis('redis://127.0.0.1:1', {
       enableOfflineQueue: false,
       retryStrategy: () => null,

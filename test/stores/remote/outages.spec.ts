@@ -133,7 +133,7 @@ describe('a local bucket in an outage', () => {
     [BUCKET, 10, 0],
     [{ capacity: 2, refill: 1 }, 0, 1],
     [{ maxRequest: 2, duration: 1 }, 2, 0],
-  ])('has a part of what was left for each process: %j after %d', async (limit, n, part) => {
+  ])('has a part of the last balance for each process: %j after %d', async (limit, n, part) => {
     const { run, left } = resilient(limit, { instances: 4 });
     await run('take', n);
     expect(await left()).toBe(part);
@@ -181,7 +181,7 @@ describe('a local bucket in an outage', () => {
 describe('local buckets after an outage', () => {
   it.each([
     ['a bucket without refill', POOL, 9],
-    // What was admitted locally is taken from the store.
+    // The amount admitted locally is taken from the store.
     ['a window', WINDOW, 0],
     ['a bucket', { capacity: 10, refill: 1, unit: 'hours' } as const, 0],
   ])('are not refilled by a store that comes and goes: %s', async (_, limit, byStore) => {
@@ -203,7 +203,7 @@ describe('local buckets after an outage', () => {
     expect(admitted).toMatchObject({ store: byStore, fallback: 10 });
   });
 
-  it('keep what was taken from them, if the store has more', async () => {
+  it('keep their own takes, if the store has more', async () => {
     const { far, run, left } = resilient(POOL);
     far.unavailable = true;
     await run('take', 6);
@@ -299,7 +299,7 @@ describe('LastAnswers', () => {
   });
 });
 
-describe('what was taken locally in an outage', () => {
+describe('local takes of an outage', () => {
   const MINUTE = 60_000;
 
   /** Empties the bucket in the store, lets it be unavailable for `ms`, and takes locally what there is. */
@@ -354,7 +354,7 @@ describe('what was taken locally in an outage', () => {
     expect((await run('estimate', 0)).balance).toBe(0);
   });
 
-  it('is taken later if the store fails again meanwhile', async () => {
+  it('is taken later if the store fails again before', async () => {
     const { far, settled } = await outage(BUCKET, 5000);
     const { run } = far;
     let fails = true;
@@ -397,7 +397,7 @@ describe('what was taken locally in an outage', () => {
     expect((await far.run({ verb: 'estimate', takes: [take] })).balance).toBe(10);
   });
 
-  it('stays in a store without refill, where nothing has come back meanwhile', async () => {
+  it('stays in a store without refill, where nothing refills', async () => {
     const { far, run, policy } = resilient(POOL);
     far.outcome = 'not-applied';
     far.unavailable = true;

@@ -1,7 +1,7 @@
 import type { Entry } from './journal.js';
 import { OVERRUN, POOL_BALANCE, QUEUE, RATE, REFUNDED, WINDOW } from './journal.js';
 
-/** What is known about a run besides the journals. */
+/** The facts of a run besides the journals. */
 export interface Run {
   /** The entries of each process. */
   readonly processes: readonly (readonly Entry[])[];

@@ -2,7 +2,7 @@ const TICK = 2;
 /** A timer that is later than this, in ms, shows that the process was busy or did not get the processor. */
 const NOTICEABLE = 4;
 
-/** Records when this process was late, to tell its own lateness from that of others. */
+/** Records when this process was late, to separate its own lateness from that of others. */
 export class Lag {
   private readonly gaps: { readonly from: number; readonly to: number }[] = [];
   private last = performance.now();

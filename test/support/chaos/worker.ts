@@ -19,7 +19,7 @@ import { Lag } from './lag.js';
 
 /*
  * One of the processes of a chaos test: `node worker.mjs <redis url> <prefix> <seed> <clock>`. It takes, charges, refunds,
- * queues and serves requests at random until it is told to stop, closes its application, and sends its journal.
+ * queues and serves requests at random until a message stops it, closes its application, and sends its journal.
  */
 const [, , url = '', prefix, seed, clock] = process.argv;
 const random = new Random(Number(seed));

@@ -8,7 +8,7 @@ export function safeError(error: unknown): Error {
   // Not `instanceof`: a client in another realm has another `Error`.
   if (!types.isNativeError(error)) return new Error(inspect(error).slice(0, 100));
   const { name, code, stack } = error as NodeJS.ErrnoException;
-  // Node's error for several refused addresses has no message.
+  // Node's error for several unreachable addresses has no message.
   const safe = new Error(error.message || code || name);
   return Object.assign(safe, { name, stack }, code === undefined ? {} : { code });
 }
