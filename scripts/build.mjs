@@ -1,7 +1,8 @@
-// Builds the library twice from the same sources: dist/esm for `import`, dist/cjs for `require`.
+// Builds the library twice from the same sources: dist/esm for `import`, dist/cjs for `require`. And dist/schematics, which
+// the Nest CLI requires.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -9,7 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = `${root}/node_modules/@typescript/native/bin/tsc`;
 
 rmSync(`${root}/dist`, { recursive: true, force: true });
-const builds = ['tsconfig.build.json', 'tsconfig.cjs.json'].map(async (project) => {
+const builds = ['tsconfig.build.json', 'tsconfig.cjs.json', 'tsconfig.schematics.json'].map(async (project) => {
   const [code] = await once(spawn(process.execPath, [tsc, '-p', project], { cwd: root, stdio: 'inherit' }), 'close');
   return code === 0;
 });
@@ -19,8 +20,12 @@ for (const format of ['esm', 'cjs']) {
   const file = `${root}/dist/${format}/stores/redis/clients/ioredis.d.ts`;
   writeFileSync(file, readFileSync(file, 'utf8').replace(/^import .* from 'ioredis';$/m, '// @ts-ignore\n$&'));
 }
-// The package has `"type": "module"`; this marks dist/cjs as CommonJS.
-writeFileSync(`${root}/dist/cjs/package.json`, '{"type":"commonjs"}\n');
+// The package has `"type": "module"`; this marks what is CommonJS.
+for (const folder of ['cjs', 'schematics'])
+  writeFileSync(`${root}/dist/${folder}/package.json`, '{"type":"commonjs"}\n');
+for (const file of ['collection.json', 'nest-add/schema.json']) {
+  cpSync(`${root}/schematics/${file}`, `${root}/dist/schematics/${file}`);
+}
 for (const format of ['esm', 'cjs']) tolerateMissingPeers(join(root, 'dist', format));
 
 /**

@@ -26,13 +26,16 @@ const rows = [
   app(10, 'commonjs', OLDEST, 5, { module: 'commonjs', moduleResolution: 'node10', skipLibCheck: false }),
   app(10, 'module', NEWEST, 6),
   features(10, 'commonjs', NEWEST),
+  added(10, 'commonjs', OLDEST),
   app(11, 'commonjs', OLDEST, 6),
   app(11, 'module', NEWEST, 5),
   features(11, 'module', OLDEST),
+  added(11, 'module', OLDEST),
   ownTest(11, 'commonjs', OLDEST, JEST),
   app(12, 'commonjs', NEWEST, 5),
   app(12, 'module', OLDEST, 6, { skipLibCheck: false }, TSC_7),
   features(12, 'commonjs', OLDEST),
+  added(12, 'module', NEWEST),
   // With this flag, Jest can `require` ESM from Node 24.9.
   ownTest(12, 'commonjs', NEWEST, JEST, '--experimental-vm-modules'),
   ownTest(12, 'module', OLDEST, VITEST),
@@ -70,6 +73,26 @@ function features(nest, type, node) {
   return { nest, type, node, with: 'socket.io, TCP, swagger, OpenTelemetry', what, run };
 }
 
+function added(nest, type, node) {
+  const what = '`nest add` for two projects of a workspace, Express and Fastify: 200, 429';
+  const run = async (folder, program) => {
+    const files = ['apps/express/src/main.ts', 'apps/fastify/src/fastify.ts'];
+    const cwd = project(folder, type, 'added', {}, files);
+    cpSync(fileURLToPath(new URL('smoke/added', import.meta.url)), cwd, { recursive: true });
+    for (const name of ['express', 'fastify']) {
+      const cli = '../node_modules/@nestjs/cli/bin/nest.js';
+      const output = await execute(program, [cli, 'add', 'nest-rate-limit', '--skip-install', '-p', name], cwd);
+      if (!output.includes('Added RateLimitModule.forRoot()')) throw new Error(`nest add on ${name}\n${output}`);
+    }
+    await execute(process.execPath, [OWN_TSC, '-p', '.'], cwd);
+    for (const file of files) {
+      const output = await executeToEnd(program, [file.replace(/ts$/, 'js')], cwd);
+      if (!output.startsWith('200 429\n')) throw new Error(`${file} is not limited\n${output}`);
+    }
+  };
+  return { nest, type, node, with: 'the Nest CLI', what, run };
+}
+
 function ownTest(nest, type, node, runner, ...flags) {
   const what = 'a test suite of an application';
   const run = async (folder, program) => {
@@ -97,7 +120,7 @@ function bundles(type, node) {
 }
 
 /** Creates a project next to the installed packages, with the sources of an application, and returns its path. */
-function project(folder, type, name, options) {
+function project(folder, type, name, options, files = [`${name}.ts`]) {
   const cwd = join(folder, `${name}-${type}`);
   cpSync(fileURLToPath(new URL('smoke', import.meta.url)), cwd, { recursive: true });
   writeFileSync(join(cwd, 'package.json'), JSON.stringify({ private: true, type }));
@@ -113,7 +136,7 @@ function project(folder, type, name, options) {
     types: ['node'],
     ...options,
   };
-  writeFileSync(join(cwd, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [`${name}.ts`] }));
+  writeFileSync(join(cwd, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
   return cwd;
 }
 
@@ -126,10 +149,11 @@ async function execute(command, args, cwd) {
   }
 }
 
-/** Runs a program that prints `done` last: Node also exits with 0 if a promise never settles. */
+/** Runs a program that prints `done` last, and returns its output: Node also exits with 0 if a promise never settles. */
 async function executeToEnd(program, args, cwd) {
   const output = await execute(program, args, cwd);
   if (!output.endsWith('done\n')) throw new Error(`${args[0]} exited before printing "done"\n${output}`);
+  return output;
 }
 
 const npm = (cwd, ...args) =>
