@@ -2,19 +2,18 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { stage } from './release/stage.mjs';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-
-/** Builds and packs the library into a temporary folder, calls `use`, and removes the folder. */
+/** Builds and packs the library, as it is published, into a temporary folder, calls `use`, and removes the folder. */
 export async function withPackage(use) {
   const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-package-'));
   try {
-    execFileSync('npm', ['pack', '--silent', '--pack-destination', dir], {
-      cwd: root,
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    await use({ dir, tarball: join(dir, readdirSync(dir)[0]) });
+    const staged = join(dir, 'staged');
+    stage(staged);
+    const stdio = ['ignore', 'ignore', 'inherit'];
+    execFileSync('npm', ['pack', staged, '--silent', '--pack-destination', dir], { stdio });
+    const tarball = readdirSync(dir).find((name) => name.endsWith('.tgz'));
+    await use({ dir, staged, tarball: join(dir, tarball) });
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -5,7 +5,14 @@ import { slugify } from '../../docs/.vitepress/links.js';
 import { sidebar } from '../../docs/.vitepress/navigation.js';
 import { checkedPages, sitePages } from '../support/doc-pages.js';
 
-const pages = ['CONTRIBUTING.md', 'CHANGELOG.md', 'sample-app/README.md', ...checkedPages];
+const pages = [
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+  'SECURITY.md',
+  '.changeset/README.md',
+  'sample-app/README.md',
+  ...checkedPages,
+];
 const contributing = readFileSync('CONTRIBUTING.md', 'utf8');
 const { devDependencies, scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, object>;
 
@@ -99,9 +106,9 @@ describe('CONTRIBUTING.md', () => {
     const expected = Object.keys(devDependencies).map((name) => name.replace(/^@nestjs\/.*/, '@nestjs/*'));
     expect(listed.sort()).toEqual([...new Set(expected)].sort());
     const named = [...contributing.matchAll(/`npm (?:run )?([a-z:]+)/g)].map(([, name]) => name);
-    expect([...new Set(named)].filter((name) => name !== 'ci').sort()).toEqual(
+    expect([...new Set(named)].filter((name) => !['ci', 'pkg', 'publish'].includes(name)).sort()).toEqual(
       Object.keys(scripts)
-        .filter((name) => name !== 'prepack')
+        .filter((name) => !['prepack', 'prepublishOnly'].includes(name))
         .sort(),
     );
   });
