@@ -1,8 +1,18 @@
-// Checks the packed package with publint (exports, files) and attw (types for every module resolution).
+// Checks the packed package: that it has its files, with publint (exports, files) and attw (types for every module
+// resolution).
 import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { withPackage } from './pack.mjs';
 
-await withPackage(({ tarball }) => {
+const { schematics } = JSON.parse(readFileSync('package.json', 'utf8'));
+const FILES = ['README.md', 'LICENSE', 'llms.txt', 'agent-guide.md', schematics];
+
+await withPackage(({ staged, tarball }) => {
+  for (const file of FILES.filter((name) => !existsSync(join(staged, name)))) {
+    console.error(`The package must have ${file}`);
+    process.exitCode = 1;
+  }
   for (const [tool, ...args] of [
     ['publint', '--strict'],
     ['attw', '--no-color'],

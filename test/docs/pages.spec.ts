@@ -10,6 +10,7 @@ const pages = [
   'CHANGELOG.md',
   'SECURITY.md',
   '.changeset/README.md',
+  'llms.txt',
   'sample-app/README.md',
   ...checkedPages,
 ];

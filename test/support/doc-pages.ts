@@ -8,7 +8,7 @@ const EXCLUDED = ['docs/api', 'docs/node_modules', 'docs/reference/api', 'docs/.
 export const sitePages: readonly string[] = pagesIn('docs').sort();
 
 /** The pages whose snippets and limit options are checked. */
-export const checkedPages: readonly string[] = ['README.md', ...sitePages];
+export const checkedPages: readonly string[] = ['README.md', 'agent-guide.md', ...sitePages];
 
 function pagesIn(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
