@@ -30,10 +30,11 @@ const steps = {
     if (problems.length > 0) throw new Error(problems.join('\n'));
   },
 
-  /** Writes the package into build/package, from where `npm publish ./build/package` publishes it. */
+  /** Writes the packages as they are published into build/package and build/codemod. */
   stage() {
-    hostOf(manifestOf()); // otherwise a package that cannot be published is written
+    hostOf(manifestOf()); // otherwise packages that cannot be published are written
     stage('build/package');
+    stage('build/codemod', { from: 'codemod' });
   },
 
   /** Prints what the version changes. */
@@ -43,9 +44,9 @@ const steps = {
     console.log(absoluteLinks(notes, hostOf(manifest), `v${manifest.version}`));
   },
 
-  /** Runs before `npm publish` in this folder, which would publish pages with relative links. */
+  /** Runs before `npm publish` in the repository, which would publish pages with relative links. */
   prepublish() {
-    hostOf(manifestOf());
+    hostOf(JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')));
     throw new Error('Publish the staged package: npm run release:stage && npm publish ./build/package');
   },
 };

@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import HostedGitInfo from 'hosted-git-info';
 
 export const HOW_TO_SET = 'Set it once: npm pkg set repository=https://github.com/OWNER/NAME';
@@ -16,10 +17,10 @@ export function hostOf({ repository }) {
   );
 }
 
-/** Returns the fields of package.json that name the repository. `directory` is the package's folder in it. */
+/** Returns the fields of package.json that name the repository, for the package in a folder of it. */
 export function metadataOf(host, directory) {
   return {
-    repository: { type: 'git', url: host.https(), ...(directory && { directory }) },
+    repository: { type: 'git', url: host.https(), ...(directory !== '.' && { directory }) },
     homepage: host.docs(),
     bugs: { url: host.bugs() },
   };
@@ -34,13 +35,14 @@ const TARGETS = [
 const PICTURE = /\.(?:avif|gif|jpe?g|png|svg|webp)$/i;
 
 /**
- * Makes the relative links of a page absolute, to the files of a tag: npm shows pages without the repository around
+ * Makes the relative links of a page in a folder absolute, to the files of a tag: npm shows pages without the repository around
  * them. Pictures are linked as files, so that they can be shown.
  */
-export function absoluteLinks(markdown, host, tag) {
+export function absoluteLinks(markdown, host, tag, directory = '.') {
   const absolute = (target) => {
     if (/^(?:[a-z][a-z+.-]*:|#|\/)/i.test(target)) return target;
-    const [path, ...anchor] = target.replace(/^\.\//, '').split(/(?=#)/);
+    const [relative, ...anchor] = target.split(/(?=#)/);
+    const path = posix.join(directory, relative);
     const options = { committish: tag };
     return (PICTURE.test(path) ? host.file(path, options) : host.browseFile(path, options)) + anchor.join('');
   };

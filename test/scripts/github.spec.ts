@@ -50,9 +50,10 @@ describe('Workflows', () => {
     expect([jobs.ci.needs, jobs.publish.needs, jobs.notes.needs]).toEqual(['ready', 'ci', 'publish']);
     expect(jobs.publish.permissions).toEqual({ contents: 'read', 'id-token': 'write' });
     const commands = jobs.publish.steps.map(({ run }: { run?: string }) => run);
-    expect(commands.slice(-2)).toEqual([
+    expect(commands.slice(-3)).toEqual([
       'npm run release:stage',
       'npm publish ./build/package --provenance --access public',
+      'npm publish ./build/codemod --provenance --access public',
     ]);
     const writing = Object.entries<Job>(jobs).filter(([, job]) => job.permissions?.contents === 'write');
     expect(writing.map(([name]) => name)).toEqual(['notes']);

@@ -14,9 +14,11 @@ interface Manifest {
 const load = <T>(path: string): Promise<T> => import(`../../scripts/release/${path}.mjs`);
 const { hostOf, absoluteLinks } = await load<{
   hostOf(manifest: object): object;
-  absoluteLinks(page: string, host: object, tag: string): string;
+  absoluteLinks(page: string, host: object, tag: string, directory?: string): string;
 }>('repository');
-const { stage } = await load<{ stage(folder: string, options: { build: boolean; manifest: object }): void }>('stage');
+const { stage } = await load<{
+  stage(folder: string, options: { from?: string; build: boolean; library: object }): void;
+}>('stage');
 const { problemsOf } = await load<{ problemsOf(root: string, tag: string): string[] }>('problems');
 const { cutChangelog, notesOf } = await load<{
   cutChangelog(changelog: string, version: string, date: string): string;
@@ -49,6 +51,11 @@ describe('Absolute links', () => {
     expect(absoluteLinks(page, hostOf({ repository: GITHUB }), 'v1.2.3')).toBe(expected);
   });
 
+  it('are relative to the folder of the page', () => {
+    const page = absoluteLinks('[a](../docs/a.md), [b](b.md)', hostOf({ repository: GITHUB }), 'v1.2.3', 'codemod');
+    expect(page).toBe(`[a](${FILE}/docs/a.md), [b](${FILE}/codemod/b.md)`);
+  });
+
   it.each(['git+https://github.com/owner/name.git', { type: 'git', url: GITHUB }, 'github:owner/name'])(
     'take the address of the repository in any form: %j',
     (repository) => {
@@ -70,7 +77,7 @@ describe('Absolute links', () => {
 
 describe('Staged package', () => {
   it('names the repository in its metadata and in the links of its pages', () => {
-    stage(folder, { build: false, manifest: { ...manifest, repository: GITHUB } });
+    stage(folder, { build: false, library: { ...manifest, repository: GITHUB } });
     const staged = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
     expect(staged).toMatchObject({
       version: manifest.version,
@@ -90,9 +97,18 @@ describe('Staged package', () => {
     expect(paths.filter((path) => !existsSync(path))).toEqual([]);
   });
 
+  it('has the version of the library and its own folder, for the codemod', () => {
+    stage(folder, { from: 'codemod', build: false, library: { version: '9.8.7', repository: GITHUB } });
+    expect(JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))).toMatchObject({
+      name: 'nest-rate-limit-codemod',
+      version: '9.8.7',
+      repository: { type: 'git', url: `git+${GITHUB}.git`, directory: 'codemod' },
+    });
+  });
+
   it('cannot be published without the address of the repository', () => {
     const { repository, ...without } = manifest;
-    stage(folder, { build: false, manifest: without });
+    stage(folder, { build: false, library: without });
     expect(JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).private).toBe(true);
   });
 });
@@ -109,6 +125,12 @@ describe('npm publish in the repository', () => {
 
   it('fails without the address of the repository, and names the fix', () => {
     expect(publish()).toContain('Set it once: npm pkg set repository=https://github.com/OWNER/NAME');
+  });
+
+  it('fails for the codemod, too', () => {
+    const { status, stderr } = spawnSync('npm', ['publish', '--dry-run'], { cwd: 'codemod', encoding: 'utf8' });
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(/npm pkg set repository=|npm run release:stage/);
   });
 
   it('fails with it, too, and names the folder to publish', () => {
