@@ -2,8 +2,8 @@ import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Redis } from 'ioredis';
 import { BehaviorSubject } from 'rxjs';
 
-/** `none`: the buckets are in memory. */
-type RedisState = 'none' | 'runs' | 'paused';
+/** `memory`: the app has no connection to Redis. */
+type RedisState = 'memory' | 'connected' | 'paused';
 
 /**
  * The app's connection to Redis, with a switch that pauses it: commands are held back, so none is answered. Redis
@@ -11,7 +11,7 @@ type RedisState = 'none' | 'runs' | 'paused';
  */
 @Injectable()
 export class DemoRedis implements OnApplicationShutdown {
-  readonly state = new BehaviorSubject<RedisState>('none');
+  readonly state = new BehaviorSubject<RedisState>('memory');
   private client: Redis | undefined;
 
   async connect(url: string): Promise<Redis> {
@@ -30,14 +30,14 @@ export class DemoRedis implements OnApplicationShutdown {
       if (this.state.value === 'paused') client.stream.cork();
     });
     this.client = client;
-    this.state.next('runs');
+    this.state.next('connected');
     await client.connect().catch(() => {});
     return client;
   }
 
   pause(paused: boolean): void {
     if (!this.client || paused === (this.state.value === 'paused')) return;
-    this.state.next(paused ? 'paused' : 'runs');
+    this.state.next(paused ? 'paused' : 'connected');
     if (paused) this.client.stream?.cork();
     else this.client.stream?.uncork();
   }

@@ -1,13 +1,27 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Injectable, type MessageEvent, type OnModuleDestroy } from '@nestjs/common';
-import type { DecisionMessage, HealthMessage, WaitMessage } from 'nest-rate-limit';
-import { bufferTime, filter, map, merge, Observable, Subject, share, takeUntil } from 'rxjs';
+import { type DecisionMessage, type HealthMessage, RateLimitStore, type WaitMessage } from 'nest-rate-limit';
+import {
+  bufferTime,
+  combineLatest,
+  distinctUntilChanged,
+  filter,
+  map,
+  merge,
+  Observable,
+  Subject,
+  share,
+  startWith,
+  takeUntil,
+} from 'rxjs';
 import { DemoRedis } from './demo-redis.js';
 
 /** Events are sent in batches, so that a flood of requests does not become a flood of messages. */
 const BATCH_INTERVAL = 50;
 const MAX_BATCH_SIZE = 500;
+/** Browsers wait this long before they reconnect. */
+const RECONNECT_DELAY = 1000;
 
 /** Streams the decisions to browsers: policy names and numbers, but no keys. */
 @Injectable()
@@ -17,28 +31,41 @@ export class LiveFeed implements OnModuleDestroy {
   private readonly closing = new Subject<void>();
   /** All browsers share one subscription per channel, which ends with the last browser. */
   private readonly decisions: Observable<MessageEvent>;
-  private readonly states: Observable<MessageEvent>;
 
-  constructor(redis: DemoRedis) {
+  constructor(
+    private readonly redis: DemoRedis,
+    private readonly store: RateLimitStore,
+  ) {
     this.decisions = merge(
       messagesOf<DecisionMessage>('nest-rate-limit:decision').pipe(map((message) => this.withoutKey(message))),
       messagesOf<WaitMessage>('nest-rate-limit:wait').pipe(
         filter(({ end }) => end !== undefined),
         map(({ decision, end, waited }) => ({ ...this.withoutKey(decision), end, waited })),
       ),
-      messagesOf<HealthMessage>('nest-rate-limit:health').pipe(map(({ status }) => ({ health: status }))),
     ).pipe(
       bufferTime(BATCH_INTERVAL, null, MAX_BATCH_SIZE),
       filter((events) => events.length > 0),
       map((data) => ({ type: 'decisions', data })),
       share(),
     );
-    this.states = redis.state.pipe(map((state) => ({ type: 'redis', data: { state } })));
   }
 
   /** The events for one browser, until it disconnects or the app closes. */
   events(): Observable<MessageEvent> {
-    return merge(this.states, this.decisions).pipe(takeUntil(this.closing));
+    return merge(this.states(), this.decisions).pipe(takeUntil(this.closing));
+  }
+
+  /** The state of the store: `memory`, or for Redis `up`, `down` or `paused`. */
+  private states(): Observable<MessageEvent> {
+    const health = messagesOf<HealthMessage>('nest-rate-limit:health').pipe(
+      map(({ status }) => status),
+      startWith(this.store.health().status),
+    );
+    return combineLatest([this.redis.state, health]).pipe(
+      map(([redis, status]) => (redis === 'connected' ? status : redis)),
+      distinctUntilChanged(),
+      map((state) => ({ type: 'store', data: { state }, retry: RECONNECT_DELAY })),
+    );
   }
 
   onModuleDestroy(): void {

@@ -23,7 +23,19 @@ import { LiveFeed } from './live-feed.js';
 const folder = new URL('public/', import.meta.url);
 const files = new Map(readdirSync(folder).map((name) => [name, readFileSync(new URL(name, folder))]));
 const TYPES: Record<string, string> = { '.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript' };
-const OWN_FILES_ONLY = "default-src 'self'; img-src data:";
+/** Only the page's own files, and no HTML made from strings. */
+const SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  'img-src data:',
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+  "trusted-types 'none'",
+  "require-trusted-types-for 'script'",
+].join('; ');
 
 /** Serves the live page. It is exempt from all limits, including the module's default. */
 @SkipRateLimit()
@@ -35,12 +47,13 @@ export class PageController {
     private readonly redis: DemoRedis,
   ) {}
 
-  @Header('Content-Security-Policy', OWN_FILES_ONLY)
+  @Header('Content-Security-Policy', SECURITY_POLICY)
   @Get()
   page(): StreamableFile {
     return this.file('index.html');
   }
 
+  @Header('X-Content-Type-Options', 'nosniff')
   @Get('page/:name')
   file(@Param('name') name: string): StreamableFile {
     const content = files.get(name);

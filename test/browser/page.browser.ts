@@ -1,19 +1,12 @@
 import { channel } from 'node:diagnostics_channel';
-import { createRequire } from 'node:module';
+import { createServer } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { NestExpressApplication } from '@nestjs/platform-express';
-import { Test } from '@nestjs/testing';
-import type { Browser, Locator, Page } from 'playwright-core';
-import { AppModule } from '../../sample-app/app.module.js';
-import { setUp } from '../../sample-app/setup.js';
+import type { Browser } from 'playwright-core';
 import { openChromium } from '../support/chromium.js';
-import { startRedis } from '../support/redis.js';
+import { LivePage, startApp } from '../support/live-page.js';
 
-const { source: AXE } = createRequire(import.meta.url)('axe-core') as { source: string };
-/** Chromium logs each rejected request to the console. */
-const REJECTED_REQUEST = /^Failed to load resource: the server responded with a status of (429|401)/;
 const LIMITED = 'HelloController.limited';
-const WIDE = { width: 1200, height: 900 };
 // Installing Chromium may take minutes.
 jest.setTimeout(300_000);
 
@@ -24,104 +17,72 @@ beforeAll(async () => {
 afterAll(() => browser?.close());
 
 let app: NestExpressApplication;
-let page: Page;
-let consoleErrors: string[];
-
-async function open(): Promise<void> {
-  const module = await Test.createTestingModule({ imports: [AppModule] }).compile();
-  app = module.createNestApplication<NestExpressApplication>({ logger: false });
-  setUp(app);
-  await app.listen(0, '127.0.0.1');
-  page = await browser.newPage();
-  page.setDefaultTimeout(15_000);
-  consoleErrors = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type()) && !REJECTED_REQUEST.test(message.text()))
-      consoleErrors.push(message.text());
-  });
-  page.on('pageerror', (error) => consoleErrors.push(error.message));
-  await page.setViewportSize(WIDE);
-  await page.emulateMedia({ colorScheme: 'light' });
-  await page.goto(await app.getUrl());
-  await page.locator('#status', { hasText: 'Live' }).waitFor();
-}
-
-async function close(): Promise<void> {
+let page: LivePage;
+beforeEach(async () => {
+  app = await startApp();
+  page = await LivePage.open(browser, app);
+});
+afterEach(async () => {
   await page?.close();
   await app?.close();
-}
+});
 
-const button = (name: string) => page.getByRole('button', { name });
-const choose = (label: string) => page.getByLabel('Route').selectOption({ label });
-const levelOf = async (name: string) => Number(await page.getByRole('meter', { name }).getAttribute('aria-valuenow'));
-const textOf = async (locator: Locator) => ((await locator.textContent()) ?? '').trim();
-const countOf = async (kind: string) => Number(await textOf(page.locator(`#${kind}`)));
-const retryAfter = async () => Number.parseInt(await textOf(page.locator('#retry b')), 10);
-/** Polls `condition` until it holds or the test times out. */
-const until = async (condition: () => Promise<boolean>) => {
-  while (!(await condition())) await page.waitForTimeout(20);
-};
-/** Saves a screenshot when run as `SCREENSHOTS=folder npm run test:browser`. */
-const screenshot = async (name: string, fullPage = true) => {
-  const folder = process.env.SCREENSHOTS;
-  if (folder) await page.screenshot({ path: `${folder}/${name}.png`, fullPage });
-};
-
-async function seriousViolations(): Promise<string[]> {
-  await page.evaluate(AXE);
-  const violations = await page.evaluate(
-    `axe.run().then(({ violations }) => violations.map(({ id, impact, nodes }) =>
-      [id, impact, ...nodes.map(({ html, failureSummary }) => html + failureSummary)]))`,
-  );
-  return (violations as string[][])
-    .filter(([, impact]) => impact === 'serious' || impact === 'critical')
-    .map((violation) => violation.join(' '));
-}
-
-describe('Live page with the memory store', () => {
-  beforeEach(open);
-  afterEach(close);
-
-  it('shows a burst: the gauge empties, rejections are counted, Retry-After counts down, and the gauge refills', async () => {
-    await choose('GET /limited');
-    await button('Burst of 30').click();
-    await page.locator('#result', { hasText: '30 sent' }).waitFor();
-    await until(async () => (await countOf('refused')) === 28);
-    expect(await textOf(page.locator('#result'))).toMatch(/^GET \/limited: 30 sent, 2\s×\s200, 28\s×\s429$/);
-    expect(await countOf('allowed')).toBe(2);
-    expect(await levelOf(LIMITED)).toBeLessThan(1);
-    expect(await page.locator('#log li').first().textContent()).toMatch(/^refused × 28HelloController.limited/);
-    await screenshot('burst');
-    const left = await retryAfter();
+describe('Requests sent from the page', () => {
+  it('empty the bucket; rejections are counted, Retry-After counts down, and the bucket refills', async () => {
+    await page.choose('GET /limited');
+    await page.click('Burst of 30');
+    await page.until(async () => (await page.count('rejected')) === 28);
+    await page.until(async () =>
+      / 30 sent, (?=.*\b2\s×\s200)(?=.*\b28\s×\s429)/.test(await page.text('#announcement')),
+    );
+    expect(await page.text('#result')).toBe(await page.text('#announcement'));
+    expect(await page.count('allowed')).toBe(2);
+    expect(await page.level(LIMITED)).toBeLessThan(1);
+    expect(await page.text('#log li')).toMatch(/^rejected × 28 HelloController.limited/);
+    const left = await page.retryAfter();
     expect(left).toBeGreaterThan(1);
-    await until(async () => (await retryAfter()) < left);
-    await until(async () => (await levelOf(LIMITED)) === 2);
-    await until(async () => /2 of 2\s*full/.test(await textOf(page.locator('#buckets li', { hasText: LIMITED }))));
-    await until(async () => (await retryAfter()) === 0);
-    await screenshot('after');
-    await button('One request').click();
-    await until(async () => (await countOf('allowed')) === 3);
-    expect(consoleErrors).toEqual([]);
+    await page.until(async () => (await page.retryAfter()) < left);
+    await page.until(async () => (await page.level(LIMITED)) === 2);
+    await page.until(async () => (await page.tile(LIMITED).locator('small').textContent()) === 'full');
+    await page.until(async () => (await page.retryAfter()) === 0);
+    await page.click('One request');
+    await page.until(async () => (await page.count('allowed')) === 3);
   });
 
-  it('shows queued requests, and their turns during a flood', async () => {
-    await choose('GET /queue');
-    await button('Burst of 5').click();
-    await until(async () => (await countOf('waited')) === 4);
-    await choose('GET /api/ping');
-    await button('Flood for 5 s').click();
-    await page.locator('#log li', { hasText: 'its turn' }).first().waitFor();
-    expect(consoleErrors).toEqual([]);
+  it('show the headers of the last response with each status', async () => {
+    await page.choose('GET /limited');
+    await page.click('Burst of 30');
+    await page.until(async () => (await page.tab.locator('#responses dt').count()) === 2);
+    expect(await page.tab.locator('#responses .allowed > *').allTextContents()).toEqual([
+      '200 OK',
+      `RateLimit-Policy: "${LIMITED}";q=2;w=10`,
+      expect.stringContaining(`RateLimit: "${LIMITED}";r=`),
+    ]);
+    expect(await page.tab.locator('#responses .rejected > *').allTextContents()).toEqual([
+      '429 Too Many Requests',
+      `RateLimit-Policy: "${LIMITED}";q=2;w=10`,
+      expect.stringContaining(`RateLimit: "${LIMITED}";r=0;t=`),
+      expect.stringMatching(/^Retry-After: \d+$/),
+    ]);
   });
 
-  it('sends chat messages, and shows rejections', async () => {
-    await choose('WebSocket /chat');
-    await button('Burst of 30').click();
-    await page.locator('#result', { hasText: '30 sent' }).waitFor();
-    await until(async () => /5\s×\ssaid, 25\s×\srefused$/.test(await textOf(page.locator('#result'))));
-    await until(async () => (await countOf('refused')) === 25);
-    expect(await retryAfter()).toBeLessThanOrEqual(1);
-    expect(consoleErrors).toEqual([]);
+  it('show the responses to the last click, while those to an earlier one arrive', async () => {
+    await page.choose('GET /queue');
+    await page.click('Burst of 5');
+    await page.until(async () => (await page.count('queued')) === 4);
+    await page.choose('GET /api/ping');
+    await page.click('One request');
+    await page.logged('admitted');
+    expect(await page.text('#result')).toMatch(/^GET \/api\/ping: 1 sent, 1\s×\s200$/);
+  });
+
+  it('are chat messages, too, with their rejections', async () => {
+    await page.choose('WebSocket /chat');
+    await page.click('Burst of 30');
+    await page.until(async () => /5\s×\ssaid, 25\s×\srejected$/.test(await page.text('#announcement')));
+    await page.until(async () => (await page.count('rejected')) === 25);
+    expect(await page.text('#responses .rejected')).toMatch('message: Too many messages');
+    expect(await page.retryAfter()).toBeLessThanOrEqual(1);
   });
 
   it.each([
@@ -130,102 +91,87 @@ describe('Live page with the memory store', () => {
     ['GET /quotes', 'free', 9],
     ['GET /quotes with a premium key', 'premium', 999],
     ['POST /sms', 'SmsController.send', 19],
-  ])('shows what remains after %s in the bucket %s', async (route, policy, left) => {
-    await choose(route);
-    await button('One request').click();
-    await page.locator('#log li', { hasText: `${left} of` }).waitFor();
-    expect(await textOf(page.locator('#log li').first())).toMatch(`allowed${policy}${left} of`);
-    const unknown = page.locator('#buckets li.unknown', { has: page.getByRole('meter', { name: policy }) });
-    await until(async () => (await unknown.count()) === 0);
-    expect(consoleErrors).toEqual([]);
+  ])('show what remains after %s in the bucket %s', async (route, policy, left) => {
+    await page.choose(route);
+    await page.click('One request');
+    await page.logged(`${left} of`);
+    expect(await page.text('#log li')).toMatch(`allowed ${policy} ${left} of`);
+    await page.until(async () => (await page.tile(policy).getAttribute('data-state')) !== 'unknown');
   });
+});
 
-  it('fits narrow screens', async () => {
-    for (const width of [320, 390]) {
-      await page.setViewportSize({ width, height: 800 });
-      await button('Burst of 30').click();
-      await page.locator('#log li.refused').first().waitFor();
-      expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
-    }
-    await screenshot('narrow');
-  });
+describe('The events of the page', () => {
+  /** Stops the app while the page is open. Returns its port. */
+  async function stopApp(): Promise<number> {
+    const port = Number(new URL(await app.getUrl()).port);
+    const closed = app.close();
+    await page.tab.locator('#status', { hasText: 'Disconnected from the app; reconnecting' }).waitFor();
+    app.getHttpServer().closeAllConnections(); // Chromium keeps unused ones open
+    await closed;
+    return port;
+  }
 
-  it('has no serious accessibility violations in light or dark mode', async () => {
-    await button('Burst of 30').click();
-    await page.locator('#log li.refused').first().waitFor();
-    expect(await seriousViolations()).toEqual([]);
-    await page.emulateMedia({ colorScheme: 'dark' });
-    expect(await seriousViolations()).toEqual([]);
-    await screenshot('dark');
-  });
-
-  it('explains why Redis cannot be paused', async () => {
-    expect(await page.getByLabel('Pause Redis').isDisabled()).toBe(true);
-    expect(await textOf(page.locator('#why'))).toMatch(/^Not possible: the buckets are in memory/);
-  });
-
-  it('publishes no client identifiers, and unsubscribes when the last browser disconnects', async () => {
-    const events = await page.evaluate(`new Promise((resolve) => {
+  it('contain no client identifiers, and end when the last browser disconnects', async () => {
+    const events = await page.tab.evaluate(`new Promise((resolve) => {
       const source = new EventSource('/events');
       source.addEventListener('decisions', ({ data }) => { source.close(); resolve(data); });
-      source.addEventListener('redis', () => fetch('/mail', { method: 'POST', body: new URLSearchParams({ to: 'ada@example.com' }) }));
+      source.addEventListener('store', () => fetch('/mail', { method: 'POST', body: new URLSearchParams({ to: 'ada@example.com' }) }));
     })`);
     const [message] = JSON.parse(String(events)) as object[];
     expect(message).toMatchObject({ policy: 'mail', remaining: 4, limit: 5 });
     expect(String(events)).not.toMatch(/ada|example|key/);
     const decisions = channel('nest-rate-limit:decision');
     expect(decisions.hasSubscribers).toBe(true);
-    await page.goto('about:blank');
-    await until(async () => !decisions.hasSubscribers);
-  });
-});
-
-describe('Live page with the Redis store', () => {
-  let redis: Awaited<ReturnType<typeof startRedis>>;
-  const { REDIS_URL } = process.env;
-  beforeAll(async () => {
-    redis = await startRedis();
-    process.env.REDIS_URL = redis.url;
-    await open();
-  });
-  afterAll(async () => {
-    await close();
-    if (REDIS_URL === undefined) delete process.env.REDIS_URL;
-    else process.env.REDIS_URL = REDIS_URL;
-    await redis?.stop();
+    await page.tab.goto('about:blank');
+    await page.until(async () => !decisions.hasSubscribers);
   });
 
-  it('makes every control reachable and usable with the keyboard', async () => {
-    const reached: string[] = [];
-    for (let i = 0; i < 5; i++) {
-      await page.keyboard.press('Tab');
-      reached.push(String(await page.evaluate('document.activeElement.id')));
+  it('are received again after the app restarts, with all buckets unknown until their next decision', async () => {
+    await page.click('Burst of 30');
+    await page.until(async () => / 30 sent/.test(await page.text('#announcement')));
+    const port = await stopApp();
+    expect(await page.tab.getByLabel('Pause Redis').isDisabled()).toBe(true);
+    expect(await page.tile('api').getAttribute('data-state')).toBe('unknown');
+    await page.screenshot('disconnected');
+    app = await startApp(port);
+    await page.tab.locator('#status', { hasText: 'Buckets are in memory' }).waitFor();
+    await page.click('One request');
+    await page.until(async () => (await page.level('api')) >= 4);
+    expect(await page.tab.getByRole('meter').count()).toBe(13);
+  });
+
+  it('are received again after a proxy has answered 502 in place of the app', async () => {
+    const port = await stopApp();
+    const proxy = createServer((_, response) => response.writeHead(502).end()).listen(port, '127.0.0.1');
+    await new Promise((asked) => proxy.once('request', asked));
+    proxy.closeAllConnections();
+    await new Promise((closed) => proxy.close(closed));
+    app = await startApp(port);
+    await page.tab.locator('#status', { hasText: 'Buckets are in memory' }).waitFor();
+  });
+
+  it('cannot inject HTML: names are text, and the browser parses no strings', async () => {
+    const policy = '<img src=x onerror=alert(1)>';
+    channel('nest-rate-limit:decision').publish({
+      ...{ policy, key: 'a', allowed: true, source: 'store', delay: 0, retryAfter: 0, transport: 'http' },
+      ...{ remaining: 1, limit: 2, resetAfter: 1000, dryRun: false },
+    });
+    await page.logged(policy);
+    expect(await page.tile(policy).locator('h3').textContent()).toBe(policy);
+    expect(await page.tab.locator('img').count()).toBe(0);
+    const parse = page.tab.evaluate('document.body.insertAdjacentHTML("beforeend", "<b>")');
+    await expect(parse).rejects.toThrow('TrustedHTML');
+    page.errors.length = 0; // the browser has logged the attempt
+  });
+
+  it('fill at most 24 tiles, and leave one for each policy of the routes', async () => {
+    await page.click('One request');
+    await page.logged('api');
+    for (let i = 0; i < 40; i++) {
+      await fetch(`${await app.getUrl()}/mail`, { method: 'POST', body: new URLSearchParams({ to: `${i}@b.c` }) });
     }
-    expect(reached).toEqual(['route', 'one', 'burst', 'flood', 'pause']);
-    await page.keyboard.press('Space');
-    await page.locator('#status', { hasText: 'Redis is paused' }).waitFor();
-    await page.keyboard.press('Space');
-    await page.locator('#status', { hasText: 'in Redis' }).waitFor();
-  });
-
-  it('shows degraded decisions while Redis is paused, and recovers afterwards', async () => {
-    await choose('GET /limited');
-    await page.getByLabel('Pause Redis').check();
-    await page.locator('#status.paused').waitFor();
-    await button('Burst of 30').click();
-    await until(async () => (await countOf('degraded')) === 2);
-    await page.locator('#log li', { hasText: 'decided in this process' }).first().waitFor();
-    await page.locator('#log li', { hasText: 'does not answer' }).waitFor();
-    await screenshot('paused');
-    await page.getByLabel('Pause Redis').uncheck();
-    await page.locator('#log li', { hasText: 'answers again' }).waitFor();
-    await button('One request').click();
-    await until(async () => (await countOf('allowed')) === 1);
-    await button('Burst of 30').click();
-    await page.locator('#log li', { hasText: 'from the cache of refusals' }).first().waitFor();
-    // Commands abandoned during the pause took nothing afterwards.
-    expect(await countOf('allowed')).toBe(2);
-    expect(await countOf('degraded')).toBe(2);
-    expect(consoleErrors).toEqual([]);
+    await page.until(async () => (await page.count('allowed')) === 41);
+    expect(await page.tab.getByRole('meter').count()).toBe(24);
+    expect(await page.tile('api').count()).toBe(1);
   });
 });

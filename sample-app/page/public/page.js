@@ -1,68 +1,73 @@
+import { drawBuckets, resetBuckets, updateBucket } from './buckets.js';
 import { at, now, write } from './dom.js';
-import { drawGauges, gaugeOf } from './gauges.js';
-import { count, drawPlot, kindOf } from './history.js';
-import { writeLog } from './log.js';
+import { follow } from './feed.js';
+import { logDecision } from './log.js';
+import { count, drawPlot, kindOf } from './plot.js';
 import { drawRetry, Round } from './round.js';
 import { nameOf, ROUTES } from './routes.js';
+import { showStore } from './store.js';
+
+const FLOOD_TIME = 5000;
+/** Concurrent requests of a flood. A browser opens six connections to a server; one is for the events. */
+const FLOOD_WORKERS = 4;
 
 const chosen = () => ROUTES[at('route').value];
-for (const [i, route] of ROUTES.entries()) at('route').add(new Option(nameOf(route), i));
 const burstOf = ({ burst = 30 }) => burst;
-const showRoute = () => {
-  write(at('idea'), chosen().idea);
+for (const [i, route] of ROUTES.entries()) at('route').add(new Option(nameOf(route), i));
+
+function showRoute() {
+  write(at('description'), chosen().description);
   write(at('burst'), `Burst of ${burstOf(chosen())}`);
-};
+}
 at('route').addEventListener('change', showRoute);
 showRoute();
 
-const times = (count, run) => Array.from({ length: count }, run);
-at('one').addEventListener('click', () => new Round(chosen()).send());
-at('burst').addEventListener('click', () => {
-  const round = new Round(chosen());
-  times(burstOf(chosen()), () => round.send());
+// The keyboard can scroll a list that has the focus.
+at('buckets').tabIndex = at('log').tabIndex = 0;
+
+/** Clicking a bucket chooses a route of its policy; the list of routes does the same for the keyboard. */
+at('buckets').addEventListener('click', ({ target }) => {
+  const policy = target.closest('li')?.dataset.policy;
+  const route = ROUTES.findIndex((route) => route.policy === policy);
+  if (route < 0 || chosen().policy === policy) return;
+  at('route').value = route;
+  showRoute();
 });
+
+/** Counts are shown as they change, but announced to screen readers only at the end. */
+async function run(workers, work) {
+  const round = new Round(chosen());
+  await Promise.all(Array.from({ length: workers }, () => work(round)));
+  write(at('announcement'), round.summary());
+}
+at('one').addEventListener('click', () => run(1, (round) => round.send()));
+at('burst').addEventListener('click', () => run(burstOf(chosen()), (round) => round.send()));
 at('flood').addEventListener('click', () => {
-  const round = new Round(chosen());
-  times(4, () => round.flood(now() + 5000));
-});
-at('pause').addEventListener('change', ({ target }) => {
-  fetch('/demo-redis', { method: 'POST', body: new URLSearchParams({ paused: target.checked }) });
+  const end = now() + FLOOD_TIME;
+  run(FLOOD_WORKERS, (round) => round.flood(end));
 });
 
-const source = new EventSource('/events');
-source.addEventListener('decisions', ({ data }) => {
-  const events = JSON.parse(data);
-  for (const event of events) {
-    if (event.health || event.end) continue;
-    gaugeOf(event).update(event);
-    count(kindOf(event));
-  }
-  writeLog(events);
-});
-source.addEventListener('redis', ({ data }) => {
-  const { state } = JSON.parse(data);
-  at('pause').disabled = state === 'none';
-  at('pause').checked = state === 'paused';
-  at('status').className = state === 'paused' ? 'paused' : 'live';
-  at('status').textContent = {
-    none: 'Live: buckets are in memory',
-    runs: 'Live: buckets are in Redis',
-    paused: 'Live: Redis is paused',
-  }[state];
-  at('why').textContent =
-    state === 'none'
-      ? 'Not possible: the buckets are in memory. Start the app with REDIS_URL to see what happens when Redis fails.'
-      : 'The app stops sending commands to Redis. Until Redis is back, each process decides locally.';
-});
-source.addEventListener('error', () => {
-  at('status').className = 'lost';
-  at('status').textContent = 'Disconnected from the app; reconnecting';
+follow({
+  onStore: ({ state }) => showStore(state),
+  onDecisions: (events) => {
+    for (const event of events) {
+      logDecision(event);
+      if (event.end) continue;
+      updateBucket(event);
+      count(kindOf(event));
+    }
+  },
+  onLost: () => {
+    if (showStore('lost') !== 'lost') resetBuckets();
+  },
 });
 
+/** With reduced motion, the plot moves once per second. */
+const still = matchMedia('(prefers-reduced-motion: reduce)');
 requestAnimationFrame(function draw() {
   const time = now();
-  drawGauges(time);
-  drawPlot(time);
+  drawBuckets(time, chosen().policy);
+  drawPlot(still.matches ? Math.floor(time / 1000) * 1000 : time);
   drawRetry(time);
   requestAnimationFrame(draw);
 });
