@@ -10,6 +10,7 @@ import { LoginModule } from './login/login.module.js';
 import { MailModule } from './mail/mail.module.js';
 import { OutboxModule } from './outbox/outbox.module.js';
 import { DemoRedis } from './page/demo-redis.js';
+import { DemoRedisModule } from './page/demo-redis.module.js';
 import { PageModule } from './page/page.module.js';
 import { QueueModule } from './queue/queue.module.js';
 import { ReportsModule } from './reports/reports.module.js';
@@ -20,7 +21,7 @@ import { TiersModule } from './tiers/tiers.module.js';
 @Module({
   imports: [
     RateLimitModule.forRootAsync({
-      imports: [PageModule],
+      imports: [DemoRedisModule],
       inject: [DemoRedis],
       useFactory: async (redis: DemoRedis) => {
         const { REDIS_URL } = process.env;
@@ -40,6 +41,7 @@ import { TiersModule } from './tiers/tiers.module.js';
     BooksModule,
     ChatModule,
     HealthModule,
+    PageModule,
   ],
 })
 export class AppModule {}
