@@ -69,6 +69,18 @@ describe.each([memory, redis])('regressions: $name', (kind) => {
     expect(await bucket.take(1)).toMatchObject({ allowed: true, remaining: 3 });
   });
 
+  it.each(['take', 'charge'] as const)('does not count a %s of nothing as an admission of a window', async (verb) => {
+    const bucket = subject(kind, { limits: [{ maxRequest: 5 }, { capacity: 50, refill: 1 }] });
+    const takes = [{ policy: bucket.policy, key: bucket.key, amount: 1000, amounts: [0, 1000], maxWait: 0 }];
+    await bucket.store.run({ verb, takes });
+    bucket.advance(100);
+    await bucket.take(1);
+    bucket.advance(100);
+    await bucket.store.run({ verb, takes });
+    const [window] = (await bucket.run('estimate')).limits ?? [];
+    expect(window).toMatchObject({ remaining: 4, resetAfter: 900, moreAfter: 900 });
+  });
+
   it('keeps expired window entries on a denial, in case the clock steps back', async () => {
     const bucket = subject(kind, { maxRequest: 2, duration: 10 });
     await bucket.take(1);

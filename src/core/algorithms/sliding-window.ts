@@ -47,11 +47,12 @@ export function windowMore(limit: Limit, log: AdmissionLog, now: number): number
   return log.sum > 0 ? log.list[log.head] + limit.period - now : 0;
 }
 
-/** Admits `requested` at the instant `at`, which may be in the future. */
+/** Admits `requested` at the instant `at`, which may be in the future. Nothing is no admission: it has no time to leave. */
 export function admit(limit: Limit, log: AdmissionLog, requested: number, at: number): void {
+  const amount = Math.min(requested, Number.MAX_SAFE_INTEGER - log.sum);
+  if (amount === 0) return;
   if (log.head > 64 && log.head * 2 > log.list.length) dropExpired(log);
   const { list } = log;
-  const amount = Math.min(requested, Number.MAX_SAFE_INTEGER - log.sum);
   const time = slotTime(at, limit.slot);
   let end = list.length;
   while (end > log.head && list[end - 2] > time) end -= 2;

@@ -63,8 +63,9 @@ local function merge(log, slot)
 end
 
 local function admit(limit, log, requested, at)
-  local times, amounts = log.times, log.amounts
   local amount = min(requested, MAX_SAFE_INTEGER - log.sum)
+  if amount == 0 then return end
+  local times, amounts = log.times, log.amounts
   local time = slotTime(at, limit.slot)
   local index = #times
   while index > 0 and times[index] > time do index = index - 1 end
@@ -143,11 +144,8 @@ algorithms[SLIDING_WINDOW] = {
     local log = state[i]
     write(log.sum)
     for n = 1, #log.times do
-      -- The amounts end where their sum is reached.
-      if log.amounts[n] > 0 then
-        write(log.times[n])
-        write(log.amounts[n])
-      end
+      write(log.times[n])
+      write(log.amounts[n])
     end
   end,
 }
