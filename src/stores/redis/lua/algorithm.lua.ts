@@ -5,10 +5,11 @@ export const ALGORITHMS = `
 ${declareConstants(STRATEGY_CODES, 'STRATEGY_')}
 
 -- algorithms[kind] has the functions of the Algorithm in TypeScript, with the same parameters, and also:
---   new()                  the state of a full limit: a number or a table, kept in state[i]
---   fillTime(limit)        ms from empty to full
---   load(state, i, read)   fills state[i] from stored numbers; false if they are not a state
---   store(state, i, write) writes them
+--   new()                           the state of a full limit: a number or a table, kept in state[i]
+--   fillTime(limit)                 ms from empty to full
+--   load(state, i, numbers, place)  fills state[i] from stored numbers, which start at place; returns where they end, or
+--                                   nothing if they are not a state
+--   store(state, i, numbers)        appends them
 local algorithms = {}
 
 -- A state is { at = …, blockedUntil = …, queueEnd = …, queue = {…} or nil, marks = {…},

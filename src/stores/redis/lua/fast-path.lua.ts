@@ -3,6 +3,7 @@ import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js'
 import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
 import { NEVER } from '../../../core/answer.js';
 import { VERB_CODES } from '../script-protocol.js';
+import { COMPACT_END } from './stored-state.lua.js';
 
 /** The fast path of nearly every request. It has no twin; tests compare it with the general path. */
 export const FAST_PATH = `
@@ -47,7 +48,7 @@ local function takeFromBuckets(input, policy, key, stored, at, now, leastTtl, am
         if timeToNext > ${MAX_TIME} then timeToNext = ${MAX_TIME} end
         if timeToFull > ttl then ttl = timeToFull end
       end
-      if debt >= ${2 ** 48} then return end
+      if debt >= ${COMPACT_END} then return end
       local balance = capacity - debt
       -- Lua hashes every string that it creates, so the first limit is packed together with the head.
       if i == 1 then
@@ -100,7 +101,7 @@ local function takeFromWindow(input, policy, key, stored, now, leastTtl, amount,
       entries = string.sub(stored, first, -13)
     end
     sum, newest = sum + amount, time
-    if sum >= ${2 ** 48} then return end
+    if sum >= ${COMPACT_END} then return end
     local state = packs('<I6I6c0I6I6', now, sum, entries, time, last + amount)
     local ttl = time + period - now
     redis.call('SET', key, state, 'PX', ttl < leastTtl and leastTtl or ttl)
@@ -128,7 +129,7 @@ export const TAKE_FAST = `
     local stored, at = redis.pcall('GET', key), now
     if stored and #stored >= 12 then at = struct.unpack('<I6', stored) end
     -- Both functions reject the length of an extended state.
-    if at <= now and now < ${2 ** 48} then
+    if at <= now and now < ${COMPACT_END} then
       local mayDeny = input[place + 5] == 0 and input[policy] == 0
       if input[policy + 1] == 1 and input[policy + 2] == ${slidingWindow.id} then
         row = takeFromWindow(input, policy, key, stored, now, leastTtl, amount, mayDeny)

@@ -12,24 +12,15 @@ import { STORED_STATE } from './stored-state.lua.js';
 import { TOKEN_BUCKET } from './token-bucket.lua.js';
 
 /** The twin of `core/`, file by file with the same names in the same order; see there for the reasons. */
-const DECISION = [
-  ALGORITHMS,
-  TOKEN_BUCKET,
-  SLIDING_WINDOW,
-  QUEUE,
-  MARKS,
-  BUCKET_STATE,
-  STORED_STATE,
-  REPLACE,
-  EXECUTE,
-].join('');
+const DECISION = [TOKEN_BUCKET, SLIDING_WINDOW, QUEUE, MARKS, BUCKET_STATE, STORED_STATE, REPLACE, EXECUTE].join('');
 
 /**
  * The general path. It is defined in two functions, because a variable of an outer one is captured at once, while Lua
- * searches for one of the same function.
+ * searches for one of the same function: what most functions use is in the outer one.
  */
 const GENERAL_PATH = `
 ${REQUESTS}
+${ALGORITHMS}
 local function defineDecision()
   ${DECISION}
 end

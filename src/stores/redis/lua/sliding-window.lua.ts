@@ -14,6 +14,7 @@ end
 local function slotOf(period) return max(1, floor(period / EXACT_WINDOW)) end
 
 local function expire(limit, log, now)
+  if #log.times == 0 or log.times[1] + limit.period > now then return end
   local times, amounts = {}, {}
   for i = 1, #log.times do
     if log.times[i] + limit.period > now then
@@ -131,21 +132,25 @@ algorithms[SLIDING_WINDOW] = {
     local log = from.state[from.k]
     for n = 1, #log.times do admit(limit, state[i], log.amounts[n], log.times[n]) end
   end,
-  load = function(state, i, read)
-    local log, sum = state[i], read()
-    while log.sum < sum do
-      local n = #log.times + 1
-      log.times[n], log.amounts[n] = read(), read()
-      log.sum = log.sum + log.amounts[n]
+  load = function(state, i, numbers, place)
+    local sum, total, count, times, amounts = numbers[place], 0, 0, {}, {}
+    if not sum then return end
+    place = place + 1
+    while total < sum do
+      local amount = numbers[place + 1]
+      if not amount then return end
+      count = count + 1
+      times[count], amounts[count] = numbers[place], amount
+      total, place = total + amount, place + 2
     end
-    return log.sum == sum
+    state[i] = { sum = sum, times = times, amounts = amounts }
+    return total == sum and place
   end,
-  store = function(state, i, write)
-    local log = state[i]
-    write(log.sum)
+  store = function(state, i, numbers)
+    local log, start = state[i], #numbers + 1
+    numbers[start] = log.sum
     for n = 1, #log.times do
-      write(log.times[n])
-      write(log.amounts[n])
+      numbers[start + 2 * n - 1], numbers[start + 2 * n] = log.times[n], log.amounts[n]
     end
   end,
 }

@@ -1,8 +1,21 @@
-/** The storage format of a bucket. It has no counterpart in TypeScript. */
+/** Bytes of a number of a compact state. */
+const COMPACT = 6;
+/** The first number that does not fit into them. */
+export const COMPACT_END = 2 ** (8 * COMPACT);
+/** The flags of sections. A new section gets the next one, which is then the end. */
+const BLOCKED = 1;
+const MARKED = 2;
+const QUEUED = 4;
+const END_OF_FLAGS = 8;
+
+/**
+ * The storage format of a bucket. It has no counterpart in TypeScript. Constants are interpolated, because capturing a
+ * variable of the same function takes Lua a search.
+ */
 export const STORED_STATE = `
 -- A stored state is a list of numbers: at, and for each limit what its algorithm stores: a bucket its debt; a window its
 -- sum, and time and amount of each admission. Nearly all states are that alone. These are compact: integers of
--- COMPACT bytes, which a bucket of one limit needs so that Redis keeps it in 32 bytes.
+-- ${COMPACT} bytes, which a bucket of one limit needs so that Redis keeps it in 32 bytes.
 -- Other states are extended: doubles, and a last byte with the flags of the sections that follow the limits. So their
 -- length is odd, and that of compact states is even. A new section gets the next flag and is appended; a flag of a later
 -- version makes the state unreadable. Sections, in this order:
@@ -10,9 +23,6 @@ export const STORED_STATE = `
 --   MARKED   the number of marks, and for each its id and a number for each limit
 --   QUEUED   for each limit its debt without the queue; the number of reservations, and for each its actAt and an amount
 --            for each limit
-local COMPACT, COMPACT_END = 6, 2 ^ 48
-local BLOCKED, MARKED, QUEUED, END_OF_FLAGS = 1, 2, 4, 8
-
 local NO_BUCKET = 'its value is not a bucket'
 local emptied = {}
 opened = {}
@@ -20,64 +30,68 @@ local reading
 
 local function has(flags, flag) return flags % (2 * flag) >= flag end
 
--- The numbers of a string, all of the same format of \`size\` bytes.
+-- The numbers of a string, all of the same format of \`size\` bytes. Many are unpacked in pieces, because Lua's stack is
+-- limited.
 local function unpackAll(format, size, stored)
-  if #stored % size ~= 0 then error(NO_BUCKET, 0) end
-  local numbers = {}
-  for start = 1, #stored, size * 200 do
-    local part = string.sub(stored, start, start + size * 200 - 1)
-    local values = { unpacks('<' .. string.rep(format, #part / size), part) }
-    for i = 1, #values - 1 do numbers[#numbers + 1] = values[i] end
+  local count = #stored / size
+  if count % 1 ~= 0 then error(NO_BUCKET, 0) end
+  local numbers = { unpacks('<' .. string.rep(format, min(count, 400)), stored) }
+  while #numbers <= count do
+    local place = #numbers
+    local more = { unpacks('<' .. string.rep(format, min(count - place + 1, 400)), stored, numbers[place]) }
+    for i = 1, #more do numbers[place + i - 1] = more[i] end
   end
+  -- Behind the numbers is the position where the last call has stopped.
+  numbers[count + 1] = nil
   return numbers
 end
 
--- Returns a function that returns the stored numbers one by one, one that returns whether all are read, and the flags.
-local function reader(stored)
-  local numbers, flags, place = nil, 0, 0
-  if #stored % 2 == 0 then
-    numbers = unpackAll('I' .. COMPACT, COMPACT, stored)
-  else
-    flags = string.byte(stored, -1)
-    if flags >= END_OF_FLAGS then error('it may have been written by a later version', 0) end
-    numbers = unpackAll('d', 8, string.sub(stored, 1, -2))
+-- Returns the stored numbers and the flags.
+local function decode(stored)
+  if #stored % 2 == 0 then return unpackAll('I${COMPACT}', ${COMPACT}, stored), 0 end
+  local flags = string.byte(stored, -1)
+  if flags >= ${END_OF_FLAGS} then error('it may have been written by a later version', 0) end
+  local numbers = unpackAll('d', 8, string.sub(stored, 1, -2))
+  for i = 1, #numbers do
+    if not isWhole(numbers[i]) then error(NO_BUCKET, 0) end
   end
-  local function readNumber()
-    place = place + 1
-    if isWhole(numbers[place]) then return numbers[place] end
-    error(NO_BUCKET, 0)
-  end
-  return readNumber, function() return place == #numbers end, flags
+  return numbers, flags
 end
 
-local function readQueue(policy, readNumber)
-  local queue = { debts = {} }
-  for i = 1, #policy do queue.debts[i] = readNumber() end
-  for r = 1, readNumber() do
-    queue[r] = { actAt = readNumber() }
-    for i = 1, #policy do queue[r][i] = readNumber() end
+-- Fills the state from the sections of the numbers that start at \`place\`, and returns where they end.
+local function loadSections(policy, state, flags, numbers, place)
+  local function read()
+    place = place + 1
+    return numbers[place - 1] or error(NO_BUCKET, 0)
   end
-  if #queue == 0 then error(NO_BUCKET, 0) end
-  return queue
+  if has(flags, ${BLOCKED}) then state.blockedUntil = read() end
+  for m = 1, has(flags, ${MARKED}) and read() or 0 do
+    local mark = { id = read() }
+    for i = 1, #policy do mark[i] = read() end
+    state.marks[m] = mark
+  end
+  if has(flags, ${QUEUED}) then
+    local queue = { debts = {} }
+    for i = 1, #policy do queue.debts[i] = read() end
+    for r = 1, read() do
+      queue[r] = { actAt = read() }
+      for i = 1, #policy do queue[r][i] = read() end
+    end
+    if #queue == 0 then error(NO_BUCKET, 0) end
+    state.queue, state.queueEnd = queue, queue[#queue].actAt
+  end
+  return place
 end
 
 local function load(policy, state, stored)
-  local readNumber, isEnd, flags = reader(stored)
-  state.stored, state.at = stored, readNumber()
+  local numbers, flags = decode(stored)
+  local place = 2
+  state.stored, state.at = stored, numbers[1] or error(NO_BUCKET, 0)
   for i, limit in ipairs(policy) do
-    if algorithms[limit.kind].load(state, i, readNumber) == false then error(NO_BUCKET, 0) end
+    place = algorithms[limit.kind].load(state, i, numbers, place) or error(NO_BUCKET, 0)
   end
-  if has(flags, BLOCKED) then state.blockedUntil = readNumber() end
-  for m = 1, has(flags, MARKED) and readNumber() or 0 do
-    local mark = { id = readNumber() }
-    for i = 1, #policy do mark[i] = readNumber() end
-    state.marks[m] = mark
-  end
-  if has(flags, QUEUED) then
-    state.queue = readQueue(policy, readNumber)
-    state.queueEnd = state.queue[#state.queue].actAt
-  end
-  if not isEnd() then error(NO_BUCKET, 0) end
+  if flags > 0 then place = loadSections(policy, state, flags, numbers, place) end
+  if place ~= #numbers + 1 then error(NO_BUCKET, 0) end
 end
 
 local function open(policy, key)
@@ -94,20 +108,16 @@ local function open(policy, key)
   return state
 end
 
-local function encode(policy, state)
-  local numbers, largest, flags = {}, 0, 0
-  local function write(number)
-    numbers[#numbers + 1] = number
-    largest = max(largest, number)
-  end
-  write(state.at)
-  for i, limit in ipairs(policy) do algorithms[limit.kind].store(state, i, write) end
+-- Appends the sections of the state to the numbers, and returns their flags.
+local function storeSections(policy, state, numbers)
+  local flags = 0
+  local function write(number) numbers[#numbers + 1] = number end
   if state.blockedUntil > 0 then
-    flags = flags + BLOCKED
+    flags = flags + ${BLOCKED}
     write(state.blockedUntil)
   end
   if #state.marks > 0 then
-    flags = flags + MARKED
+    flags = flags + ${MARKED}
     write(#state.marks)
     for _, mark in ipairs(state.marks) do
       write(mark.id)
@@ -115,7 +125,7 @@ local function encode(policy, state)
     end
   end
   if state.queue then
-    flags = flags + QUEUED
+    flags = flags + ${QUEUED}
     for i = 1, #policy do write(state.queue.debts[i]) end
     write(#state.queue)
     for _, reservation in ipairs(state.queue) do
@@ -123,7 +133,19 @@ local function encode(policy, state)
       for i = 1, #policy do write(reservation[i]) end
     end
   end
-  if flags == 0 and largest < COMPACT_END then return pack('I' .. COMPACT, numbers, 1, #numbers) end
+  return flags
+end
+
+local function encode(policy, state)
+  local numbers = { state.at }
+  for i, limit in ipairs(policy) do algorithms[limit.kind].store(state, i, numbers) end
+  local hasSections = state.blockedUntil > 0 or #state.marks > 0 or state.queue
+  local flags = hasSections and storeSections(policy, state, numbers) or 0
+  local largest = flags == 0 and 0 or ${COMPACT_END}
+  for i = 1, #numbers do
+    if numbers[i] > largest then largest = numbers[i] end
+  end
+  if largest < ${COMPACT_END} then return pack('I${COMPACT}', numbers, 1, #numbers) end
   return pack('d', numbers, 1, #numbers) .. string.char(flags)
 end
 

@@ -80,7 +80,10 @@ algorithms[TOKEN_BUCKET] = {
     local balance = from.limit.capacity - from.state[from.k]
     state[i] = carriedDebt(from.limit, balance, limit, strategy)
   end,
-  load = function(state, i, read) state[i] = read() end,
-  store = function(state, i, write) write(state[i]) end,
+  load = function(state, i, numbers, place)
+    state[i] = numbers[place]
+    return state[i] and place + 1
+  end,
+  store = function(state, i, numbers) numbers[#numbers + 1] = state[i] end,
 }
 `;
