@@ -1,3 +1,6 @@
+import { AdmissionLog } from '../../src/core/algorithms/admission-log.js';
+import type { BucketState } from '../../src/core/algorithms/algorithm.js';
+
 /** The sections of an extended state. */
 export const BLOCKED = 1;
 export const MARKED = 2;
@@ -13,4 +16,31 @@ export function compactState(numbers: readonly number[]): Buffer {
 /** An extended state as Redis keeps it. */
 export function extendedState(numbers: readonly number[], flags: number): Buffer {
   return Buffer.concat([Buffer.from(new Float64Array(numbers).buffer), Buffer.from([flags])]);
+}
+
+/** The state of a bucket as Redis keeps it. */
+export function storedState({ at, blockedUntil, debts, parts, marks, queue }: BucketState): Buffer {
+  const limits = debts.map((debt, i) => {
+    const log = parts[i];
+    return log instanceof AdmissionLog ? [log.sum, ...log.entries()] : [debt];
+  });
+  const sections: [flag: number, exists: boolean, numbers: () => number[]][] = [
+    [BLOCKED, blockedUntil > 0, () => [blockedUntil]],
+    [MARKED, marks.length > 0, () => [marks.length, ...marks.flatMap((mark) => [mark.id, ...mark.limits])]],
+    [
+      QUEUED,
+      queue !== undefined,
+      () => {
+        const { debts = [], reservations = [] } = queue ?? {};
+        return [...debts, reservations.length, ...reservations.flatMap(({ actAt, amounts }) => [actAt, ...amounts])];
+      },
+    ],
+  ];
+  const existing = sections.filter(([, exists]) => exists);
+  const numbers = [at, ...limits.flat(), ...existing.flatMap(([, , numbersOf]) => numbersOf())];
+  if (existing.length === 0 && numbers.every((number) => number < 2 ** 48)) return compactState(numbers);
+  return extendedState(
+    numbers,
+    existing.reduce((flags, [flag]) => flags + flag, 0),
+  );
 }

@@ -16,6 +16,7 @@ export const STORED_STATE = `
 -- A stored state is a list of numbers: at, and for each limit what its algorithm stores: a bucket its debt; a window its
 -- sum, and time and amount of each admission. Nearly all states are that alone. These are compact: integers of
 -- ${COMPACT} bytes, which a bucket of one limit needs so that Redis keeps it in 32 bytes.
+-- Another algorithm may store any number of whole numbers, such as the end of a period, or the holders of slots.
 -- Other states are extended: doubles, and a last byte with the flags of the sections that follow the limits. So their
 -- length is odd, and that of compact states is even. A new section gets the next flag and is appended; a flag of a later
 -- version makes the state unreadable. Sections, in this order:
