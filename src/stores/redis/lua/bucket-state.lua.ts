@@ -17,17 +17,17 @@ local function advance(policy, state, now)
     if ahead <= max(fillTime(policy), state.blockedUntil - state.at) then return end
     clear(policy, state)
   end
-  advanceMarks(policy, state, now)
+  if #state.marks > 0 then advanceMarks(policy, state, now) end
   if state.queue then advanceQueue(policy, state, now) end
   for i, limit in ipairs(policy) do algorithms[limit.kind].advance(limit, state, i, now) end
   state.at = now
-  dropSpentMarks(policy, state)
+  if #state.marks > 0 then dropSpentMarks(policy, state) end
   if state.blockedUntil <= now then state.blockedUntil = 0 end
   if state.queueEnd <= now then state.queueEnd = 0 end
 end
 
 local function take(policy, state, taken, wait, mark)
-  takeFromMarks(policy, state, taken, wait)
+  if #state.marks > 0 then takeFromMarks(policy, state, taken, wait) end
   if wait > 0 then enqueue(policy, state, taken, wait) elseif state.queue then chargeBehindQueue(policy, state, taken) end
   for i, limit in ipairs(policy) do algorithms[limit.kind].take(limit, state, i, amountFor(taken, i), wait) end
   if mark then addMark(policy, state, mark, wait) end
