@@ -17,6 +17,7 @@ export const sidebar = [
       { text: 'Login protection', link: '/guides/login-protection' },
       { text: 'Costs and budgets', link: '/guides/costs' },
       { text: 'Queueing requests', link: '/guides/queueing' },
+      { text: 'Limit any method', link: '/guides/methods' },
       { text: 'Manual checks', link: '/guides/manual-checks' },
       { text: 'Responses', link: '/guides/responses' },
       { text: 'OpenAPI', link: '/guides/openapi' },

@@ -19,7 +19,7 @@ const other: ContextReader = {
 };
 
 /** The reader of each kind of context. `transport/transports.ts` has the transport of each. */
-const READERS = { http, graphql, ws, rpc, grpc, other } satisfies Record<string, ContextReader>;
+const READERS = { http, graphql, ws, rpc, grpc, method: other, other } satisfies Record<string, ContextReader>;
 
 /** What a context is. Each kind has a reader and a transport. */
 export type ContextKind = keyof typeof READERS;
@@ -36,7 +36,7 @@ export function kindOf(context: ArgumentsHost): ContextKind {
 
 function otherKindOf(type: string, context: ArgumentsHost): ContextKind {
   if (type === 'rpc') return grpcCallOf(context) ? 'grpc' : 'rpc';
-  return type === 'graphql' || type === 'ws' ? type : 'other';
+  return type === 'graphql' || type === 'ws' || type === 'method' ? type : 'other';
 }
 
 /** What Nest calls a context, also of types that are unknown here. */

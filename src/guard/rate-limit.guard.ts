@@ -35,7 +35,7 @@ export class RateLimitGuard extends SuspendableGuard {
   }
 
   constructor(
-    private readonly plans: PlanRegistry,
+    @Inject(PlanRegistry) private readonly plans: Pick<PlanRegistry, 'of'>,
     private readonly store: RateLimitStore,
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
     private readonly adapterHost: HttpAdapterHost,

@@ -5,7 +5,7 @@ import {
   type Type,
   UseInterceptors,
 } from '@nestjs/common';
-import type { Observable } from 'rxjs';
+import { defer, lastValueFrom, type Observable } from 'rxjs';
 import { readerOf } from '../context/readers.js';
 import type { Handler } from '../policy/explorer.js';
 import type { Transport } from '../transport/transport.js';
@@ -38,6 +38,12 @@ export function bindInterceptor(handler: Handler): void {
 function isBound(handler: Handler): boolean {
   const interceptors: unknown[] = Reflect.getMetadata(INTERCEPTORS, handler) ?? [];
   return interceptors.includes(interceptor);
+}
+
+/** Calls a method that is no handler, as Nest calls a handler: with the interceptor, which must be bound to it. */
+export function callIntercepted(context: ExecutionContext, call: () => unknown): Promise<unknown> {
+  const result = interceptor.intercept(context, { handle: () => defer(async () => call()) });
+  return lastValueFrom(result, { defaultValue: undefined });
 }
 
 /** Binds the observer of answers in front of the interceptors of a class, and so of those of its handlers. */

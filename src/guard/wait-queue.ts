@@ -9,6 +9,7 @@ import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-optio
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import type { SuspendableRequestContext } from '../suspend/suspendable.guard.js';
 import { type Suspension, SuspensionTimeoutError } from '../suspend/suspension.js';
+import { MAX_DURATION } from '../util/duration.js';
 
 /** Milliseconds by which a suspension may outlast its reservation. */
 const GRACE = 30_000;
@@ -49,7 +50,7 @@ export class WaitQueue {
 
   /** Suspends a request until its reservation acts, then calls `proceed`. */
   enqueue(context: SuspendableRequestContext, takes: readonly Take[], answer: StoreAnswer, proceed: () => void): void {
-    const suspension = context.suspend({ timeout: answer.delay + GRACE });
+    const suspension = context.suspend({ timeout: Math.min(answer.delay + GRACE, MAX_DURATION) });
     this.size++;
     const publishEnd = publishWait(answer, takes, typeOf(context), this.store.clock);
     suspension.onSettled(() => {

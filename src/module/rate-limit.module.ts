@@ -14,7 +14,10 @@ import { settlementsDone } from '../guard/settle-cost.js';
 import { WaitQueue } from '../guard/wait-queue.js';
 import { clientKey } from '../keys/client-key.js';
 import { warnIfAllProxiesTrusted } from '../keys/proxy-warning.js';
+import { CallLimiter } from '../methods/call-limiter.js';
+import { MethodRuntime } from '../methods/method-runtime.js';
 import { Explorer } from '../policy/explorer.js';
+import { METHOD_CALLS } from '../policy/limited-method.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import { PlanRegistry } from '../policy/plan-registry.js';
 import type { RateLimitOptions } from '../policy/rate-limit.options.js';
@@ -51,6 +54,9 @@ const PROVIDERS: Provider[] = [
   RateLimitGuard,
   EnhancerBinder,
   Documentation,
+  MethodRuntime,
+  CallLimiter,
+  { provide: METHOD_CALLS, useExisting: MethodRuntime },
   {
     provide: PARSED_OPTIONS,
     inject: [{ token: MODULE_OPTIONS_TOKEN, optional: true }, Explorer, ResolverRegistry],
@@ -114,8 +120,8 @@ class FeaturePolicies {
 @Module({
   imports: [DiscoveryModule],
   providers: PROVIDERS,
-  // The last three are dependencies of the guard: Nest creates one in each module that binds it.
-  exports: [RateLimitStore, BucketService, RateLimitGuard, PlanRegistry, PARSED_OPTIONS, WaitQueue],
+  // Nest creates a guard in each module that binds it: the three before the last are its dependencies.
+  exports: [RateLimitStore, BucketService, RateLimitGuard, PlanRegistry, PARSED_OPTIONS, WaitQueue, METHOD_CALLS],
 })
 export class RateLimitModule extends ConfigurableModuleClass implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(

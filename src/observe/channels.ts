@@ -27,7 +27,10 @@ export interface DecisionMessage {
   readonly resetAfter: number;
   /** Whether the policy is a dry run: the request is admitted whatever the decision. */
   readonly dryRun: boolean;
-  /** Nest's context type (`'http'`, `'graphql'`, `'ws'`, `'rpc'`), or `'bucket'` for manual checks. */
+  /**
+   * Nest's context type (`'http'`, `'graphql'`, `'ws'`, `'rpc'`), `'method'` for calls of other limited methods, or
+   * `'bucket'` for manual checks.
+   */
   readonly transport: string;
   /**
    * The key of the bucket. It may be personal data, such as an address or a phone number: do not export it, and do not

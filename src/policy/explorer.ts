@@ -1,5 +1,6 @@
 import { type ExecutionContext, Injectable, type Type } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
+import { METHOD_CALLS } from './limited-method.js';
 import { type DecoratorInputs, inputsOfClass, inputsOfMethod, SKIP } from './rate-limit.decorator.js';
 import { type PolicyInput, toPolicyInputs } from './rate-limit.options.js';
 
@@ -63,6 +64,15 @@ export class Explorer {
     return [...this.explored.values()];
   }
 
+  /** Adds the classes of instances that factories have returned, if they have limited methods. */
+  exploreInstances(): void {
+    for (const { instance, host } of this.providers) {
+      if (!isLimitedInstance(instance)) continue;
+      const type = instance.constructor as Type;
+      if (!this.explored.has(type)) this.explore(type, host?.name ?? '', false);
+    }
+  }
+
   /** The instances of all providers with this token. */
   instancesOf(token: unknown): unknown[] {
     return this.providers.filter((wrapper) => wrapper.token === token).map(({ instance }) => instance);
@@ -97,7 +107,12 @@ function isNewable(type: unknown): type is Type {
   return typeof type === 'function' && typeof type.prototype === 'object' && type.prototype !== null;
 }
 
-function declaredBy(given: DecoratorInputs, from: DeclaredLimits['from']): DeclaredLimits | undefined {
+function isLimitedInstance(instance: unknown): instance is object {
+  return typeof instance === 'object' && instance !== null && METHOD_CALLS in instance;
+}
+
+/** The limits in the list of a target's decorators; `undefined` if it is empty. */
+export function declaredBy(given: DecoratorInputs, from: DeclaredLimits['from']): DeclaredLimits | undefined {
   if (given.length === 0) return undefined;
   return { inputs: given.includes(SKIP) ? [] : given.flatMap(toPolicyInputs), from, given };
 }

@@ -15,6 +15,8 @@ import { fixOf } from './resolver-result.js';
 /** What the compiler requires of the application. */
 export interface PlanContext extends Pick<ParsedModuleOptions, 'named' | 'default' | 'key'> {
   readonly resolvers: ResolverLookup;
+  /** Whether the plans are for calls of methods, and not for requests. */
+  readonly isOfCalls?: boolean;
   /** Returns a name of the class that is unique in the application. */
   nameOf(type: Type): string;
 }
@@ -27,7 +29,7 @@ export interface AppliedLimits {
 
 /** The limits of a method's decorators, or else the module's default; `undefined` if it has none. */
 export function appliedLimits(
-  { declared }: ExploredMethod,
+  { declared }: Pick<ExploredMethod, 'declared'>,
   defaults: ParsedModuleOptions['default'],
 ): AppliedLimits | undefined {
   const applied: AppliedLimits = declared ?? { inputs: defaults, from: 'default' };
@@ -36,7 +38,7 @@ export function appliedLimits(
 
 /** The policies of a method; `undefined` for each one that a resolver returns per request. */
 export function knownPolicies(
-  method: ExploredMethod,
+  method: Pick<ExploredMethod, 'declared'>,
   { named, default: defaults }: Pick<ParsedModuleOptions, 'named' | 'default'>,
 ): (RequestPolicy | RateLimitOptions | undefined)[] {
   const { inputs = [] } = appliedLimits(method, defaults) ?? {};
@@ -55,16 +57,19 @@ export function isPerHandler(input: PolicyInput, named: ParsedModuleOptions['nam
 
 /** Compiles the limits that apply to a method. */
 export function compilePlan(
-  { type, property }: Pick<ExploredMethod, 'type' | 'property'>,
+  { type, property }: { readonly type: Type; readonly property: string | symbol },
   { inputs, from }: AppliedLimits,
   context: PlanContext,
 ): Plan {
   const className = context.nameOf(type);
-  const handlerName = `${className}.${property}`;
+  const handlerName = `${className}.${String(property)}`;
   if (from === 'handler') {
-    return new PlanCompiler(`@RateLimit on ${type.name}.${property}`, handlerName, handlerName, context).compile(
-      inputs,
-    );
+    return new PlanCompiler(
+      `@RateLimit on ${type.name}.${String(property)}`,
+      handlerName,
+      handlerName,
+      context,
+    ).compile(inputs);
   }
   if (from === 'class')
     return new PlanCompiler(`@RateLimit on ${type.name}`, className, handlerName, context).compile(inputs);
@@ -97,18 +102,34 @@ class PlanCompiler {
   }
 
   private fromName(policy: string): RequestPolicy {
-    const { named } = this.context;
-    const found = named.get(policy) ?? unknownPolicy(policy, named.keys());
+    const { named, key, isOfCalls } = this.context;
+    let found = named.get(policy) ?? unknownPolicy(policy, named.keys());
+    // Its default key is that of requests.
+    if (isOfCalls && !found.hasKey) found = { ...found, key };
     return found.perHandler ? { ...found, policy: renamePolicy(found.policy, `${policy}.${this.handlerName}`) } : found;
   }
 
   private fromOptions(options: RateLimitOptions, index: number, define = definePolicy): RequestPolicy {
-    const { key, resolvers } = this.context;
+    const { key, resolvers, isOfCalls } = this.context;
     const base = options?.perHandler ? this.handlerName : this.defaultName;
-    const parsed = parseRequestPolicy(options, index === 0 ? base : `${base}-${index + 1}`, key, resolvers, define);
+    const parsed = parseRequestPolicy(
+      options,
+      index === 0 ? base : `${base}-${index + 1}`,
+      key,
+      resolvers,
+      define,
+      isOfCalls,
+    );
     const { perHandler, name } = options;
     if (!perHandler || name === undefined || this.handlerName === this.defaultName) return parsed;
-    return parseRequestPolicy({ ...options, name: `${name}.${this.handlerName}` }, '', key, resolvers, define);
+    return parseRequestPolicy(
+      { ...options, name: `${name}.${this.handlerName}` },
+      '',
+      key,
+      resolvers,
+      define,
+      isOfCalls,
+    );
   }
 
   private fromResolver(resolver: PolicyResolver, index: number): PolicySource {

@@ -5,20 +5,30 @@ import { nameClasses, warnOfMinified } from './class-names.js';
 import { type ExploredClass, type ExploredMethod, Explorer, type Handler, propertyOf } from './explorer.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from './parsed-options.js';
 import type { Plan } from './plan.js';
-import { type AppliedLimits, appliedLimits, compilePlan, isPerHandler, resolversOf } from './plan-compiler.js';
+import {
+  type AppliedLimits,
+  appliedLimits,
+  compilePlan,
+  isPerHandler,
+  type PlanContext,
+  resolversOf,
+} from './plan-compiler.js';
 import type { PolicyInput } from './rate-limit.options.js';
 import { toResolveFn } from './resolvable.js';
 import { ResolverRegistry } from './resolver-registry.js';
+import { hasRoute } from './routing.js';
 
 /** How JavaScript begins the name of a function that `bind` returned. */
 const BOUND = /^(bound )+/;
 
 interface Entry {
   readonly explored: ExploredMethod;
-  /** `null` until a request needs it, for methods that only the module's default may limit. */
+  /** `null` until a request needs it: for methods that only the module's default may limit, or that may not be routed. */
   plan: Plan | undefined | null;
   /** The entry of the same function in another class: each class has its own plans for inherited handlers. */
   readonly next: Entry | undefined;
+  /** Whether a guard has run for it: then its calls are requests. */
+  isGuarded: boolean;
 }
 
 /** The plans of all handlers, compiled when the application starts, so that an invalid one stops it. */
@@ -31,6 +41,7 @@ export class PlanRegistry implements OnModuleInit {
   /** Plans shared by all handlers that the same limits apply to. */
   private readonly shared = new Map<AppliedLimits['inputs'], Plan>();
   private names: ReadonlyMap<Type, string> = new Map();
+  private compiled: Promise<void> | undefined;
 
   constructor(
     @Inject(PARSED_OPTIONS) private readonly options: ParsedModuleOptions,
@@ -38,7 +49,18 @@ export class PlanRegistry implements OnModuleInit {
     private readonly explorer: Explorer,
   ) {}
 
-  async onModuleInit(): Promise<void> {
+  onModuleInit(): Promise<void> {
+    return this.ready();
+  }
+
+  /** Compiles all plans, once. */
+  ready(): Promise<void> {
+    this.compiled ??= this.compileAll();
+    return this.compiled;
+  }
+
+  private async compileAll(): Promise<void> {
+    this.explorer.exploreInstances();
     const { classes } = this.explorer;
     const named = classes.filter((found) => this.needsName(found));
     this.names = nameClasses(named, (found) => this.hasUnnamedPolicy(found));
@@ -58,6 +80,25 @@ export class PlanRegistry implements OnModuleInit {
     const plan = this.find(type, method);
     this.last = { type, method, plan };
     return plan;
+  }
+
+  /** Whether a guard has run for a method, so that it limits the calls that are requests. */
+  isGuarded(type: Type, property: string | symbol): boolean {
+    return this.byClass.get(type)?.get(property as string)?.isGuarded ?? false;
+  }
+
+  /** All controllers and providers. */
+  get classes(): readonly ExploredClass[] {
+    return this.explorer.classes;
+  }
+
+  /** What compiles plans of other calls, with the names and resolvers of the application. */
+  get context(): PlanContext {
+    return {
+      ...this.options,
+      resolvers: this.resolvers.lookup,
+      nameOf: (type) => this.names.get(type) ?? type.name,
+    };
   }
 
   /** The methods that decorators limit. */
@@ -84,12 +125,17 @@ export class PlanRegistry implements OnModuleInit {
 
   private find(type: Type, method: Handler): Plan | undefined {
     for (let entry = this.byMethod.get(method); entry; entry = entry.next) {
-      if (entry.explored.type === type) return this.planOf(entry);
+      if (entry.explored.type === type) return this.planOfGuarded(entry);
     }
     const entries = this.byClass.get(type) ?? this.register(this.explorer.classOf(type));
     // Another decorator or a tracing agent has replaced the method, possibly with a new function per request.
     const original = entries.get(propertyOf(method) ?? method.name.replace(BOUND, ''));
-    return original ? this.planOf(original) : this.onlyPlan(type, method, entries);
+    return original ? this.planOfGuarded(original) : this.onlyPlan(type, method, entries);
+  }
+
+  private planOfGuarded(entry: Entry): Plan | undefined {
+    entry.isGuarded = true;
+    return this.planOf(entry);
   }
 
   private planOf(entry: Entry): Plan | undefined {
@@ -115,8 +161,9 @@ export class PlanRegistry implements OnModuleInit {
     this.byClass.set(type, entries);
     for (const explored of methods) {
       const { property, method, declared } = explored;
-      const plan = declared ? this.compile(explored) : null;
-      const entry: Entry = { explored, plan, next: this.byMethod.get(method) };
+      const mayBeUnrouted = declared?.from === 'handler' && !hasRoute(method);
+      const plan = declared && !mayBeUnrouted ? this.compile(explored) : null;
+      const entry: Entry = { explored, plan, next: this.byMethod.get(method), isGuarded: false };
       entries.set(property, entry);
       this.byMethod.set(method, entry);
     }
@@ -128,12 +175,7 @@ export class PlanRegistry implements OnModuleInit {
     if (!applied) return undefined;
     let plan = this.shared.get(applied.inputs);
     if (plan) return plan;
-    const { type } = method;
-    plan = compilePlan(method, applied, {
-      ...this.options,
-      resolvers: this.resolvers.lookup,
-      nameOf: () => this.names.get(type) ?? type.name,
-    });
+    plan = compilePlan(method, applied, this.context);
     const hasSharedPlan =
       applied.from !== 'handler' && applied.inputs.every((input) => this.isPerHandler(input) === false);
     if (hasSharedPlan) this.shared.set(applied.inputs, plan);

@@ -13,6 +13,8 @@ export interface OptionContext {
   readonly policy: Policy;
   readonly defaultKey: ResolveFn<unknown>;
   readonly resolvers: ResolverLookup;
+  /** Whether the policy limits calls of methods, and not requests. */
+  readonly isOfCalls: boolean;
 }
 
 interface PolicyOption {
@@ -30,7 +32,7 @@ export const REQUEST_OPTIONS = {
   },
   cost: { resolvable: true, parse: parseCost },
   skip: { resolvable: true, parse: (value: unknown, { resolvers }: OptionContext) => parseSkip(value, resolvers) },
-  maxWait: { parse: (value: unknown) => (value === undefined ? 0 : parseDuration('maxWait', value)) },
+  maxWait: { parse: parseMaxWait },
   settle: { parse: parseSettle },
   dryRun: { parse: (value: unknown) => parseFlag('dryRun', value, false) },
   message: { parse: parseMessage },
@@ -125,6 +127,12 @@ export function parseFlag(option: string, value: unknown, fallback: boolean): bo
 export function parseFailureMode(option: string, value: unknown): FailureMode {
   const mode = FAILURE_MODES.find((known) => known === value);
   return mode ?? invalidOption(option, `one of ${FAILURE_MODES.join(', ')}`, value);
+}
+
+/** Milliseconds; `Infinity` only for calls of methods, because no client waits forever. */
+function parseMaxWait(maxWait: unknown, { isOfCalls }: OptionContext): number {
+  if (maxWait === undefined) return 0;
+  return isOfCalls && maxWait === Infinity ? Infinity : parseDuration('maxWait', maxWait);
 }
 
 /** A constant cost in thousandths of a token, or a function that returns it in tokens. */

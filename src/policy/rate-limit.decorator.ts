@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { RateLimitOptionError } from '../util/option-error.js';
+import { limitCalls } from './limited-method.js';
 import type { RateLimitInput } from './rate-limit.options.js';
 
 /** Metadata key of the arguments of a target's decorators. A global symbol, so that a second copy understands it. */
@@ -11,7 +12,7 @@ export const SKIP = Symbol.for('nest-rate-limit:skip');
 export type DecoratorInputs = readonly (RateLimitInput | typeof SKIP)[];
 
 /**
- * Limits a handler, or all handlers of a class together.
+ * Limits a handler, the calls of a provider's method, or all handlers of a class together.
  *
  * ```ts
  * @RateLimit({ duration: 10, unit: TimeUnit.SECONDS, maxRequest: 2 }) // sliding window: 2 in any 10 seconds
@@ -22,6 +23,9 @@ export type DecoratorInputs = readonly (RateLimitInput | typeof SKIP)[];
  * Accepts options, a list of options, the name of a policy, or a resolver (a function or an injectable class) that
  * returns a name or options per request. Several decorators on one target are combined: a request must satisfy all of them. A method's decorators replace those of
  * its class.
+ *
+ * A method that is no handler, such as one of a service, a job or a queue's worker, must return a promise: a call that is
+ * denied rejects with `RateLimitExceededException`. All its calls share one bucket, unless `key` is set.
  */
 export function RateLimit(limits: RateLimitInput): MethodDecorator & ClassDecorator {
   return decorator(limits);
@@ -42,11 +46,13 @@ function decorator(input: RateLimitInput | typeof SKIP): MethodDecorator & Class
   return (target: object, property?: string | symbol, descriptor?: PropertyDescriptor) => {
     if (property !== undefined) checkMethod(target, property, descriptor);
     decorate(descriptor ? descriptor.value : target);
-    if (descriptor) decorate(target, property);
+    if (!descriptor || property === undefined) return;
+    decorate(target, property);
+    if (input !== SKIP) limitCalls(target, property, descriptor);
   };
 }
 
-/** Throws unless a decorated member is a method of instances: Nest routes to nothing else. */
+/** Throws unless a decorated member is a method of instances: no other calls are limited. */
 function checkMethod(target: object, property: string | symbol, descriptor: PropertyDescriptor | undefined): void {
   const isStatic = typeof target === 'function';
   if (!isStatic && typeof descriptor?.value === 'function') return;
@@ -64,7 +70,7 @@ export function inputsOfClass(type: Type): DecoratorInputs {
 }
 
 /** The inputs of a method, stored on its property or its function: whichever list is longer. */
-export function inputsOfMethod({ prototype }: Type, property: string): DecoratorInputs {
+export function inputsOfMethod({ prototype }: Type, property: string | symbol): DecoratorInputs {
   let owner = prototype;
   while (!Object.hasOwn(owner, property)) owner = Object.getPrototypeOf(owner);
   const ofProperty: DecoratorInputs = Reflect.getOwnMetadata(LIMITS, owner, property) ?? [];

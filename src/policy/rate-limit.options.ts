@@ -48,7 +48,10 @@ export interface RateLimitOptions extends LimitOptions {
   cost?: Resolvable<number>;
   /** `true` exempts the request from this policy. Default `false`. */
   skip?: Resolvable<boolean>;
-  /** The longest time that a request is queued instead of being rejected; default: it is rejected immediately. */
+  /**
+   * The longest time that a request is queued instead of being rejected; default: it is rejected immediately. On a method
+   * that is no handler it may be `Infinity`.
+   */
   maxWait?: Duration;
   /**
    * Corrects the cost after the request was answered: `'failures'` refunds it after a success (status below 400),

@@ -16,6 +16,11 @@ export function isMessageHandler(method: Handler): boolean {
   return hasMetadata(method, MESSAGE);
 }
 
+/** Whether a decorator routes requests to a method. */
+export function hasRoute(method: Handler): boolean {
+  return hasMetadata(method, ROUTE);
+}
+
 /** Whether Nest routes to the methods of a class: a controller, resolver or gateway. */
 export function isRoutedClass({ type, isController }: ExploredClass): boolean {
   return isController || hasMetadata(type, ROUTED_CLASS);
@@ -26,7 +31,7 @@ export function isRoutedClass({ type, isController }: ExploredClass): boolean {
  * library that defines them may run guards, so the answer is `true`.
  */
 export function isRouted(explored: ExploredClass, { method }: ExploredMethod): boolean {
-  if (isRoutedClass(explored)) return hasMetadata(method, ROUTE);
+  if (isRoutedClass(explored)) return hasRoute(method);
   if ([explored.type, method].some((target) => guardsOf(target).length > 0)) return true;
   return !hasMetadata(method, UNGUARDED) && metadataOf(method).some((key) => !OTHER.test(key));
 }

@@ -15,8 +15,11 @@ const other: Transport = {
   unavailable: (_context, cause) => new RateLimitUnavailableException(cause),
 };
 
+/** Calls of methods, whose results `onLimited` may replace. */
+const method: Transport = { ...other, runsInterceptors: () => true };
+
 /** The transport of each kind of context. `context/readers.ts` has the reader of each. */
-const TRANSPORTS: Readonly<Record<ContextKind, Transport>> = { http, graphql, ws, rpc, grpc, other };
+const TRANSPORTS: Readonly<Record<ContextKind, Transport>> = { http, graphql, ws, rpc, grpc, method, other };
 
 /** The transport of a context. */
 export function transportOf(context: ArgumentsHost): Transport {

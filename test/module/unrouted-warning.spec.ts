@@ -22,8 +22,6 @@ import { statuses } from '../support/requests.js';
 
 const ONE = { maxRequest: 1, unit: 'hour', key: 'all' } as const;
 const ROUTE = 'Add a route decorator such as @Get; if another decorator defines the routes, apply it above @RateLimit';
-const BUCKETS =
-  'Limits apply to controllers, resolvers and gateways; elsewhere, take tokens from a bucket of BucketService';
 
 afterEach(() => {
   jest.restoreAllMocks();
@@ -35,7 +33,7 @@ async function start(metadata: ModuleMetadata) {
   const app = await createApp('express', { ...metadata, imports: [RateLimitModule.forRoot()] });
   return {
     app,
-    warnings: warn.mock.calls.map(([message]) => String(message)).filter((line) => line.includes('effect')),
+    warnings: warn.mock.calls.map(([message]) => String(message)).filter((line) => line.startsWith('@RateLimit')),
   };
 }
 
@@ -61,7 +59,7 @@ function Routes(path: string): MethodDecorator {
   };
 }
 
-describe('Warning about limits that have no effect', () => {
+describe('Warning about limits without a guard', () => {
   it('names the methods of controllers, resolvers and gateways that are not routed', async () => {
     @UseGuards({ canActivate: () => true })
     @Controller('users')
@@ -79,8 +77,8 @@ describe('Warning about limits that have no effect', () => {
       @RateLimit(ONE) helper() {}
     }
     expect(await warningsOf({ controllers: [Users], providers: [Chat, Books] })).toEqual([
-      '@RateLimit has no effect on Users.forgotten, Users.typo, Chat.handleConnection, Books.helper: no guard runs there. ' +
-        ROUTE,
+      '@RateLimit limits only direct calls of Users.forgotten, Users.typo, Chat.handleConnection, Books.helper: ' +
+        `no guard runs there. ${ROUTE}`,
     ]);
   });
 
@@ -97,26 +95,44 @@ describe('Warning about limits that have no effect', () => {
     const codes = await statuses(app, '/low/get', '/low/get', '/high/get', '/high/get');
     await app.close();
     expect(codes).toEqual([200, 200, 200, 429]);
-    expect(warnings).toEqual([`@RateLimit has no effect on Low.handler: no guard runs there. ${ROUTE}`]);
+    expect(warnings).toEqual([`@RateLimit limits only direct calls of Low.handler: no guard runs there. ${ROUTE}`]);
   });
 
-  it('names the methods of other providers, also those that schedulers and queues call', async () => {
+  it('names a route of a provider that is no controller, and not the methods that it calls itself', async () => {
     @Injectable()
     class Jobs {
-      @RateLimit(ONE) @SetMetadata('SCHEDULE_CRON_OPTIONS', {}) nightly() {}
-      @RateLimit(ONE) @SetMetadata('EVENT_LISTENER_METADATA', {}) created() {}
-      @RateLimit(ONE) process() {}
+      @RateLimit(ONE) @SetMetadata('SCHEDULE_CRON_OPTIONS', {}) async nightly() {}
+      @RateLimit(ONE) @SetMetadata('EVENT_LISTENER_METADATA', {}) async created() {}
+      @RateLimit(ONE) async process() {}
       @RateLimit(ONE) @Get() notInAController() {}
       @SkipRateLimit() free() {}
     }
+    expect(await warningsOf({ providers: [Jobs] })).toEqual([
+      `@RateLimit has no effect on Jobs.notInAController: no guard runs there. ${ROUTE}`,
+    ]);
+  });
+
+  it('names a controller without routes', async () => {
+    @RateLimit(ONE)
+    @Controller()
+    class Empty {
+      helper() {}
+    }
+    expect(await warningsOf({ controllers: [Empty] })).toEqual([
+      `@RateLimit has no effect on Empty: no guard runs there. ${ROUTE}`,
+    ]);
+  });
+
+  it('stops the start for a limit on a class without handlers', async () => {
     @RateLimit(ONE)
     @Injectable()
     class Worker {
-      process() {}
+      async process() {}
     }
-    expect(await warningsOf({ providers: [Jobs, Worker] })).toEqual([
-      `@RateLimit has no effect on Jobs.nightly, Jobs.created, Jobs.process, Jobs.notInAController, Worker: no guard runs there. ${BUCKETS}`,
-    ]);
+    await expect(start({ providers: [Worker] })).rejects.toThrow(
+      'Invalid @RateLimit on Worker: on a class it limits the handlers of a controller, resolver or gateway, got a ' +
+        'class without any. Apply it to each method',
+    );
   });
 
   it('does not mention handlers of any transport', async () => {
