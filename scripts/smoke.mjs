@@ -64,7 +64,7 @@ function types(nest, type, node) {
 }
 
 function features(nest, type, node) {
-  const what = 'three messages to a gateway and a service; OpenAPI';
+  const what = 'three messages to a gateway and a service, three calls of methods; OpenAPI';
   const run = async (folder, program) => {
     const cwd = project(folder, type, 'features');
     await execute(process.execPath, [TSC_7, '-p', '.'], cwd);

@@ -1,8 +1,8 @@
 // Features that need further packages: WebSocket gateways, microservices, OpenAPI, metrics.
 import 'reflect-metadata';
 import { deepStrictEqual, ok } from 'node:assert';
-import { Controller, Get, Module, UseGuards } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { Controller, Get, Injectable, Module, Scope, UseGuards } from '@nestjs/common';
+import { ModuleRef, NestFactory } from '@nestjs/core';
 import { ClientProxyFactory, MessagePattern, type TcpClientOptions, Transport } from '@nestjs/microservices';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
@@ -50,10 +50,31 @@ class AppController {
   free() {}
 }
 
+class Jobs {
+  @RateLimit({ ...TWO, onLimited: () => 'limited' })
+  async run(): Promise<string> {
+    return 'done';
+  }
+}
+
+@Injectable({ scope: Scope.TRANSIENT })
+class TransientJobs extends Jobs {}
+
+@Injectable({ scope: Scope.REQUEST })
+class JobsPerRequest extends Jobs {}
+
+class MadeJobs extends Jobs {}
+
 @Module({
   imports: [RateLimitModule.forRoot(), RateLimitMetricsModule],
   controllers: [AppController],
-  providers: [AppGateway],
+  providers: [
+    AppGateway,
+    Jobs,
+    TransientJobs,
+    JobsPerRequest,
+    { provide: MadeJobs, scope: Scope.REQUEST, useFactory: async () => new MadeJobs() },
+  ],
 })
 class AppModule {}
 
@@ -69,6 +90,19 @@ function checkThree([first, second, third]: unknown[]) {
   const { status, message, retryAfter } = third as Record<string, unknown>;
   deepStrictEqual([status, message], ['error', 'Too Many Requests']);
   ok(typeof retryAfter === 'number' && retryAfter > 0 && retryAfter <= 60_000);
+}
+
+/** Limited methods, on instances of all scopes. */
+async function checkMethods(ref: ModuleRef) {
+  const jobs = ref.get(Jobs, { strict: false });
+  deepStrictEqual(await three(() => jobs.run()), ['done', 'done', 'limited']);
+  for (const type of [TransientJobs, JobsPerRequest, MadeJobs]) {
+    deepStrictEqual(await three(async () => (await ref.resolve(type, undefined, { strict: false })).run()), [
+      'done',
+      'done',
+      'limited',
+    ]);
+  }
 }
 
 const emit = (socket: Socket, event: string) =>
@@ -92,6 +126,8 @@ async function main(port: number) {
   const service = ClientProxyFactory.create(tcp);
   checkThree(await three(() => lastValueFrom(service.send('limited', {})).catch((error: unknown) => error)));
   await service.close();
+
+  await checkMethods(app.get(ModuleRef, { strict: false }));
 
   const { paths } = SwaggerModule.createDocument(app, new DocumentBuilder().build());
   const rejection = (path: string) => paths[path].get?.responses?.['429'];

@@ -53,6 +53,8 @@ export function limitCalls(prototype: object, property: string | symbol, descrip
   const method: LimitedMethod = { prototype, property, original, wrapper, isRouted: undefined };
   Reflect.defineMetadata(METHODS, known.set(property, method), prototype);
   descriptor.value = wrapper;
+  // For callers that apply the decorator to a descriptor, and do not define it.
+  Object.defineProperty(prototype, property, descriptor);
 }
 
 /** The limited methods of a class, including inherited ones and those that it overrides. */

@@ -213,6 +213,28 @@ describe('a limited method', () => {
     await app.close();
   });
 
+  it('is limited by decorators that are applied as functions, or together', async () => {
+    const { applyDecorators } = await import('@nestjs/common');
+    @Injectable()
+    class Jobs {
+      async applied() {
+        return 'done';
+      }
+
+      @applyDecorators(RateLimit(ONE))
+      async together() {
+        return 'done';
+      }
+    }
+    const descriptor = Object.getOwnPropertyDescriptor(Jobs.prototype, 'applied') as PropertyDescriptor;
+    RateLimit(ONE)(Jobs.prototype, 'applied', descriptor);
+    const app = await start({ providers: [Jobs] });
+    const jobs = app.get(Jobs);
+    expect(await outcomes(2, () => jobs.applied())).toEqual(['done', 'denied']);
+    expect(await outcomes(2, () => jobs.together())).toEqual(['done', 'denied']);
+    await app.close();
+  });
+
   it('is not limited below `@SkipRateLimit`, and remains synchronous', async () => {
     @Injectable()
     class Jobs {
