@@ -73,7 +73,12 @@ export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
       idOf(pathOf(reader.user?.(context), names))
     );
   };
-  const warning = new MissingUserWarning(userOf, otherwise === undefined);
+  const objectOf = (context: ExecutionContext) => {
+    const reader = readerOf(context);
+    const request = reader.request(context);
+    return pathOf(request, ['user']) ?? pathOf(request, ['raw', 'user']) ?? reader.user?.(context);
+  };
+  const warning = new MissingUserWarning(path, objectOf, userOf, otherwise === undefined);
   return warning.watch((context: ExecutionContext) => {
     const user = userOf(context);
     if (user === undefined) warning.check(context);

@@ -20,7 +20,10 @@ export function warnOfKeyWithoutUser(policy: string, key: object): void {
 export class MissingUserWarning {
   private checksLeft = 100;
 
+  /** `objectOf` finds the user of a request, and `userOf` what is at `path` of it. */
   constructor(
+    private readonly path: string,
+    private readonly objectOf: (context: ExecutionContext) => unknown,
     private readonly userOf: (context: ExecutionContext) => string | undefined,
     private readonly isError: boolean,
   ) {}
@@ -34,18 +37,28 @@ export class MissingUserWarning {
   check(context: ExecutionContext): void {
     if (this.checksLeft === 0) return;
     this.checksLeft--;
+    const user = this.objectOf(context);
+    if (typeof user === 'object' && user !== null) return this.warnOfProperty(context, user);
     // The request fails before a later guard can run, so whether there is one is unknown.
-    if (this.isError) return this.warn(context, 'byUser() found no user');
+    if (this.isError) return this.warn(context, `byUser() found no user. ${FIX}`);
     const connection = responseConnection(context);
     if (!connection) return;
     onClose(connection, () => {
       const late = this.checksLeft > 0 && this.userOf(context) !== undefined;
-      if (late) this.warn(context, 'byUser() found no user, but there was one at the end of the request');
+      if (late) this.warn(context, `byUser() found no user, but there was one at the end of the request. ${FIX}`);
     });
   }
 
-  private warn(context: ExecutionContext, found: string): void {
+  /** The guards are in the right order. The names are those of the application; a client may have added others. */
+  private warnOfProperty(context: ExecutionContext, user: object): void {
+    const names = Object.keys(user).filter((name) => /^\w{1,40}$/.test(name));
+    const has = names.length > 0 ? `it has ${names.slice(0, 10).join(', ')}` : 'it has no properties';
+    const fix = "Pass the property that identifies a user, such as byUser('sub')";
+    this.warn(context, `byUser() found \`user\`, but no \`${this.path}\` in it: ${has}. ${fix}`);
+  }
+
+  private warn(context: ExecutionContext, message: string): void {
     this.checksLeft = 0;
-    warnOnce.about(this, `${context.getClass().name}.${context.getHandler().name}: ${found}. ${FIX}`);
+    warnOnce.about(this, `${context.getClass().name}.${context.getHandler().name}: ${message}`);
   }
 }

@@ -182,7 +182,7 @@ function checkStore(store: unknown): void {
   const version = brandOf(store, 'RateLimitStore');
   if (version) throw new RateLimitOptionError(`\`store\` was created by nest-rate-limit ${version}${copiesHint()}`);
   if (typeof store !== 'object' || store === null || !('redis' in store)) {
-    invalidSecretOption('store', 'a RateLimitStore or { redis: … }', store);
+    invalidSecretOption('store', 'a RateLimitStore, such as `new MemoryStore()`, or { redis: … }', store);
   }
   withErrorPrefix('store', () => checkOptionNames(store, ['redis', ...REDIS_CONNECT_OPTIONS]));
   parseRedisTarget(store.redis, 'store.redis');

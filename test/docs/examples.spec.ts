@@ -144,7 +144,7 @@ describe('Examples in the documentation', () => {
   });
 
   it('block an address after five failed log-ins', async () => {
-    const { Snippet } = (await run(snippetIn('docs/guides/login-protection.md', 'A basic limit'))) as {
+    const { Snippet } = (await run(snippetIn('docs/guides/login-protection.md', 'A basic limit', 0))) as {
       Snippet: Type<{ login(): void }>;
     };
     Snippet.prototype.login = failing(Snippet.prototype.login);
@@ -159,21 +159,21 @@ describe('Examples in the documentation', () => {
   it('charge a cost that is known after the handler', async () => {
     await start(await run(snippetIn('docs/guides/costs.md', 'Costs known afterwards')));
     expect((await post('/completions')).headers.ratelimit).toContain('r=9500');
-    const policy = { name: 'Snippet.complete', capacity: 10_000, refill: 100 };
+    const policy = { name: 'llm', capacity: 10_000, refill: 10_000, unit: 'minutes' } as const;
     const bucket = app?.get(BucketService).bucket(policy, '127.0.0.1');
     while ((await bucket?.available()) === 9500) await new Promise(setImmediate);
     expect(await bucket?.available()).toBe(10_000 - 1234);
   });
 
   it('choose the policy by tier', async () => {
-    await start(await run(snippetIn('docs/guides/tiers-and-tenants.md', 'A policy per tier', 0)));
+    await start(await run(snippetIn('docs/guides/tiers-and-tenants.md', 'A policy per API key', 0)));
     expect((await get('/maps', { 'x-api-key': 'paid-1' })).headers.ratelimit).toBe('"paid";r=99;t=1');
     expect((await get('/maps', { 'x-api-key': 'other' })).headers.ratelimit).toBe('"free";r=4;t=1');
     expect((await get('/maps')).status).toBe(500);
   });
 
   it('cache tiers, with a new lookup after an error, after a minute, and after 10,000 others', async () => {
-    const { CachedTiers } = await run(snippetIn('docs/guides/tiers-and-tenants.md', 'A policy per tier'));
+    const { CachedTiers } = await run(snippetIn('docs/guides/tiers-and-tenants.md', 'A policy per API key'));
     const tiers = new (CachedTiers as typeof readmeNames.Tiers)();
     const lookups = jest.spyOn(readmeNames.Tiers.prototype, 'of');
     lookups.mockRejectedValueOnce(new Error('no database'));

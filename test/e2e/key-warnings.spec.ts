@@ -107,6 +107,17 @@ describe.each(ADAPTERS)('byUser on %s', (adapter) => {
     expect(warnings).toEqual([`Notes.list: byUser() found no user. ${FIX}`]);
   });
 
+  it.each<[string, KeyOf, number]>([
+    ['without a fallback', byUser('sub'), 500],
+    ['with a fallback', byUser('sub', byIp()), 200],
+  ])('names the properties of a user that lacks the one for the key: %s', async (_, key, status) => {
+    await start({ imports: [limits({ guard: false })], controllers: [controller(key, [AuthGuard, RateLimitGuard])] });
+    expect(await statuses('ada', 'bob')).toEqual([status, status]);
+    expect(warnings).toEqual([
+      "Notes.list: byUser() found `user`, but no `sub` in it: it has id. Pass the property that identifies a user, such as byUser('sub')",
+    ]);
+  });
+
   @Module({ providers: [{ provide: APP_GUARD, useClass: AuthGuard }] })
   class AuthModule {}
 

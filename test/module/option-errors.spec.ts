@@ -280,10 +280,16 @@ const MODULE_ERRORS: [unknown, string][] = [
   [null, '`options` must be an object, the argument of `forRoot`, got null'],
   [[window], '`options` must be an object, the argument of `forRoot`, got [{ maxRequest }]'],
   [{ onLimited: null }, '`onLimited` must be a function or an injectable class, got null'],
-  [{ store: undefined }, '`store` must be a RateLimitStore or { redis: … }, got undefined'],
-  [{ store: null }, '`store` must be a RateLimitStore or { redis: … }, got null'],
-  [{ store: 'redis://user:pw@db' }, '`store` must be a RateLimitStore or { redis: … }, got a string of 18 characters'],
-  [{ store: {} }, '`store` must be a RateLimitStore or { redis: … }, got {}'],
+  [
+    { store: undefined },
+    '`store` must be a RateLimitStore, such as `new MemoryStore()`, or { redis: … }, got undefined',
+  ],
+  [{ store: null }, '`store` must be a RateLimitStore, such as `new MemoryStore()`, or { redis: … }, got null'],
+  [
+    { store: 'redis://user:pw@db' },
+    '`store` must be a RateLimitStore, such as `new MemoryStore()`, or { redis: … }, got a string of 18 characters',
+  ],
+  [{ store: {} }, '`store` must be a RateLimitStore, such as `new MemoryStore()`, or { redis: … }, got {}'],
   [
     { store: { redis: undefined } },
     '`store.redis` must be a redis:// url, ioredis options, a Redis or a Cluster, got undefined',

@@ -34,10 +34,6 @@ export interface Document {
   readonly pages: number;
 }
 
-export class Completion {
-  constructor(readonly tokens: number) {}
-}
-
 export async function planOf(context: ExecutionContext): Promise<{ requests: number }> {
   const plans: Readonly<Record<string, number>> = { suspended: 0, own: Infinity };
   return { requests: plans[apiKeyOf(context) ?? ''] ?? 100 };
