@@ -1,9 +1,9 @@
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { AppModule } from './app.module.js';
+import { toText } from './example.js';
+import { examples } from './examples.js';
 import { setUp } from './setup.js';
-import { toText } from './trial.js';
-import { trials } from './trials.js';
 
 const port = Number(process.env.PORT || 3000);
 const app = await NestFactory.create<NestExpressApplication>(AppModule, { logger: ['error', 'warn'] });
@@ -18,4 +18,4 @@ console.log(
     : 'Its buckets are in memory; set REDIS_URL to store them in Redis.',
 );
 console.log('Or try these commands in another terminal. Press Ctrl-C to stop the app.\n');
-console.log(trials.map((trial) => toText(trial, port)).join('\n'));
+console.log(examples.map((example) => toText(example, port)).join('\n'));

@@ -7,16 +7,16 @@ import { FakeClock } from 'nest-rate-limit/testing';
 import type { Response } from 'supertest';
 import { until } from '../test/support/requests.js';
 import { redisStore, SampleApp } from '../test/support/sample-app.js';
-import { type Answers, type Step, toMarkdown } from './trial.js';
-import { trials } from './trials.js';
+import { type Answers, type Step, toMarkdown } from './example.js';
+import { examples } from './examples.js';
 
 const readme = readFileSync(new URL('README.md', import.meta.url), 'utf8');
 
 describe('README of the sample app', () => {
   it('contains each example, and no other curl commands', () => {
-    for (const trial of trials) expect(readme).toContain(toMarkdown(trial));
-    const shown = trials.reduce((rest, trial) => rest.replace(toMarkdown(trial), ''), readme);
-    expect(shown).not.toContain('curl');
+    for (const example of examples) expect(readme).toContain(toMarkdown(example));
+    const shown = examples.reduce((rest, example) => rest.replace(toMarkdown(example), ''), readme);
+    expect(shown).not.toMatch(/```sh[^`]*curl/);
   });
 });
 
@@ -34,8 +34,8 @@ describe.each(stores)('sample app with buckets in $store', ({ open }) => {
   });
   afterEach(() => app.close());
 
-  for (const { title, idea, steps } of trials) {
-    it(`${title}. ${idea}`, async () => {
+  for (const { title, description, steps } of examples) {
+    it(`${title}. ${description}`, async () => {
       for (const step of steps) {
         const expected = linesOf(step.answers);
         const shown = 'lines' in step ? await app.chat(upTo(step.lines)) : await run(step, expected);

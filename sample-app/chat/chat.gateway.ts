@@ -22,7 +22,7 @@ export class ChatGateway {
   @RateLimit({ capacity: 5, refill: 1, key: connectionOf, message: 'Too many messages' })
   @SubscribeMessage('say')
   say(@MessageBody() text: unknown, @ConnectedSocket() speaker: WebSocket): object {
-    if (typeof text !== 'string' || text === '') throw new WsException('Say a string');
+    if (typeof text !== 'string' || text === '') throw new WsException('The message must be a non-empty string');
     for (const other of this.server.clients) {
       if (other !== speaker && other.readyState === WebSocket.OPEN) send(other, 'heard', text);
     }

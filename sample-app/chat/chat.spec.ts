@@ -47,5 +47,7 @@ it('broadcasts messages, and sends a rejection only to its sender', async () => 
 it.each([undefined, '', 7])('rejects the invalid message %j', async (data) => {
   const ada = await join();
   ada.send('say', data);
-  expect(await heard(ada, 1)).toEqual([['exception', expect.objectContaining({ message: 'Say a string' })]]);
+  expect(await heard(ada, 1)).toEqual([
+    ['exception', expect.objectContaining({ message: 'The message must be a non-empty string' })],
+  ]);
 });

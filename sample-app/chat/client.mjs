@@ -8,7 +8,7 @@ const socket = new WebSocket(process.argv[2] ?? 'ws://localhost:3000/chat');
 await once(socket, 'open');
 socket.on('message', (message) => {
   const { event, data } = JSON.parse(message);
-  if (event === 'heard') return console.log(`somebody: ${data}`);
+  if (event === 'heard') return console.log(`received: ${data}`);
   if (event === 'said') console.log(data);
   else console.log(data.retryAfter ? `${data.message}, again in ${Math.ceil(data.retryAfter / 1000)} s` : data.message);
   socket.emit('answer');

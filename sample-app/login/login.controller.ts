@@ -1,6 +1,6 @@
 import { Body, Controller, type ExecutionContext, HttpCode, Post, UnauthorizedException } from '@nestjs/common';
 import { addressKey, RateLimit, TimeUnit } from 'nest-rate-limit';
-import { bodyOf, textOf } from '../body.js';
+import { bodyOf, stringOf } from '../body.js';
 
 const PASSWORDS = new Map([
   ['ada', 'lovelace'],
@@ -21,8 +21,8 @@ export class LoginController {
   @HttpCode(200)
   @Post()
   login(@Body() body: unknown): string {
-    const user = textOf(body, 'user');
-    if (PASSWORDS.get(user) !== textOf(body, 'password')) throw new UnauthorizedException('Wrong name or password');
+    const user = stringOf(body, 'user');
+    if (PASSWORDS.get(user) !== stringOf(body, 'password')) throw new UnauthorizedException('Wrong name or password');
     return `Welcome, ${user}`;
   }
 }
@@ -32,5 +32,5 @@ export class LoginController {
  */
 function userAtAddress(context: ExecutionContext): string {
   const { ip } = context.switchToHttp().getRequest<{ ip: string }>();
-  return `${addressKey(ip)} ${textOf(bodyOf(context), 'user')}`;
+  return `${addressKey(ip)} ${stringOf(bodyOf(context), 'user')}`;
 }

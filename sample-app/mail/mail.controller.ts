@@ -1,6 +1,6 @@
 import { Body, Controller, Post } from '@nestjs/common';
 import { ApiRateLimit } from 'nest-rate-limit/swagger';
-import { textOf } from '../body.js';
+import { stringOf } from '../body.js';
 import { MailService } from './mail.service.js';
 
 /** The handler is not limited; its service is. */
@@ -11,6 +11,6 @@ export class MailController {
   @ApiRateLimit() // documents the 429 response, as the handler has no `@RateLimit`
   @Post()
   async send(@Body() body: unknown): Promise<{ left: number }> {
-    return { left: await this.mail.send(textOf(body, 'to').toLowerCase()) };
+    return { left: await this.mail.send(stringOf(body, 'to').toLowerCase()) };
   }
 }

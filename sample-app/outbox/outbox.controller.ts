@@ -1,5 +1,5 @@
 import { Body, Controller, Get, HttpCode, Post } from '@nestjs/common';
-import { textOf } from '../body.js';
+import { stringOf } from '../body.js';
 import { OutboxWorker } from './outbox.worker.js';
 
 /** Requests do not wait for their mails to be sent: the handler adds them to the outbox, and the worker sends them. */
@@ -10,7 +10,7 @@ export class OutboxController {
   @HttpCode(202)
   @Post()
   add(@Body() body: unknown): string {
-    const to = textOf(body, 'to');
+    const to = stringOf(body, 'to');
     this.worker.add(to);
     return `To be sent to ${to}`;
   }

@@ -16,7 +16,7 @@ import {
 import { ApiExcludeController } from '@nestjs/swagger';
 import { SkipRateLimit } from 'nest-rate-limit';
 import type { Observable } from 'rxjs';
-import { textOf } from '../body.js';
+import { stringOf } from '../body.js';
 import { DemoRedis } from './demo-redis.js';
 import { LiveFeed } from './live-feed.js';
 
@@ -70,6 +70,6 @@ export class PageController {
   @HttpCode(204)
   @Post('demo-redis')
   pause(@Body() body: unknown): void {
-    this.redis.pause(textOf(body, 'paused') === 'true');
+    this.redis.pause(stringOf(body, 'paused') === 'true');
   }
 }

@@ -1,6 +1,6 @@
 import { BadRequestException, Body, Controller, Post } from '@nestjs/common';
 import { RateLimit, TimeUnit } from 'nest-rate-limit';
-import { bodyOf, textOf } from '../body.js';
+import { bodyOf, stringOf } from '../body.js';
 
 /** One token bucket per phone number: a burst of 20 messages, refilled at 10 per minute. */
 @Controller('sms')
@@ -21,7 +21,7 @@ export class SmsController {
 
 /** Returns only the digits, so that all notations of a number share one bucket. */
 function phoneOf(body: unknown): string {
-  const digits = textOf(body, 'phone').replace(/[\s+()/-]/g, '');
+  const digits = stringOf(body, 'phone').replace(/[\s+()/-]/g, '');
   if (/^\d{6,15}$/.test(digits)) return digits;
   throw new BadRequestException('phone must be a number of 6 to 15 digits');
 }

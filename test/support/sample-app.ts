@@ -9,8 +9,8 @@ import { RateLimitStore, RedisStore } from 'nest-rate-limit';
 import type { FakeClock } from 'nest-rate-limit/testing';
 import request, { type Response } from 'supertest';
 import { AppModule } from '../../sample-app/app.module.js';
+import type { Step } from '../../sample-app/example.js';
 import { setUp } from '../../sample-app/setup.js';
-import type { Step } from '../../sample-app/trial.js';
 import { redisUrl } from './redis.js';
 
 /** Connects a Redis store with a key prefix of its own. */

@@ -1,25 +1,26 @@
-import type { Trial } from './trial.js';
+import type { Example } from './example.js';
 
-const REFUSED = '{"statusCode":429,"message":"Too Many Requests"} [429]';
+const REJECTED = '{"statusCode":429,"message":"Too Many Requests"} [429]';
 const UNAUTHORIZED = '{"message":"Wrong name or password","error":"Unauthorized","statusCode":401} [401]';
 
-export const trials: readonly Trial[] = [
+export const examples: readonly Example[] = [
   {
     title: 'No limit',
     file: 'hello/hello.controller.ts',
-    idea: 'A handler without a decorator is not limited.',
+    description: 'A handler without a decorator is not limited.',
     steps: [{ path: '/free', times: 5, answers: [[5, 'Hello Free World [200]']] }],
   },
   {
     title: 'A sliding window',
     file: 'hello/hello.controller.ts',
-    idea: '2 requests in any 10 seconds.',
-    steps: [{ path: '/limited', times: 3, answers: [[2, 'Hello Limited World [200]'], REFUSED] }],
+    description: '2 requests in any 10 seconds.',
+    steps: [{ path: '/limited', times: 3, answers: [[2, 'Hello Limited World [200]'], REJECTED] }],
   },
   {
     title: 'A token bucket',
     file: 'sms/sms.controller.ts',
-    idea: 'For each phone number: 20 messages at once, 10 per minute. The headers show what remains.',
+    description:
+      'One bucket per phone number: a burst of 20 messages, refilled at 10 per minute. The headers report the remaining tokens.',
     steps: [
       {
         path: '/sms',
@@ -52,26 +53,28 @@ export const trials: readonly Trial[] = [
   {
     title: 'A named policy, and costs',
     file: 'api/api.controller.ts',
-    idea: 'One bucket of 5 for several handlers, one more token each second: an upload costs 3, a ping 1.',
+    description:
+      'Several handlers share a bucket of 5 tokens, refilled at one per second. An upload costs 3, a ping 1.',
     steps: [
-      { method: 'POST', path: '/api/upload', times: 2, answers: ['uploaded [201]', REFUSED] },
-      { path: '/api/ping', times: 3, answers: [[2, 'pong [200]'], REFUSED] },
+      { method: 'POST', path: '/api/upload', times: 2, answers: ['uploaded [201]', REJECTED] },
+      { path: '/api/ping', times: 3, answers: [[2, 'pong [200]'], REJECTED] },
     ],
   },
   {
     title: 'Weights',
     file: 'documents/documents.controller.ts',
-    idea: 'A cost that depends on the request: reading costs 1 of 20 tokens, writing 5, deleting 10.',
+    description: 'The cost depends on the method: reading costs 1 of 20 tokens, writing 5, deleting 10.',
     steps: [
       { path: '/documents/7', answers: ['Document 7 [200]'] },
       { method: 'PUT', path: '/documents/7', answers: ['Document 7 is written [200]'] },
-      { method: 'DELETE', path: '/documents/7', times: 2, answers: ['Document 7 is gone [200]', REFUSED] },
+      { method: 'DELETE', path: '/documents/7', times: 2, answers: ['Document 7 is gone [200]', REJECTED] },
     ],
   },
   {
     title: 'Tiers',
     file: 'tiers/tiers.module.ts',
-    idea: 'A premium key allows 1000 requests per minute, a standard key 100. Other clients are limited by address, to 10.',
+    description:
+      'A premium key allows 1000 requests per minute, a standard key 100. Requests without a valid key are limited by address, to 10.',
     steps: [
       {
         path: '/quotes',
@@ -91,13 +94,13 @@ export const trials: readonly Trial[] = [
         head: true,
         answers: ['HTTP/1.1 200 OK', 'ratelimit-policy: "free";q=10;w=60', 'ratelimit: "free";r=9;t=6'],
       },
-      { path: '/quotes', times: 10, answers: [[9, 'Less is more [200]'], REFUSED] },
+      { path: '/quotes', times: 10, answers: [[9, 'Less is more [200]'], REJECTED] },
     ],
   },
   {
     title: 'A manual check in a service',
     file: 'mail/mail.service.ts',
-    idea: '5 mails at once to one recipient, one more each second.',
+    description: 'One bucket per recipient: a burst of 5 mails, refilled at one per second.',
     steps: [
       {
         path: '/mail',
@@ -109,7 +112,7 @@ export const trials: readonly Trial[] = [
           '{"left":2} [201]',
           '{"left":1} [201]',
           '{"left":0} [201]',
-          REFUSED,
+          REJECTED,
         ],
       },
     ],
@@ -117,7 +120,8 @@ export const trials: readonly Trial[] = [
   {
     title: 'A worker',
     file: 'outbox/outbox.worker.ts',
-    idea: 'Two mails are sent at once, and one more each second. If the mail server is busy, which the first mail to `busy@example.com` simulates, all workers pause for 3 seconds.',
+    description:
+      'A burst of 2 mails, refilled at one per second. If the mail server is busy, all workers pause for 3 seconds; the first mail to `busy@example.com` simulates this.',
     steps: [
       {
         path: '/outbox',
@@ -132,29 +136,32 @@ export const trials: readonly Trial[] = [
   {
     title: 'Queueing',
     file: 'queue/queue.controller.ts',
-    idea: 'One response per second. A request that would wait longer than 5 seconds is rejected at once.',
+    description:
+      'One request per second; those that arrive early are queued. A request that would wait longer than 5 seconds is rejected immediately.',
     steps: [{ path: '/queue', times: 3, together: true, answers: [[3, 'It is your turn [200]']] }],
   },
   {
     title: 'Login protection',
     file: 'login/login.controller.ts',
-    idea: 'Only failures count. The sixth attempt starts a block of a minute, for this user at this address.',
+    description:
+      'Only failed attempts count. After 5 in a minute, the next attempt blocks the user at this address for a minute.',
     steps: [
-      { path: '/login', form: 'user=ada&password=wrong', times: 6, answers: [[5, UNAUTHORIZED], REFUSED] },
-      { path: '/login', form: 'user=ada&password=lovelace', answers: [REFUSED] },
+      { path: '/login', form: 'user=ada&password=wrong', times: 6, answers: [[5, UNAUTHORIZED], REJECTED] },
+      { path: '/login', form: 'user=ada&password=lovelace', answers: [REJECTED] },
       { path: '/login', form: 'user=grace&password=hopper', answers: ['Welcome, grace [200]'] },
     ],
   },
   {
     title: 'A cost known afterwards',
     file: 'reports/reports.controller.ts',
-    idea: '100 rows at once, one more each second. The second report leaves a debt.',
-    steps: [{ path: '/reports?rows=70', times: 3, answers: [[2, '{"rows":70} [200]'], REFUSED] }],
+    description:
+      'A burst of 100 rows, refilled at one per second. A report is charged for its rows after the response; the second one leaves a debt.',
+    steps: [{ path: '/reports?rows=70', times: 3, answers: [[2, '{"rows":70} [200]'], REJECTED] }],
   },
   {
     title: 'GraphQL',
     file: 'graphql/books.resolver.ts',
-    idea: 'One bucket of 10 for all fields, one more token each second: a query costs 1, a mutation 5.',
+    description: 'All fields share a bucket of 10 tokens, refilled at one per second. A query costs 1, a mutation 5.',
     steps: [
       {
         path: '/graphql',
@@ -192,7 +199,8 @@ export const trials: readonly Trial[] = [
   {
     title: 'WebSockets',
     file: 'chat/chat.gateway.ts',
-    idea: 'Each connection may send 5 messages at once, and one more each second. A rejection is a message, too. Without `seq`, the client sends what you type.',
+    description:
+      'One bucket per connection: a burst of 5 messages, refilled at one per second. A rejection is sent as an `exception` message. Without `seq`, the client sends the lines that you type.',
     steps: [
       {
         lines: 7,
@@ -203,7 +211,8 @@ export const trials: readonly Trial[] = [
   {
     title: 'Health',
     file: 'health/health.controller.ts',
-    idea: 'The state of the store. The app works without it.',
+    description:
+      'Reports the health of the store. Without Redis, each process decides locally, so the app stays healthy.',
     steps: [{ path: '/health', answers: ['{"status":"up"} [200]'] }],
   },
 ];

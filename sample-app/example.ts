@@ -1,9 +1,9 @@
 /** One example with the commands that demonstrate it. Shared by `npm start`, the README and the tests. */
-export interface Trial {
+export interface Example {
   readonly title: string;
   /** The source file of the example. */
   readonly file: string;
-  readonly idea: string;
+  readonly description: string;
   readonly steps: readonly (Step | ChatStep)[];
 }
 
@@ -66,18 +66,18 @@ function toAnswers(answers: Answers): string[] {
 }
 
 /** Formats an example for `npm start`. */
-export function toText({ title, idea, steps }: Trial, port: number): string {
+export function toText({ title, description, steps }: Example, port: number): string {
   const lines = steps.flatMap((step) => [
     `  ${toCommand(step, port)}`,
     ...toAnswers(step.answers).map((answer) => `    ${answer}`),
   ]);
-  return `${title}. ${idea}\n${lines.join('\n')}\n`;
+  return `${title}. ${description}\n${lines.join('\n')}\n`;
 }
 
 /** Formats an example for the README. */
-export function toMarkdown({ title, file, idea, steps }: Trial): string {
+export function toMarkdown({ title, file, description, steps }: Example): string {
   const commands = steps.map((step) => toCommand(step));
   const answers = steps.flatMap((step) => toAnswers(step.answers));
   const blocks = [`\`\`\`sh\n${commands.join('\n')}\n\`\`\``, `\`\`\`text\n${answers.join('\n')}\n\`\`\``];
-  return [`### ${title}`, `[${file}](${file}). ${idea}`, ...blocks].join('\n\n');
+  return [`### ${title}`, `[${file}](${file}). ${description}`, ...blocks].join('\n\n');
 }
