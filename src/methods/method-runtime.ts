@@ -1,6 +1,11 @@
 import { Injectable } from '@nestjs/common';
+import { logger } from '../observe/logger.js';
 import { type LimitedMethod, MethodCalls } from '../policy/limited-method.js';
 import { hasRoute } from '../policy/routing.js';
+import { later } from '../util/clock.js';
+
+/** ms after which a call is reported that still waits for the application to start. */
+const LONG_START = 10_000;
 
 /** What limits the calls of a started application. */
 type Limiter = Pick<MethodCalls, 'call'>;
@@ -16,6 +21,7 @@ export class MethodRuntime extends MethodCalls {
   private readonly starting = new Promise<Limiter>((resolve) => {
     this.started = resolve;
   });
+  private isWatched = false;
   /** Whether the application has closed, so that another one may use its instances. */
   isClosed = false;
 
@@ -27,6 +33,7 @@ export class MethodRuntime extends MethodCalls {
 
   /** Rejects the calls that have waited: the application does not start. */
   fail(error: unknown): void {
+    this.isClosed = true;
     this.starting.catch(() => {});
     this.started(Promise.reject(error));
   }
@@ -35,7 +42,20 @@ export class MethodRuntime extends MethodCalls {
     method.isRouted ??= isRouted(method);
     if (method.isRouted) return method.original.apply(instance, args);
     if (this.limiter) return this.limiter.call(method, instance, args);
+    if (!this.isWatched) this.watchStart(method);
     return this.starting.then((limiter) => limiter.call(method, instance, args));
+  }
+
+  /** If the start of the application itself awaits the call, nothing else would be logged. */
+  private watchStart({ prototype, property }: LimitedMethod): void {
+    this.isWatched = true;
+    later(LONG_START, () => {
+      if (this.limiter || this.isClosed) return;
+      logger.warn(
+        `A call of ${prototype.constructor.name}.${String(property)} waits for the application to start. If a factory or ` +
+          'a hook awaits the call, it waits forever: do not await it there',
+      );
+    });
   }
 }
 

@@ -46,7 +46,7 @@ export function limitCalls(prototype: object, property: string | symbol, descrip
   if (known.size === 0) injectCalls(prototype);
   const original: AnyFunction = descriptor.value;
   const wrapper = function (this: LimitedInstance | undefined, ...args: unknown[]): unknown {
-    const calls = this?.[METHOD_CALLS];
+    const calls = method.isRouted ? undefined : this?.[METHOD_CALLS];
     return calls === undefined ? original.apply(this, args) : calls.call(method, this as object, args);
   };
   copyProperties(original, wrapper);

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
 import {
   Controller,
   type DynamicModule,
@@ -8,21 +8,25 @@ import {
   type INestApplicationContext,
   Inject,
   Injectable,
+  Logger,
   Module,
   type ModuleMetadata,
   type OnModuleInit,
   Scope,
 } from '@nestjs/common';
-import { ContextIdFactory, ModuleRef, NestFactory } from '@nestjs/core';
+import { ContextIdFactory, LazyModuleLoader, ModuleRef, NestFactory } from '@nestjs/core';
 import {
   MemoryStore,
   RateLimit,
   RateLimitExceededException,
   RateLimitModule,
   type RateLimitModuleOptions,
+  RateLimitUnavailableException,
   type Resolver,
   SkipRateLimit,
 } from 'nest-rate-limit';
+import { METHOD_CALLS } from '../../src/policy/limited-method.js';
+import { BrokenStore } from '../support/broken-store.js';
 import { STORES, storeOptions } from '../support/create-app.js';
 
 const ONE = { maxRequest: 1, unit: 'hour' } as const;
@@ -210,6 +214,35 @@ describe('a limited method', () => {
     const app = await start({ providers: [Jobs] });
     const jobs = app.get(Jobs);
     expect(await outcomes(3, () => jobs.run())).toEqual(['done', 'done', 'denied']);
+    await app.close();
+  });
+
+  it('rejects in failure mode `closed`, and only counts in a dry run', async () => {
+    @Injectable()
+    class Jobs {
+      @RateLimit(ONE) async closed() {}
+      @RateLimit({ ...ONE, onStoreError: 'open' }) async open() {
+        return 'done';
+      }
+      @RateLimit({ ...ONE, dryRun: true }) async dryRun() {
+        return 'done';
+      }
+    }
+    const app = await start({ providers: [Jobs] }, { store: new BrokenStore(), failure: { mode: 'closed' } });
+    await expect(app.get(Jobs).closed()).rejects.toThrow(RateLimitUnavailableException);
+    expect(await app.get(Jobs).open()).toBe('done');
+    await app.close();
+    const other = await start({ providers: [Jobs] });
+    expect(await outcomes(2, () => other.get(Jobs).dryRun())).toEqual(['done', 'done']);
+    await other.close();
+  });
+
+  it('is limited in a module that is loaded lazily', async () => {
+    @Module({ providers: [Mail] })
+    class LazyModule {}
+    const app = await start({});
+    const lazy = await app.get(LazyModuleLoader).load(() => LazyModule);
+    expect(await outcomes(2, () => lazy.get(Mail).send())).toEqual(['sent to all', 'denied']);
     await app.close();
   });
 
@@ -428,6 +461,27 @@ describe('a limited method that is called before the application has started', (
     await expect(start({ providers: [Mail, Eager] })).rejects.toThrow(failure);
     await expect(call).rejects.toThrow(failure);
   });
+});
+
+it('warns about a call that waits long for the application to start', async () => {
+  const { MethodRuntime } = await import('../../src/methods/method-runtime.js');
+  jest.useFakeTimers();
+  const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+  const runtime = new MethodRuntime();
+  const mail = new Mail();
+  Object.assign(mail, { [METHOD_CALLS]: runtime });
+  const calls = [mail.send('a'), mail.send('b')];
+  jest.advanceTimersByTime(10_000);
+  jest.useRealTimers();
+  expect(warn.mock.calls).toEqual([
+    [
+      'A call of Mail.send waits for the application to start. If a factory or a hook awaits the call, it waits forever: ' +
+        'do not await it there',
+    ],
+  ]);
+  warn.mockRestore();
+  runtime.fail(new Error('not started'));
+  for (const call of calls) await expect(call).rejects.toThrow('not started');
 });
 
 const mailModule = (() => {
