@@ -43,7 +43,7 @@ type Methods = Map<string | symbol, LimitedMethod>;
 export function limitCalls(prototype: object, property: string | symbol, descriptor: PropertyDescriptor): void {
   const known: Methods = Reflect.getOwnMetadata(METHODS, prototype) ?? new Map();
   if (known.has(property)) return;
-  if (known.size === 0) injectCalls(prototype);
+  if (!(METHOD_CALLS in prototype)) injectCalls(prototype);
   const original: AnyFunction = descriptor.value;
   const wrapper = function (this: LimitedInstance | undefined, ...args: unknown[]): unknown {
     const calls = method.isRouted ? undefined : this?.[METHOD_CALLS];
@@ -64,7 +64,7 @@ export function limitedMethodsOf(prototype: object | null): LimitedMethod[] {
   return [...(own?.values() ?? []), ...limitedMethodsOf(Object.getPrototypeOf(prototype))];
 }
 
-/** Lets Nest inject the application's `MethodCalls` into all instances, if there are any. */
+/** Lets Nest inject the application's `MethodCalls` into all instances, also those of subclasses, if there are any. */
 function injectCalls(prototype: object): void {
   Optional()(prototype, METHOD_CALLS as unknown as string);
   Inject(METHOD_CALLS)(prototype, METHOD_CALLS);

@@ -64,12 +64,8 @@ export function compilePlan(
   const className = context.nameOf(type);
   const handlerName = `${className}.${String(property)}`;
   if (from === 'handler') {
-    return new PlanCompiler(
-      `@RateLimit on ${type.name}.${String(property)}`,
-      handlerName,
-      handlerName,
-      context,
-    ).compile(inputs);
+    const place = `@RateLimit on ${type.name}.${String(property)}`;
+    return new PlanCompiler(place, handlerName, handlerName, context).compile(inputs);
   }
   if (from === 'class')
     return new PlanCompiler(`@RateLimit on ${type.name}`, className, handlerName, context).compile(inputs);
@@ -112,24 +108,12 @@ class PlanCompiler {
   private fromOptions(options: RateLimitOptions, index: number, define = definePolicy): RequestPolicy {
     const { key, resolvers, isOfCalls } = this.context;
     const base = options?.perHandler ? this.handlerName : this.defaultName;
-    const parsed = parseRequestPolicy(
-      options,
-      index === 0 ? base : `${base}-${index + 1}`,
-      key,
-      resolvers,
-      define,
-      isOfCalls,
-    );
+    const parse = (given: RateLimitOptions, fallback: string) =>
+      parseRequestPolicy(given, fallback, key, resolvers, define, isOfCalls);
+    const parsed = parse(options, index === 0 ? base : `${base}-${index + 1}`);
     const { perHandler, name } = options;
     if (!perHandler || name === undefined || this.handlerName === this.defaultName) return parsed;
-    return parseRequestPolicy(
-      { ...options, name: `${name}.${this.handlerName}` },
-      '',
-      key,
-      resolvers,
-      define,
-      isOfCalls,
-    );
+    return parse({ ...options, name: `${name}.${this.handlerName}` }, '');
   }
 
   private fromResolver(resolver: PolicyResolver, index: number): PolicySource {
