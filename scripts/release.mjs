@@ -41,6 +41,7 @@ const steps = {
   notes() {
     const manifest = manifestOf();
     const notes = notesOf(readFileSync('CHANGELOG.md', 'utf8'), manifest.version);
+    if (notes === undefined) throw new Error(`CHANGELOG.md must have a section for ${manifest.version}`);
     console.log(absoluteLinks(notes, hostOf(manifest), `v${manifest.version}`));
   },
 

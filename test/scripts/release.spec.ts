@@ -19,7 +19,10 @@ const { hostOf, absoluteLinks } = await load<{
 const { stage } = await load<{
   stage(folder: string, options: { from?: string; build: boolean; library: object }): void;
 }>('stage');
-const { problemsOf } = await load<{ problemsOf(root: string, tag: string): string[] }>('problems');
+const { problemsOf, changesetsIn } = await load<{
+  problemsOf(root: string, tag: string): string[];
+  changesetsIn(root: string): string[];
+}>('problems');
 const { cutChangelog, notesOf } = await load<{
   cutChangelog(changelog: string, version: string, date: string): string;
   notesOf(changelog: string, version: string): string | undefined;
@@ -198,6 +201,19 @@ describe('Release', () => {
     expect(problemsOf(folder, 'v0.2.0')).toEqual([]);
     release('check', 'v0.2.0');
     expect(release('notes')).toBe(`### Added\n\n- A [thing](${GITHUB}/blob/v0.2.0/docs/a.md).\n`);
+  });
+
+  it('can apply the changesets and the changelog of this repository', () => {
+    symlinkSync(resolve('node_modules'), join(folder, 'node_modules'));
+    cpSync('.changeset', join(folder, '.changeset'), { recursive: true });
+    if (changesetsIn('.').length === 0) write({ '.changeset/one.md': `---\n'nest-rate-limit': patch\n---\n\nOne.\n` });
+    const { name } = manifest;
+    write({ 'package.json': JSON.stringify({ name, version: '0.1.0', repository: GITHUB }, null, 2) });
+    write({ 'CHANGELOG.md': CHANGELOG });
+    release('version');
+    const released = JSON.parse(read('package.json')).version;
+    expect(released).not.toBe('0.1.0');
+    expect(problemsOf(folder, `v${released}`)).toEqual([]);
   });
 
   it('is refused with all problems of the repository', () => {
