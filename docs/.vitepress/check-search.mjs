@@ -1,7 +1,7 @@
 // Searches the built site for what readers look for, and fails if the page is not among the first results.
 import { readdirSync } from 'node:fs';
 import MiniSearch from 'minisearch';
-import { searchOptions } from './search.mjs';
+import { boostDocument, searchOptions } from './search.mjs';
 
 /** What readers type, and the page, or one of the pages, that answers it. */
 const QUERIES = [
@@ -10,6 +10,8 @@ const QUERIES = [
   ['count only failed requests', 'faq'],
   ['burst', 'concepts'],
   ['skip', 'reference/module|reference/decorator'],
+  ['playground', 'playground'],
+  ['replay access log', 'playground'],
   ['sliding window', 'concepts|faq'],
   ['blocked longer than window', 'faq'],
   ['rejected request count', 'faq'],
@@ -52,7 +54,10 @@ const FIRST = 5;
 const chunks = new URL('../../build/docs/assets/chunks/', import.meta.url);
 const file = readdirSync(chunks).find((name) => name.startsWith('@localSearchIndexroot'));
 const { default: json } = await import(new URL(file, chunks));
-const index = MiniSearch.loadJSON(json, { fields: ['title', 'titles', 'text'], searchOptions });
+const index = MiniSearch.loadJSON(json, {
+  fields: ['title', 'titles', 'text'],
+  searchOptions: { ...searchOptions, boostDocument },
+});
 
 const missed = QUERIES.flatMap(([query, expected]) => {
   const found = index

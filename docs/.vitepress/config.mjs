@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { defineConfig } from 'vitepress';
+import { browserAliases } from './browser.ts';
 import { home } from './home.ts';
 import { repositoryLinks, slugify } from './links.ts';
 import { sidebar } from './navigation.ts';
@@ -27,9 +28,13 @@ export default defineConfig({
     config: (md) => md.use(repositoryLinks, repositoryUrl),
     languageAlias: { 'ts before': 'ts' },
   },
-  vite: { build: { chunkSizeWarningLimit: 2000 } }, // the search index
+  vite: {
+    build: { chunkSizeWarningLimit: 2000 }, // the search index
+    resolve: { alias: browserAliases },
+  },
   transformPageData(page) {
     if (page.relativePath === 'index.md') Object.assign(page.frontmatter, home);
+    if (page.relativePath === 'playground.md') page.frontmatter.aside = false; // needs the width
   },
   themeConfig: {
     search: { provider: 'local', options: { miniSearch: { searchOptions } } },
@@ -37,6 +42,7 @@ export default defineConfig({
     sidebar,
     nav: [
       { text: 'Quickstart', link: '/quickstart' },
+      { text: 'Playground', link: '/playground' },
       { text: 'API', link: '/reference/api/' },
       {
         text: `v${version}`,

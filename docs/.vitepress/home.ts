@@ -7,6 +7,7 @@ export const home = {
     tagline: 'One decorator: exact sliding windows and token buckets, in memory or in Redis, on every transport.',
     actions: [
       { theme: 'brand', text: 'Quickstart', link: '/quickstart' },
+      { theme: 'alt', text: 'Playground', link: '/playground' },
       { theme: 'alt', text: 'Guides', link: '/guides/choosing-limits' },
       { theme: 'alt', text: 'API reference', link: '/reference/api/' },
     ],

@@ -6,6 +6,7 @@ export const sidebar = [
       { text: 'Quickstart', link: '/quickstart' },
       { text: 'Concepts', link: '/concepts' },
       { text: 'Choosing limits', link: '/guides/choosing-limits' },
+      { text: 'Playground', link: '/playground' },
     ],
   },
   {
