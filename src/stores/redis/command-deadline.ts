@@ -1,22 +1,18 @@
-import { type ClientTimeouts, clientTimeouts } from './clients/client-settings.js';
-import type { RedisClient } from './clients/redis-client.js';
+import type { ClientTimeouts } from './clients/client-port.js';
 
 /**
  * When commands are given up: the earliest of the store's timeout and those of the client. Redis must not execute a
  * command after that, because its caller has been answered without it.
  */
 export class CommandDeadline {
-  private readonly timeouts: ClientTimeouts;
   private outstanding = 0;
   /** Since when the client has waited for data, while commands are outstanding. */
   private silentSince = 0;
 
   constructor(
-    client: RedisClient,
+    private readonly timeouts: ClientTimeouts,
     private readonly timeout: number,
-  ) {
-    this.timeouts = clientTimeouts(client);
-  }
+  ) {}
 
   /** Returns when a command that is sent at `now` is given up, on the steady clock; `since` is when its timeout started. */
   sent(since: number, now: number): number {

@@ -3,8 +3,7 @@ import type { StoreRequest } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
 import { type Clock, later, steadyNow } from '../../util/clock.js';
 import { GIVING_VERBS } from '../rate-limit.store.js';
-import type { BufferClient } from './clients/redis-client.js';
-import { socketOf } from './cluster-node.js';
+import type { ClientPort } from './clients/client-port.js';
 import { CommandDeadline } from './command-deadline.js';
 import { hasSeveralKeys, runAcrossSlots } from './cross-slot.js';
 import { FirstConnection } from './first-connection.js';
@@ -55,12 +54,12 @@ export class CommandSender {
   private sharded: boolean;
 
   constructor(
-    private readonly client: BufferClient,
+    private readonly port: ClientPort,
     private readonly options: Options,
   ) {
-    this.script = new ScriptRunner(client);
-    this.deadline = new CommandDeadline(client, options.timeout);
-    this.firstConnection = new FirstConnection(client);
+    this.script = new ScriptRunner(port);
+    this.deadline = new CommandDeadline(port.timeouts, options.timeout);
+    this.firstConnection = new FirstConnection(port);
     this.sharded = options.sharded;
   }
 
@@ -77,7 +76,7 @@ export class CommandSender {
     }
     const single = requests.filter((pending) => !this.isAcross(pending));
     const batches = batch ? groupByKey(single) : single.map((pending) => [pending]);
-    const sockets = batches.map(([{ request }]) => socketOf(this.client, this.nodeOf(request)));
+    const sockets = batches.map(([{ request }]) => this.port.socketOf(this.nodeOf(request)));
     writeOnce(sockets, () => {
       for (const batch of batches) this.sendBatch(batch, since);
     });
@@ -112,7 +111,7 @@ export class CommandSender {
   private sendBatch(batch: readonly PendingRequest[], since?: number, attempt = 1, withSource = false): SentCommand {
     const started = steadyNow();
     const node = this.nodeOf(batch[0].request);
-    const command = new SentCommand(since ?? started, node, socketOf(this.client, node));
+    const command = new SentCommand(since ?? started, node, this.port.socketOf(node));
     for (const { call } of batch) if (call) call.sent = command;
     const latest = this.deadline.sent(command.at, started);
     const { attempt: connecting } = this.firstConnection;
@@ -197,7 +196,7 @@ export class CommandSender {
 
   /** The node of a Cluster that has the first bucket of a request. */
   private nodeOf({ takes }: StoreRequest): string | undefined {
-    return this.client.isCluster ? this.options.nodeOf(takes[0].key) : undefined;
+    return this.port.isCluster ? this.options.nodeOf(takes[0].key) : undefined;
   }
 
   private run(batch: readonly PendingRequest[], latest: number, withSource: boolean): Promise<unknown> {

@@ -1,4 +1,4 @@
-import type { RedisClient } from './clients/redis-client.js';
+import type { ClientPort } from './clients/client-port.js';
 
 /**
  * The first attempt of a client to connect. Commands that are sent during it wait for its end, because a client without an
@@ -8,19 +8,16 @@ export class FirstConnection {
   /** Resolves when the connection is ready, or the attempt has failed; `undefined` from then on. */
   attempt: Promise<void> | undefined;
 
-  constructor(client: RedisClient) {
-    const { status } = client;
-    if (status !== 'connecting' && status !== 'connect') return;
+  constructor(port: ClientPort) {
+    if (!port.isConnecting) return;
     this.attempt = new Promise((resolve) => {
       this.end = () => {
         this.attempt = undefined;
-        client.removeListener('ready', this.end);
-        client.removeListener('close', this.end);
+        for (const stop of stops) stop();
         resolve();
       };
+      const stops = [port.on('ready', this.end), port.on('failed', this.end)];
     });
-    client.on('ready', this.end);
-    client.on('close', this.end);
   }
 
   /** Stops waiting. */

@@ -1,6 +1,8 @@
 import type { Clock } from '../../util/clock.js';
 import { checkOptionNames, invalidOption } from '../../util/option-error.js';
-import { type BufferClient, isRedisClient, type RedisClient } from './clients/redis-client.js';
+import type { ClientPort } from './clients/client-port.js';
+import { portOf } from './clients/port-of.js';
+import type { RedisClient } from './clients/redis-client.js';
 
 /** Options of `RedisStore`. */
 export interface RedisStoreOptions {
@@ -42,18 +44,18 @@ export const REDIS_CONNECT_OPTIONS = [...STORE_OPTIONS, 'mustConnect'];
 
 /** The options of `RedisStore`, checked and with defaults. */
 export interface ParsedRedisOptions extends Required<Omit<RedisStoreOptions, 'client' | 'clock'>> {
-  readonly client: BufferClient;
+  readonly port: ClientPort;
   readonly clock: Clock | undefined;
 }
 
 export function parseRedisOptions(options: RedisStoreOptions): ParsedRedisOptions {
   checkOptionNames(options, ['client', ...STORE_OPTIONS]);
   const { client, prefix = 'rl:', hashKeys = false, batch = true, timeout = Infinity, clock } = options;
-  if (!isRedisClient(client)) invalidOption('client', 'an ioredis Redis or Cluster', client);
-  const { sharded = client.isCluster === true } = options;
+  const port = portOf(client) ?? invalidOption('client', 'an ioredis Redis or Cluster', client);
+  const { sharded = port.isCluster } = options;
   if (typeof sharded !== 'boolean') invalidOption('sharded', 'true or false', sharded);
   if (typeof prefix !== 'string' || !/^[\x21-\x7a|~]{0,64}$/.test(prefix)) {
     invalidOption('prefix', 'at most 64 characters of printable ASCII without spaces and braces', prefix);
   }
-  return { client, prefix, hashKeys, batch, sharded, denyCache: options.denyCache ?? true, timeout, clock };
+  return { port, prefix, hashKeys, batch, sharded, denyCache: options.denyCache ?? true, timeout, clock };
 }

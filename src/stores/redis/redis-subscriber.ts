@@ -2,8 +2,7 @@ import { warnOnce } from '../../observe/logger.js';
 import { every } from '../../util/clock.js';
 import { Subscriptions } from '../subscriptions.js';
 import { safeError } from './clients/client-error.js';
-import { openSubscriber } from './clients/ioredis.js';
-import type { RedisClient } from './clients/redis-client.js';
+import type { ClientPort, Subscription } from './clients/client-port.js';
 
 /** How often the connection must prove that it is alive, in ms: it only listens, so it would not notice its end. */
 const HEARTBEAT = 5000;
@@ -11,51 +10,56 @@ const HEARTBEAT = 5000;
 /** Listens for tokens that return to buckets, on a second connection that the first subscription opens. */
 export class RedisSubscriber {
   private readonly subscriptions = new Subscriptions();
-  private connection: RedisClient | undefined;
+  private connection: Subscription | undefined;
   private isAwaitingReply = false;
   private stopHeartbeat = () => {};
 
   constructor(
-    private readonly client: RedisClient,
+    private readonly port: ClientPort,
     private readonly heartbeat = HEARTBEAT,
   ) {}
 
   /** Calls `listener` whenever the script publishes to the bucket's key. Returns a function that unsubscribes. */
   subscribe(key: string, listener: () => void): () => void {
-    // ioredis adds `keyPrefix` to the keys of a script, but not to the names of channels.
-    const channel = `${this.client.options?.keyPrefix ?? ''}${key}`;
+    const channel = `${this.port.keyPrefix}${key}`;
     this.connection ??= this.connect();
     const { connection } = this;
+    if (!connection) return () => {};
     const unsubscribe = this.subscriptions.add(channel, listener, () => {
-      if (isReady(connection)) connection.unsubscribe(channel).catch(() => {});
+      if (connection.isReady) connection.unsubscribe(channel).catch(() => {});
     });
     // One that is not ready subscribes to all channels when it is; until then, commands would pile up in its queue.
-    if (isReady(connection)) this.send(connection, channel, listener);
+    if (connection.isReady) this.send(connection, channel, listener);
     return unsubscribe;
   }
 
   close(): void {
     this.stopHeartbeat();
-    this.connection?.disconnect();
+    this.connection?.close();
   }
 
-  private connect(): RedisClient {
-    const connection = openSubscriber(this.client);
-    connection.on('message', (channel) => this.subscriptions.notify(channel));
-    connection.on('ready', () => {
-      this.isAwaitingReply = false;
-      for (const channel of this.subscriptions.names()) {
-        this.send(connection, channel, () => this.subscriptions.notify(channel));
-      }
+  private connect(): Subscription | undefined {
+    const connection = this.port.openSubscription({
+      message: (channel) => this.subscriptions.notify(channel),
+      ready: () => this.subscribeAll(),
     });
-    this.stopHeartbeat = every(this.heartbeat, () => this.beat(connection));
+    if (connection) this.stopHeartbeat = every(this.heartbeat, () => this.beat(connection));
     return connection;
   }
 
+  private subscribeAll(): void {
+    this.isAwaitingReply = false;
+    const { connection } = this;
+    if (!connection) return;
+    for (const channel of this.subscriptions.names()) {
+      this.send(connection, channel, () => this.subscriptions.notify(channel));
+    }
+  }
+
   /** Subscribes, then calls `done`, because tokens may have returned before. */
-  private send(connection: RedisClient, channel: string, done: () => void): void {
+  private send(connection: Subscription, channel: string, done: () => void): void {
     connection.subscribe(channel).then(done, (error) => {
-      if (isReady(connection)) {
+      if (connection.isReady) {
         const { message } = safeError(error);
         warnOnce.about('SUBSCRIBE', `Redis rejects SUBSCRIBE, so \`watch\` checks its bucket every 5 s: ${message}`);
       }
@@ -63,18 +67,14 @@ export class RedisSubscriber {
   }
 
   /** Sends a command that changes nothing, and reconnects if the previous one has not been answered. */
-  private beat(connection: RedisClient): void {
+  private beat(connection: Subscription): void {
     const [channel] = this.subscriptions.names();
-    if (channel === undefined || !isReady(connection)) return;
-    if (this.isAwaitingReply) return connection.disconnect(true);
+    if (channel === undefined || !connection.isReady) return;
+    if (this.isAwaitingReply) return connection.reconnect();
     this.isAwaitingReply = true;
     const received = () => {
       this.isAwaitingReply = false;
     };
-    connection.subscribe(channel).then(received, received);
+    connection.check(channel).then(received, received);
   }
-}
-
-function isReady({ status = 'ready' }: RedisClient): boolean {
-  return status === 'ready';
 }

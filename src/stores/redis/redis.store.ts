@@ -2,15 +2,16 @@ import { toAnswer } from '../../core/answer.js';
 import type { StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { StoreRequest, Take } from '../../core/request.js';
+import { warnOnce } from '../../observe/logger.js';
 import { brand } from '../../util/brand.js';
 import { type Clock, steadyNow, systemClock } from '../../util/clock.js';
 import { VERSION } from '../../util/version.js';
 import { RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
-import { warnAboutSettings } from './clients/client-settings.js';
-import { openClient, ping, type RedisTarget, readinessError } from './clients/ioredis.js';
-import { type BufferClient, isRedisClient } from './clients/redis-client.js';
+import type { ClientPort } from './clients/client-port.js';
+import { openClient, type RedisTarget } from './clients/ioredis.js';
+import { ping } from './clients/ping.js';
+import { isRedisClient } from './clients/redis-client.js';
 import { parseRedisTarget } from './clients/redis-target.js';
-import { nodeOf } from './cluster-node.js';
 import { CommandSender } from './command-sender.js';
 import type { ReplyRow } from './pending-request.js';
 import { redisKey, toHashTag } from './redis-key.js';
@@ -34,7 +35,7 @@ export class RedisStore extends RateLimitStore {
   readonly clock: Clock;
   readonly denyCache: boolean;
   readonly timeout: number;
-  private readonly client: BufferClient;
+  private readonly port: ClientPort;
   private readonly prefix: string;
   private readonly hashKeys: boolean;
   private readonly serverTime = new ServerTime();
@@ -42,18 +43,19 @@ export class RedisStore extends RateLimitStore {
   private readonly sender: CommandSender;
   private readonly queue = new RequestQueue((requests) => this.sender.send(requests));
   private ownsClient = false;
+  private stopFetching = () => {};
 
   constructor(options: RedisStoreOptions) {
     super();
-    const { client, prefix, hashKeys, batch, sharded, denyCache, timeout, clock } = parseRedisOptions(options);
-    this.client = client;
+    const { port, prefix, hashKeys, batch, sharded, denyCache, timeout, clock } = parseRedisOptions(options);
+    this.port = port;
     this.prefix = prefix;
     this.hashKeys = hashKeys;
     this.denyCache = denyCache;
     this.timeout = timeout;
     this.clock = clock ?? systemClock;
-    this.subscriber = new RedisSubscriber(client);
-    this.sender = new CommandSender(client, {
+    this.subscriber = new RedisSubscriber(port);
+    this.sender = new CommandSender(port, {
       timeout,
       batch,
       sharded,
@@ -62,9 +64,10 @@ export class RedisStore extends RateLimitStore {
       keyOf: (policy, key) => this.keyOf(policy, key),
       nodeOf: (key) => this.nodeOf(key),
     });
-    warnAboutSettings(client, timeout);
+    const unsuitable = port.unsuitableSettings(timeout);
+    if (unsuitable.length > 0) warnOnce.about(port.client, `Redis connection: ${unsuitable.join('; ')}`);
     if (timeout === Infinity) return;
-    client.on('ready', this.fetchServerTime);
+    this.stopFetching = port.on('ready', () => void this.fetchServerTime());
     void this.fetchServerTime();
   }
 
@@ -80,7 +83,7 @@ export class RedisStore extends RateLimitStore {
       store.ownsClient = ownsClient;
       // `openClient` has waited for the connection.
       if (ownsClient) store.sender.stopWaiting();
-      if (mustConnect) await ping(client);
+      if (mustConnect) await ping(store.port);
       return store;
     } catch (error) {
       store?.close();
@@ -109,7 +112,7 @@ export class RedisStore extends RateLimitStore {
 
   /** @internal The node of a Cluster that keeps the buckets of a user's key; `undefined` without a Cluster. */
   nodeOf(key: string): string | undefined {
-    return nodeOf(this.client, toHashTag(key, this.hashKeys));
+    return this.port.nodeOf(toHashTag(key, this.hashKeys));
   }
 
   override subscribe(policy: Policy, key: string, listener: () => void): () => void {
@@ -117,25 +120,25 @@ export class RedisStore extends RateLimitStore {
   }
 
   override health(): StoreHealth {
-    const error = readinessError(this.client);
+    const error = this.port.readinessError();
     return error ? { status: 'down', error } : { status: 'up' };
   }
 
   override close(): void {
-    this.client.removeListener('ready', this.fetchServerTime);
+    this.stopFetching();
     this.sender.close();
     this.subscriber.close();
-    if (this.ownsClient) this.client.disconnect();
+    if (this.ownsClient) this.port.disconnect();
   }
 
   /** Reads the server's time before the first request needs it, and again after each reconnection. */
-  private readonly fetchServerTime = async (): Promise<void> => {
+  private async fetchServerTime(): Promise<void> {
     const sent = steadyNow();
-    const reply: unknown = await this.client.time().catch(() => undefined);
+    const reply: unknown = await this.port.time().catch(() => undefined);
     const [seconds, micros] = Array.isArray(reply) ? reply : [];
     const serverNow = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
     if (Number.isSafeInteger(serverNow)) this.serverTime.observe(serverNow, sent, steadyNow());
-  };
+  }
 
   private keyOf(policy: Policy, key: string): string {
     return redisKey(this.prefix, toHashTag(key, this.hashKeys), policy);

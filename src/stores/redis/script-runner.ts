@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
-import { mayResend } from './clients/client-settings.js';
-import type { BufferClient } from './clients/redis-client.js';
+import type { ClientPort } from './clients/client-port.js';
 import { SCRIPT } from './lua/script.js';
 import { lateReplyTime } from './script-reply.js';
 
@@ -13,29 +12,27 @@ const REJECTED = '[-1,0,0]';
 /**
  * Runs the script, at most once per call.
  *
- * When a connection closes before the reply, Redis may have executed the command, and ioredis may send it again on the
- * next connection. The argument is a buffer then, which ioredis writes as it is at that moment, so that an argument that
+ * When a connection closes before the reply, Redis may have executed the command, and the client may send it again on the
+ * next connection. The argument is a buffer then, which the client writes as it is at that moment, so that an argument that
  * Redis rejects can take its place.
  */
 export class ScriptRunner {
   /** The arguments of commands in flight; `undefined` if the client sends no command again. */
   private readonly inFlight: Set<Buffer> | undefined;
 
-  constructor(private readonly client: BufferClient) {
-    if (!mayResend(client)) return;
+  constructor(private readonly port: ClientPort) {
+    if (!port.mayResend) return;
     this.inFlight = new Set();
-    for (const event of CLOSE_EVENTS) client.on(event, this.rejectResent);
+    this.close = port.on('lost', () => this.rejectResent());
   }
+
+  close: () => void = () => {};
 
   /** Runs the script by its hash, or by its source, which Redis then keeps. */
   run(keys: readonly string[], argument: string, withSource: boolean): Promise<unknown> {
     return this.inFlight
       ? this.runOnce(keys, argument, withSource, this.inFlight)
       : this.evaluate(keys, argument, withSource);
-  }
-
-  close(): void {
-    for (const event of CLOSE_EVENTS) this.client.removeListener(event, this.rejectResent);
   }
 
   private async runOnce(
@@ -58,19 +55,14 @@ export class ScriptRunner {
   }
 
   private evaluate(keys: readonly string[], argument: string | Buffer, withSource: boolean): Promise<unknown> {
-    return withSource
-      ? this.client.evalBuffer(SCRIPT, keys.length, ...keys, argument)
-      : this.client.evalshaBuffer(SCRIPT_SHA, keys.length, ...keys, argument);
+    return withSource ? this.port.eval(SCRIPT, keys, argument) : this.port.evalsha(SCRIPT_SHA, keys, argument);
   }
 
-  private readonly rejectResent = (): void => {
+  private rejectResent(): void {
     for (const buffer of this.inFlight ?? []) {
       buffer.fill(' ');
       buffer.write(REJECTED);
     }
     this.inFlight?.clear();
-  };
+  }
 }
-
-/** The events of a `Redis`, and of a `Cluster` of which one node has closed, when a connection has closed. */
-const CLOSE_EVENTS = ['close', '-node'];

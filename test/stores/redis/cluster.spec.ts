@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Cluster, Redis } from 'ioredis';
 import { type BucketService, RedisStore } from 'nest-rate-limit';
 import { describeStoreContract } from 'nest-rate-limit/testing';
-import { keySlot } from '../../../src/stores/redis/cluster-node.js';
+import { keySlot } from '../../../src/stores/redis/clients/key-slot.js';
 import { closeBuckets, log, openBuckets } from '../../support/buckets.js';
 import { itSince } from '../../support/it-since.js';
 import type { RedisServer } from '../../support/redis.js';

@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { FakeClock } from 'nest-rate-limit/testing';
+import { IoredisPort } from '../../../src/stores/redis/clients/ioredis-port.js';
 import { RedisSubscriber } from '../../../src/stores/redis/redis-subscriber.js';
 import { closeBuckets, log, openBuckets } from '../../support/buckets.js';
 import { freePort, type RedisServer, startRedis } from '../../support/redis.js';
@@ -35,6 +36,8 @@ function client(url: string, options = {}): Redis {
   cleanups.push(() => redis.disconnect());
   return redis;
 }
+
+const portFor = (redis: Redis) => new IoredisPort(redis as never);
 
 /** A load balancer that can forget its connections: they stay open, but nothing passes them any more. */
 class Balancer {
@@ -82,7 +85,7 @@ describe('RedisSubscriber', () => {
   it('opens another connection when its own has fallen silent', async () => {
     const balancer = await Balancer.start(server.port);
     cleanups.push(() => balancer.close());
-    const subscriber = new RedisSubscriber(client(balancer.url, { disconnectTimeout: 20 }), 40);
+    const subscriber = new RedisSubscriber(portFor(client(balancer.url, { disconnectTimeout: 20 })), 40);
     cleanups.push(() => subscriber.close());
     let calls = 0;
     subscriber.subscribe('channel', () => calls++);
@@ -94,7 +97,7 @@ describe('RedisSubscriber', () => {
   });
 
   it('keeps its connection while it is idle', async () => {
-    const subscriber = new RedisSubscriber(client(server.url), 5);
+    const subscriber = new RedisSubscriber(portFor(client(server.url)), 5);
     cleanups.push(() => subscriber.close());
     let calls = 0;
     subscriber.subscribe('channel', () => calls++);
@@ -114,7 +117,7 @@ describe('RedisSubscriber', () => {
   ])('reconnects, although the given client %s', async (_, options) => {
     const port = await freePort();
     const first = await startRedis({ port });
-    const subscriber = new RedisSubscriber(client(first.url, options));
+    const subscriber = new RedisSubscriber(portFor(client(first.url, options)));
     cleanups.push(() => subscriber.close());
     let calls = 0;
     subscriber.subscribe('channel', () => calls++);
@@ -129,7 +132,7 @@ describe('RedisSubscriber', () => {
     const port = await freePort();
     const own = client(`redis://127.0.0.1:${port}`, { maxRetriesPerRequest: null });
     const duplicate = jest.spyOn(own, 'duplicate');
-    const subscriber = new RedisSubscriber(own as never);
+    const subscriber = new RedisSubscriber(portFor(own));
     cleanups.push(() => subscriber.close());
     const stops = Array.from({ length: 500 }, (_, i) => subscriber.subscribe(`channel-${i}`, () => {}));
     for (const stop of stops) stop();

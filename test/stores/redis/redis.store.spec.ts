@@ -208,7 +208,7 @@ describe('RedisStore', () => {
     await watching;
     for (const store of stores) store.close();
     prefixed.disconnect();
-    (stores[1] as unknown as { client: Redis }).client.disconnect();
+    (stores[1] as unknown as { port: { client: Redis } }).port.client.disconnect();
   });
 
   it('supports `stringNumbers` and RESP3 connections', async () => {
@@ -262,7 +262,7 @@ describe('RedisStore', () => {
 
   it('closes the connection that it opened, but not an injected one', async () => {
     const own = await RedisStore.connect(server.url);
-    const connection = (own as unknown as { client: Redis }).client;
+    const connection = (own as unknown as { port: { client: Redis } }).port.client;
     const ended = new Promise((resolve) => connection.once('end', resolve));
     await own.close();
     await ended;

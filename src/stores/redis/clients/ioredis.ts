@@ -1,7 +1,7 @@
 import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
 import { warnOnce } from '../../../observe/logger.js';
-import { later, laterAwake } from '../../../util/clock.js';
+import { laterAwake } from '../../../util/clock.js';
 import { safeError } from './client-error.js';
 import type { RedisClient } from './redis-client.js';
 
@@ -28,7 +28,7 @@ const DEFAULT_OPTIONS: RedisOptions = {
 };
 
 /** ms until attempt number `attempt` to connect; never gives up. */
-function retryDelay(attempt: number): number {
+export function retryDelay(attempt: number): number {
   return Math.min(50 * attempt, 500);
 }
 
@@ -71,29 +71,8 @@ function rejectedDatabase(client: RedisClient, error: Error): RateLimitStoreErro
   return new RateLimitStoreError(message, 'store', { cause });
 }
 
-/** Rejects unless the connection is ready and Redis replies to a command, both within 2 seconds. */
-export async function ping(client: RedisClient): Promise<void> {
-  let connectionError = connectionErrors.get(client);
-  const onError = (error: unknown): void => {
-    connectionError = safeError(error);
-  };
-  const timeout = new Promise<never>((_, reject) => {
-    later(SILENCE_TIMEOUT, () => reject(new Error(`no reply within ${SILENCE_TIMEOUT} ms`)));
-  });
-  client.on('error', onError);
-  try {
-    await Promise.race([whenReady(client).then(() => client.time()), timeout]);
-  } catch (error) {
-    // The error of a command that could not be sent does not contain the reason.
-    const cause = connectionError ?? safeError(error);
-    throw new RateLimitStoreError(`Cannot connect to ${serverName(client)}: ${cause.message}`, 'store', { cause });
-  } finally {
-    client.removeListener('error', onError);
-  }
-}
-
 /** Resolves when the connection is ready, also if it is the first command that opens it. */
-async function whenReady(client: RedisClient): Promise<void> {
+export async function whenReady(client: RedisClient): Promise<void> {
   const { status = 'ready' } = client;
   if (status === 'ready') return;
   if (status === 'end') throw new Error('the connection is closed');
@@ -114,23 +93,11 @@ export function readinessError(client: RedisClient): RateLimitStoreError | undef
 }
 
 /** The server of a connection, without user and password. */
-function serverName({ isCluster, options }: RedisClient): string {
+export function serverName({ isCluster, options }: RedisClient): string {
   const { path, host, port, name, sentinels } = (options ?? {}) as RedisOptions;
   if (isCluster) return 'Redis Cluster';
   if (sentinels) {
     return `Redis master "${name}" (Sentinels ${sentinels.map((one) => `${one.host}:${one.port}`).join(', ')})`;
   }
   return `Redis at ${path ?? `${host}:${port}`}`;
-}
-
-/**
- * Opens a second connection for subscriptions, also if the first is opened by its first command. It never gives up
- * reconnecting, because the application has no access to it.
- */
-export function openSubscriber(client: RedisClient): RedisClient {
-  const subscriber: RedisClient = client.isCluster
-    ? (client as unknown as Cluster).duplicate([], { lazyConnect: false, clusterRetryStrategy: retryDelay })
-    : (client as unknown as Redis).duplicate({ lazyConnect: false, autoResubscribe: false, retryStrategy: retryDelay });
-  subscriber.on('error', () => {});
-  return subscriber;
 }

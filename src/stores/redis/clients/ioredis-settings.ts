@@ -1,13 +1,7 @@
 import type { ClusterOptions, RedisOptions } from 'ioredis';
-import { warnOnce } from '../../../observe/logger.js';
+import type { ClientTimeouts } from './client-port.js';
 import type { RedisClient } from './redis-client.js';
-
-/** The timeouts after which a client rejects commands itself, in ms; `Infinity` without one. */
-export interface ClientTimeouts {
-  readonly commandTimeout: number;
-  /** Since the last data while commands are outstanding. */
-  readonly socketTimeout: number;
-}
+import { unsuitableTimeouts } from './unsuitable-timeouts.js';
 
 export function clientTimeouts(client: RedisClient): ClientTimeouts {
   const { commandTimeout, socketTimeout } = connectionOptions(client);
@@ -20,14 +14,8 @@ export function mayResend({ isCluster, options = {} }: RedisClient): boolean {
   return (options as RedisOptions).autoResendUnfulfilledCommands ?? true;
 }
 
-/** Warns once about a client whose settings do not suit the store; `timeout` is the deadline of its commands in ms. */
-export function warnAboutSettings(client: RedisClient, timeout: number): void {
-  const found = unsuitableSettings(client, timeout);
-  if (found.length > 0) warnOnce.about(client, `Redis connection: ${found.join('; ')}`);
-}
-
 /** For each unsuitable setting what is wrong, and the fix. */
-function unsuitableSettings(client: RedisClient, timeout: number): string[] {
+export function unsuitableSettings(client: RedisClient, timeout: number): string[] {
   const { isCluster, status, options = {} } = client;
   const { readOnly, role, retryStrategy } = connectionOptions(client);
   const found: string[] = [];
@@ -41,22 +29,6 @@ function unsuitableSettings(client: RedisClient, timeout: number): string[] {
   }
   if (!isCluster && retryStrategy === null) found.push('`retryStrategy: null` never reconnects; remove it');
   if (timeout < Infinity) found.push(...unsuitableTimeouts(clientTimeouts(client), timeout));
-  return found;
-}
-
-function unsuitableTimeouts({ commandTimeout, socketTimeout }: ClientTimeouts, timeout: number): string[] {
-  const found: string[] = [];
-  if (commandTimeout < timeout) {
-    found.push(
-      `\`commandTimeout\` (${commandTimeout} ms) is below the deadline of ${timeout} ms, and loses replies that would ` +
-        'still be in time; remove it',
-    );
-  }
-  if (socketTimeout < timeout) {
-    found.push(`\`socketTimeout\` (${socketTimeout} ms) is below the deadline of ${timeout} ms; raise it`);
-  } else if (socketTimeout === Infinity) {
-    found.push('without `socketTimeout`, a connection that fell silent may be used for minutes; set it to 2000');
-  }
   return found;
 }
 
