@@ -44,6 +44,7 @@ export const sidebar = [
     items: [
       { text: 'Security', link: '/security' },
       { text: 'Redis in production', link: '/guides/redis' },
+      { text: 'Redis clients', link: '/guides/clients' },
       { text: 'When Redis fails', link: '/guides/redis-failures' },
       { text: 'Deployment and Kubernetes', link: '/guides/deployment' },
       { text: 'Observability', link: '/guides/observability' },

@@ -6,7 +6,7 @@ import type { RedisClient } from './clients/redis-client.js';
 
 /** Options of `RedisStore`. */
 export interface RedisStoreOptions {
-  /** An ioredis connection, `Redis` or `Cluster`. The store does not close it. */
+  /** A client of ioredis or node-redis. The store does not close it. */
   client: RedisClient;
   /** Prefix of all keys; default `rl:`. At most 64 characters, printable ASCII without spaces and braces. */
   prefix?: string;
@@ -51,7 +51,7 @@ export interface ParsedRedisOptions extends Required<Omit<RedisStoreOptions, 'cl
 export function parseRedisOptions(options: RedisStoreOptions): ParsedRedisOptions {
   checkOptionNames(options, ['client', ...STORE_OPTIONS]);
   const { client, prefix = 'rl:', hashKeys = false, batch = true, timeout = Infinity, clock } = options;
-  const port = portOf(client) ?? invalidOption('client', 'an ioredis Redis or Cluster', client);
+  const port = portOf(client) ?? invalidOption('client', 'a client of ioredis or node-redis', client);
   const { sharded = port.isCluster } = options;
   if (typeof sharded !== 'boolean') invalidOption('sharded', 'true or false', sharded);
   if (typeof prefix !== 'string' || !/^[\x21-\x7a|~]{0,64}$/.test(prefix)) {

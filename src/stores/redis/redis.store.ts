@@ -10,6 +10,7 @@ import { RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
 import type { ClientPort } from './clients/client-port.js';
 import { openClient, type RedisTarget } from './clients/ioredis.js';
 import { ping } from './clients/ping.js';
+import { portOf } from './clients/port-of.js';
 import { isRedisClient } from './clients/redis-client.js';
 import { parseRedisTarget } from './clients/redis-target.js';
 import { CommandSender } from './command-sender.js';
@@ -88,7 +89,7 @@ export class RedisStore extends RateLimitStore {
     } catch (error) {
       store?.close();
       // An open connection would keep the process alive.
-      if (ownsClient) client.disconnect();
+      if (ownsClient) portOf(client)?.disconnect();
       throw error;
     }
   }

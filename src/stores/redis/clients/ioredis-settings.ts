@@ -1,21 +1,21 @@
 import type { ClusterOptions, RedisOptions } from 'ioredis';
 import type { ClientTimeouts } from './client-port.js';
-import type { RedisClient } from './redis-client.js';
+import type { IoredisClient } from './redis-client.js';
 import { unsuitableTimeouts } from './unsuitable-timeouts.js';
 
-export function clientTimeouts(client: RedisClient): ClientTimeouts {
+export function clientTimeouts(client: IoredisClient): ClientTimeouts {
   const { commandTimeout, socketTimeout } = connectionOptions(client);
   return { commandTimeout: commandTimeout ?? Infinity, socketTimeout: socketTimeout ?? Infinity };
 }
 
 /** Whether the client may send a command again whose connection closed before the reply. */
-export function mayResend({ isCluster, options = {} }: RedisClient): boolean {
+export function mayResend({ isCluster, options = {} }: IoredisClient): boolean {
   if (isCluster) return ((options as ClusterOptions).retryDelayOnFailover ?? 0) > 0;
   return (options as RedisOptions).autoResendUnfulfilledCommands ?? true;
 }
 
 /** For each unsuitable setting what is wrong, and the fix. */
-export function unsuitableSettings(client: RedisClient, timeout: number): string[] {
+export function unsuitableSettings(client: IoredisClient, timeout: number): string[] {
   const { isCluster, status, options = {} } = client;
   const { readOnly, role, retryStrategy } = connectionOptions(client);
   const found: string[] = [];
@@ -33,6 +33,6 @@ export function unsuitableSettings(client: RedisClient, timeout: number): string
 }
 
 /** The options of a `Redis`, or of the connections to the nodes of a `Cluster`. */
-function connectionOptions({ isCluster, options = {} }: RedisClient): RedisOptions {
+function connectionOptions({ isCluster, options = {} }: IoredisClient): RedisOptions {
   return (isCluster ? (options as ClusterOptions).redisOptions : (options as RedisOptions)) ?? {};
 }

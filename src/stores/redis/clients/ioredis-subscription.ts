@@ -1,14 +1,14 @@
 import type { Cluster, Redis } from 'ioredis';
 import type { Subscription, SubscriptionEvents } from './client-port.js';
 import { retryDelay } from './ioredis.js';
-import type { RedisClient } from './redis-client.js';
+import type { IoredisClient } from './redis-client.js';
 
 /**
  * Opens a second connection for subscriptions, also if the first is opened by its first command. It never gives up
  * reconnecting, because the application has no access to it.
  */
-export function openSubscription(client: RedisClient, events: SubscriptionEvents): Subscription {
-  const connection: RedisClient = client.isCluster
+export function openSubscription(client: IoredisClient, events: SubscriptionEvents): Subscription {
+  const connection: IoredisClient = client.isCluster
     ? (client as unknown as Cluster).duplicate([], { lazyConnect: false, clusterRetryStrategy: retryDelay })
     : (client as unknown as Redis).duplicate({ lazyConnect: false, autoResubscribe: false, retryStrategy: retryDelay });
   connection.on('error', () => {});

@@ -3,10 +3,13 @@ import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.
 import { warnOnce } from '../../../observe/logger.js';
 import { laterAwake } from '../../../util/clock.js';
 import { safeError } from './client-error.js';
-import type { RedisClient } from './redis-client.js';
+import type { IoredisClient, NodeRedisClient } from './redis-client.js';
 
-/** What `store: { redis }` accepts: a URL, ioredis options, or your own client, which the store never closes. */
-export type RedisTarget = string | RedisOptions | Redis | Cluster;
+/**
+ * What `store: { redis }` accepts: a URL, ioredis options, or your own client of ioredis or node-redis, which the store
+ * never closes.
+ */
+export type RedisTarget = string | RedisOptions | Redis | Cluster | NodeRedisClient;
 
 /** How long a connection may be silent, in ms, before it counts as lost. */
 const SILENCE_TIMEOUT = 2000;
@@ -39,7 +42,7 @@ const connectionErrors = new WeakMap<object, Error>();
  * Opens a connection. Resolves when it is ready, when the first attempt has failed, or after 2 seconds of silence;
  * ioredis then keeps reconnecting. Rejects if the server rejects the database, because ioredis would use database 0.
  */
-export async function openClient(options: RedisOptions, timeout: number): Promise<RedisClient> {
+export async function openClient(options: RedisOptions, timeout: number): Promise<IoredisClient> {
   const { Redis } = await import('ioredis');
   // A connection must not close before the deadline of a command.
   const socketTimeout = timeout < Infinity ? Math.max(SILENCE_TIMEOUT, timeout) : SILENCE_TIMEOUT;
@@ -49,7 +52,7 @@ export async function openClient(options: RedisOptions, timeout: number): Promis
   // Without a listener, ioredis prints each failed attempt.
   client.on('error', (error: Error & { command?: { name: string } }) => {
     if (error.command?.name !== 'select') return void connectionErrors.set(client, safeError(error));
-    rejection = rejectedDatabase(client as unknown as RedisClient, error);
+    rejection = rejectedDatabase(client as unknown as IoredisClient, error);
     if (!isOpening) warnOnce.about(rejection.message, rejection.message);
   });
   client.on('ready', () => connectionErrors.delete(client));
@@ -59,12 +62,12 @@ export async function openClient(options: RedisOptions, timeout: number): Promis
     laterAwake(SILENCE_TIMEOUT, resolve);
   });
   isOpening = false;
-  if (!rejection) return client as unknown as RedisClient;
+  if (!rejection) return client as unknown as IoredisClient;
   client.disconnect();
   throw rejection;
 }
 
-function rejectedDatabase(client: RedisClient, error: Error): RateLimitStoreError {
+function rejectedDatabase(client: IoredisClient, error: Error): RateLimitStoreError {
   const cause = safeError(error);
   const { db } = client.options as RedisOptions;
   const message = `${serverName(client)} rejects \`db: ${db}\`, and ioredis would use database 0: ${cause.message}`;
@@ -72,7 +75,7 @@ function rejectedDatabase(client: RedisClient, error: Error): RateLimitStoreErro
 }
 
 /** Resolves when the connection is ready, also if it is the first command that opens it. */
-export async function whenReady(client: RedisClient): Promise<void> {
+export async function whenReady(client: IoredisClient): Promise<void> {
   const { status = 'ready' } = client;
   if (status === 'ready') return;
   if (status === 'end') throw new Error('the connection is closed');
@@ -85,7 +88,7 @@ export async function whenReady(client: RedisClient): Promise<void> {
 }
 
 /** Why a connection is not ready; `undefined` if it is, or if its first command will open it. */
-export function readinessError(client: RedisClient): RateLimitStoreError | undefined {
+export function readinessError(client: IoredisClient): RateLimitStoreError | undefined {
   const { status = 'ready' } = client;
   if (status === 'ready' || status === 'wait') return undefined;
   const cause = connectionErrors.get(client);
@@ -93,7 +96,7 @@ export function readinessError(client: RedisClient): RateLimitStoreError | undef
 }
 
 /** The server of a connection, without user and password. */
-export function serverName({ isCluster, options }: RedisClient): string {
+export function serverName({ isCluster, options }: IoredisClient): string {
   const { path, host, port, name, sentinels } = (options ?? {}) as RedisOptions;
   if (isCluster) return 'Redis Cluster';
   if (sentinels) {

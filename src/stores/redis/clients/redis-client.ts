@@ -1,5 +1,8 @@
-/** A Redis connection, reduced to what `RedisStore` needs: a `Redis` or `Cluster` of ioredis 5 or 6, or of iovalkey. */
-export interface RedisClient {
+/** A Redis connection: a client of one of the supported libraries. The store does not close it. */
+export type RedisClient = IoredisClient | NodeRedisClient;
+
+/** A `Redis` or `Cluster` of ioredis 5 or 6, or of iovalkey. */
+export interface IoredisClient {
   readonly isCluster?: boolean;
   readonly status?: string;
   readonly options?: { keyPrefix?: string; readOnly?: boolean };
@@ -12,13 +15,35 @@ export interface RedisClient {
   disconnect(reconnect?: boolean): void;
 }
 
+/** What `createClient`, `createCluster` and `createSentinel` of node-redis 5 return. */
+export interface NodeRedisClient {
+  readonly isOpen: boolean;
+  sendCommand(...args: never[]): Promise<unknown>;
+  withTypeMapping(...args: never[]): unknown;
+  subscribe(...args: never[]): Promise<unknown>;
+}
+
 /** The methods that reply with buffers, which the type definitions of ioredis omit. */
-export interface BufferClient extends RedisClient {
+export interface BufferClient extends IoredisClient {
   evalshaBuffer(sha: string, keyCount: number, ...args: (string | Buffer)[]): Promise<unknown>;
   evalBuffer(script: string, keyCount: number, ...args: (string | Buffer)[]): Promise<unknown>;
 }
 
 /** Whether `value` is a client, and not the URL or options of one. */
-export function isRedisClient(value: unknown): value is BufferClient {
-  return typeof value === 'object' && value !== null && typeof (value as BufferClient).evalshaBuffer === 'function';
+export function isRedisClient(value: unknown): value is RedisClient {
+  return isIoredisClient(value) || isNodeRedisClient(value);
+}
+
+export function isIoredisClient(value: unknown): value is BufferClient {
+  return hasMethods(value, ['evalshaBuffer']);
+}
+
+export function isNodeRedisClient(value: unknown): value is NodeRedisClient {
+  // Version 4 has no type mapping, and a pool has neither connections nor subscriptions.
+  return hasMethods(value, ['sendCommand', 'withTypeMapping', 'subscribe']);
+}
+
+export function hasMethods(value: unknown, names: readonly string[]): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return names.every((name) => typeof (value as Record<string, unknown>)[name] === 'function');
 }

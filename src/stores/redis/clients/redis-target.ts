@@ -1,13 +1,13 @@
 import type { RedisOptions } from 'ioredis';
 import { invalidSecretOption, RateLimitOptionError } from '../../../util/option-error.js';
 import { parseIoredisOptions } from './ioredis-options.js';
-import { type BufferClient, isRedisClient } from './redis-client.js';
+import { isRedisClient, type RedisClient } from './redis-client.js';
 import { isRedisUrl, parseRedisUrl } from './redis-url.js';
 
-const RULE = 'a redis:// url, ioredis options, a Redis or a Cluster';
+const RULE = 'a redis:// url, ioredis options, or a client of ioredis or node-redis';
 
 /** A client, or the options of one to be opened. Throws a `RateLimitOptionError`, in which `place` is the option. */
-export function parseRedisTarget(target: unknown, place: string): BufferClient | RedisOptions {
+export function parseRedisTarget(target: unknown, place: string): RedisClient | RedisOptions {
   if (isRedisClient(target)) return target;
   if (typeof target === 'string' && isRedisUrl(target)) return parseRedisUrl(target, place);
   if (typeof target !== 'object' || target === null || Array.isArray(target)) {
@@ -18,12 +18,15 @@ export function parseRedisTarget(target: unknown, place: string): BufferClient |
   return parseIoredisOptions(target, place);
 }
 
-/** What an object is that is neither a client of ioredis nor options, and the fix. */
+/** What an object is that is neither a supported client nor options, and the fix. */
 function foreignObject(target: object): string | undefined {
   const has = (method: string) => typeof (target as Record<string, unknown>)[method] === 'function';
   if (has('then')) return 'a promise; await it, for example in the factory of `forRootAsync`';
   if (has('customCommand')) return 'a client of Valkey GLIDE; create one with ioredis';
-  if (has('sendCommand')) return 'a client of node-redis; create one with ioredis';
+  if (has('sendCommand')) return NODE_REDIS;
   if (has('eval')) return 'a client of another library; create one with ioredis';
   return undefined;
 }
+
+const NODE_REDIS =
+  'another client of node-redis; create one with `createClient`, `createCluster` or `createSentinel` of redis 5';

@@ -1,0 +1,64 @@
+import type { EventEmitter } from 'node:events';
+import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
+
+/** What is used of the options of node-redis. It has parsed a `url` into `socket`. */
+export interface NodeRedisOptions {
+  readonly socket?: {
+    readonly host?: string;
+    readonly port?: number;
+    readonly path?: string;
+    readonly socketTimeout?: number;
+    readonly reconnectStrategy?: unknown;
+  };
+  readonly pingInterval?: number;
+  readonly readonly?: boolean;
+}
+
+type Listener = (message: string, channel: string) => void;
+
+/** What is used of a client of one server. */
+export interface NodeClient extends EventEmitter {
+  readonly isOpen: boolean;
+  readonly isReady: boolean;
+  readonly options?: NodeRedisOptions;
+  connect(): Promise<unknown>;
+  destroy(): void;
+  duplicate(options: object): NodeClient;
+  sendCommand(args: readonly (string | Buffer)[], options?: object): Promise<unknown>;
+  subscribe(channel: string, listener: Listener): Promise<unknown>;
+  unsubscribe(channel: string, listener: Listener): Promise<unknown>;
+}
+
+/** Replies are buffers instead of strings. The key is the type of bulk strings in the protocol. */
+export const BYTES = { typeMapping: { 36: Buffer } };
+
+/** The classes of errors with which a server replied. */
+const REPLIES = new Set(['SimpleError', 'BlobError', 'ErrorReply', 'MultiErrorReply']);
+
+/** Rethrows an error of a command, which gets the name that errors of servers have in ioredis. */
+export function rethrow(error: unknown): never {
+  if (error instanceof Error && REPLIES.has(error.constructor.name)) error.name = 'ReplyError';
+  throw error;
+}
+
+/** The rejection of a command that was neither sent nor queued. */
+export function notSent(reason: string): Promise<never> {
+  const message = `Redis command not sent: ${reason}`;
+  return Promise.reject(new RateLimitStoreError(message, 'store', { outcome: 'not-applied' }));
+}
+
+/** Resolves at the first of the `resolving` events; rejects at the event `end`. */
+export function nextEvent(emitter: EventEmitter, resolving: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = (error?: Error) => {
+      emitter.removeListener(resolving, ready);
+      emitter.removeListener('end', ended);
+      if (error) reject(error);
+      else resolve();
+    };
+    const ready = () => settle();
+    const ended = () => settle(new Error('the connection is closed'));
+    emitter.on(resolving, ready);
+    emitter.on('end', ended);
+  });
+}

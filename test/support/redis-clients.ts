@@ -1,0 +1,40 @@
+import { expect } from '@jest/globals';
+import { type BucketService, type RateLimitModuleOptions } from 'nest-rate-limit';
+import { openBuckets } from './buckets.js';
+
+const POOL = { name: 'pool', capacity: 10, refill: 0 };
+const SMALL = { name: 'small', duration: 10, maxRequest: 2 };
+let keyCount = 0;
+
+/** Calls each operation of a store once, with a subscription and a wait. */
+export async function exercise(store: RateLimitModuleOptions['store']): Promise<BucketService> {
+  const { buckets, store: opened } = await openBuckets({ store, failure: { mode: 'closed', timeout: '5s' } });
+  const key = `key-${keyCount++}`;
+  const bucket = buckets.bucket(POOL, key);
+  expect(await bucket.decide(4)).toMatchObject({ allowed: true, remaining: 6, source: 'store' });
+  expect((await bucket.estimate(7)).allowed).toBe(false);
+  await bucket.put(1);
+  await bucket.charge(2);
+  expect(await bucket.consumeUpTo(5)).toBe(5);
+  expect(await bucket.available()).toBe(0);
+  await bucket.block('1m');
+  expect((await bucket.decide()).allowed).toBe(false);
+  await bucket.unblock();
+  // Longer than the test may take: without the subscription it would check the bucket only after 5 s.
+  const watched = bucket.watch(3, { timeout: '4s' });
+  await bucket.put(3);
+  await watched;
+  const waited = await buckets.bucket({ name: 'slow', capacity: 1, refill: 50 }, key).consume(1, { maxWait: '1s' });
+  expect(waited.allowed).toBe(true);
+  const larger = await bucket.replacePolicy({ ...POOL, capacity: 20 }, 'additive');
+  expect(await larger.available()).toBe(13);
+  await larger.reset();
+  expect(await larger.available()).toBe(20);
+  const several = [
+    { policy: POOL, key },
+    { policy: SMALL, key: `other ${key}` },
+  ];
+  expect((await buckets.decideAll(several)).allowed).toBe(true);
+  expect(opened.health()).toEqual({ status: 'up' });
+  return buckets;
+}
