@@ -58,7 +58,7 @@ export type { DumpedBucket } from './stores/memory/bucket-table.js';
 export { type MemoryDump, MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
 export { GIVING_VERBS, RateLimitStore, type StoreHealth } from './stores/rate-limit.store.js';
 export type { RedisTarget } from './stores/redis/clients/ioredis.js';
-export type { IoredisClient, NodeRedisClient, RedisClient } from './stores/redis/clients/redis-client.js';
+export type { GlideClient, IoredisClient, NodeRedisClient, RedisClient } from './stores/redis/clients/redis-client.js';
 export { RedisStore } from './stores/redis/redis.store.js';
 export type { RedisConnectOptions, RedisStoreOptions } from './stores/redis/redis-options.js';
 export { Subscriptions } from './stores/subscriptions.js';

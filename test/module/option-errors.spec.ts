@@ -197,7 +197,8 @@ describe('@RateLimit option errors', () => {
   });
 });
 
-const NOT_REDIS = '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis or node-redis, got ';
+const NOT_REDIS =
+  '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis, node-redis or Valkey GLIDE, got ';
 const NOT_ENCODED =
   '`store.redis` must be a redis:// or rediss:// URL with special characters percent-encoded: `encodeURIComponent(password)`';
 
@@ -211,7 +212,10 @@ const REDIS_ERRORS: [unknown, string][] = [
     { isOpen: true, sendCommand() {} },
     `${NOT_REDIS}another client of node-redis; create one with \`createClient\`, \`createCluster\` or \`createSentinel\` of redis 5`,
   ],
-  [{ customCommand() {} }, `${NOT_REDIS}a client of Valkey GLIDE; create one with ioredis`],
+  [
+    { customCommand() {} },
+    `${NOT_REDIS}another client of Valkey GLIDE; create a \`GlideClient\` or \`GlideClusterClient\``,
+  ],
   [{ eval() {} }, `${NOT_REDIS}a client of another library; create one with ioredis`],
   [{ hots: 'db' }, 'store.redis: ioredis has no option `hots`. Did you mean `host`?'],
   [
@@ -295,19 +299,19 @@ const MODULE_ERRORS: [unknown, string][] = [
   [{ store: {} }, '`store` must be a RateLimitStore, such as `new MemoryStore()`, or { redis: … }, got {}'],
   [
     { store: { redis: undefined } },
-    '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis or node-redis, got undefined',
+    '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis, node-redis or Valkey GLIDE, got undefined',
   ],
   [
     { store: { redis: '' } },
-    '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis or node-redis, got a string of 0 characters',
+    '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis, node-redis or Valkey GLIDE, got a string of 0 characters',
   ],
   [
     { store: { redis: 'redis//user:hunter2@db:6379' } },
-    '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis or node-redis, got a string of 27 characters',
+    '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis, node-redis or Valkey GLIDE, got a string of 27 characters',
   ],
   [
     { store: { redis: null } },
-    '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis or node-redis, got null',
+    '`store.redis` must be a redis:// url, ioredis options, or a client of ioredis, node-redis or Valkey GLIDE, got null',
   ],
   ...REDIS_ERRORS.map(([redis, message]): [unknown, string] => [{ store: { redis } }, message]),
   [{ policies: [] }, '`policies` must be an object of policies by name, got []'],

@@ -6,8 +6,13 @@ import type { RedisClient } from './clients/redis-client.js';
 
 /** Options of `RedisStore`. */
 export interface RedisStoreOptions {
-  /** A client of ioredis or node-redis. The store does not close it. */
+  /** A client of ioredis, node-redis or Valkey GLIDE. The store does not close it. */
   client: RedisClient;
+  /**
+   * A second client, of any of these libraries, on which the store subscribes for `watch`. It must not be used for
+   * anything else, and is not closed. Default: a connection like that of `client`; a client of GLIDE cannot open one.
+   */
+  subscriber?: RedisClient;
   /** Prefix of all keys; default `rl:`. At most 64 characters, printable ASCII without spaces and braces. */
   prefix?: string;
   /** `true` hashes all user keys, so that no address or name is stored in Redis. Default `false`. */
@@ -37,25 +42,34 @@ export interface RedisConnectOptions extends Omit<RedisStoreOptions, 'client'> {
   mustConnect?: boolean;
 }
 
-const STORE_OPTIONS = ['prefix', 'hashKeys', 'denyCache', 'batch', 'sharded', 'timeout', 'clock'];
+const STORE_OPTIONS = ['prefix', 'hashKeys', 'denyCache', 'batch', 'sharded', 'subscriber', 'timeout', 'clock'];
 
 /** The names of all options of `RedisStore.connect`. */
 export const REDIS_CONNECT_OPTIONS = [...STORE_OPTIONS, 'mustConnect'];
 
 /** The options of `RedisStore`, checked and with defaults. */
-export interface ParsedRedisOptions extends Required<Omit<RedisStoreOptions, 'client' | 'clock'>> {
+export interface ParsedRedisOptions extends Required<Omit<RedisStoreOptions, 'client' | 'subscriber' | 'clock'>> {
   readonly port: ClientPort;
+  readonly subscriber: ClientPort | undefined;
   readonly clock: Clock | undefined;
 }
 
 export function parseRedisOptions(options: RedisStoreOptions): ParsedRedisOptions {
   checkOptionNames(options, ['client', ...STORE_OPTIONS]);
   const { client, prefix = 'rl:', hashKeys = false, batch = true, timeout = Infinity, clock } = options;
-  const port = portOf(client) ?? invalidOption('client', 'a client of ioredis or node-redis', client);
+  const port = portOf(client) ?? invalidOption('client', CLIENT, client);
+  const subscriber = options.subscriber === undefined ? undefined : parseSubscriber(options.subscriber, client);
   const { sharded = port.isCluster } = options;
   if (typeof sharded !== 'boolean') invalidOption('sharded', 'true or false', sharded);
   if (typeof prefix !== 'string' || !/^[\x21-\x7a|~]{0,64}$/.test(prefix)) {
     invalidOption('prefix', 'at most 64 characters of printable ASCII without spaces and braces', prefix);
   }
-  return { port, prefix, hashKeys, batch, sharded, denyCache: options.denyCache ?? true, timeout, clock };
+  return { port, subscriber, prefix, hashKeys, batch, sharded, denyCache: options.denyCache ?? true, timeout, clock };
+}
+
+const CLIENT = 'a client of ioredis, node-redis or Valkey GLIDE';
+
+function parseSubscriber(subscriber: RedisClient, client: RedisClient): ClientPort {
+  const port = subscriber === client ? undefined : portOf(subscriber);
+  return port ?? invalidOption('subscriber', `${CLIENT}, other than \`client\``, subscriber);
 }

@@ -16,6 +16,8 @@ export class RedisSubscriber {
 
   constructor(
     private readonly port: ClientPort,
+    /** The client to listen on, instead of a second connection. */
+    private readonly listener?: ClientPort,
     private readonly heartbeat = HEARTBEAT,
   ) {}
 
@@ -39,10 +41,12 @@ export class RedisSubscriber {
   }
 
   private connect(): Subscription | undefined {
-    const connection = this.port.openSubscription({
-      message: (channel) => this.subscriptions.notify(channel),
+    const events = {
+      message: (channel: string) => this.subscriptions.notify(channel),
       ready: () => this.subscribeAll(),
-    });
+    };
+    const { port, listener } = this;
+    const connection = listener ? listener.listen(events) : port.openSubscription?.(events);
     if (connection) this.stopHeartbeat = every(this.heartbeat, () => this.beat(connection));
     return connection;
   }

@@ -48,14 +48,15 @@ export class RedisStore extends RateLimitStore {
 
   constructor(options: RedisStoreOptions) {
     super();
-    const { port, prefix, hashKeys, batch, sharded, denyCache, timeout, clock } = parseRedisOptions(options);
+    const { port, subscriber, prefix, hashKeys, batch, sharded, denyCache, timeout, clock } =
+      parseRedisOptions(options);
     this.port = port;
     this.prefix = prefix;
     this.hashKeys = hashKeys;
     this.denyCache = denyCache;
     this.timeout = timeout;
     this.clock = clock ?? systemClock;
-    this.subscriber = new RedisSubscriber(port);
+    this.subscriber = new RedisSubscriber(port, subscriber);
     this.sender = new CommandSender(port, {
       timeout,
       batch,
@@ -66,6 +67,7 @@ export class RedisStore extends RateLimitStore {
       nodeOf: (key) => this.nodeOf(key),
     });
     const unsuitable = port.unsuitableSettings(timeout);
+    if (!subscriber && !port.openSubscription) unsuitable.push(NO_SUBSCRIBER);
     if (unsuitable.length > 0) warnOnce.about(port.client, `Redis connection: ${unsuitable.join('; ')}`);
     if (timeout === Infinity) return;
     this.stopFetching = port.on('ready', () => void this.fetchServerTime());
@@ -150,3 +152,6 @@ export class RedisStore extends RateLimitStore {
 function answerTo(takes: readonly Take[], resolve: (answer: StoreAnswer) => void): (row: ReplyRow) => void {
   return (row) => resolve(toAnswer(takes, row, 'store'));
 }
+
+const NO_SUBSCRIBER =
+  'it cannot open a second connection, so `watch` checks its bucket every 5 s; pass a second client as `subscriber`';

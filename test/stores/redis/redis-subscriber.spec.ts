@@ -85,7 +85,7 @@ describe('RedisSubscriber', () => {
   it('opens another connection when its own has fallen silent', async () => {
     const balancer = await Balancer.start(server.port);
     cleanups.push(() => balancer.close());
-    const subscriber = new RedisSubscriber(portFor(client(balancer.url, { disconnectTimeout: 20 })), 40);
+    const subscriber = new RedisSubscriber(portFor(client(balancer.url, { disconnectTimeout: 20 })), undefined, 40);
     cleanups.push(() => subscriber.close());
     let calls = 0;
     subscriber.subscribe('channel', () => calls++);
@@ -97,7 +97,7 @@ describe('RedisSubscriber', () => {
   });
 
   it('keeps its connection while it is idle', async () => {
-    const subscriber = new RedisSubscriber(portFor(client(server.url)), 5);
+    const subscriber = new RedisSubscriber(portFor(client(server.url)), undefined, 5);
     cleanups.push(() => subscriber.close());
     let calls = 0;
     subscriber.subscribe('channel', () => calls++);

@@ -52,8 +52,10 @@ export interface ClientPort {
   /** For each unsuitable setting what is wrong, and the fix; `timeout` is the deadline of commands in ms. */
   unsuitableSettings(timeout: number): string[];
 
-  /** Opens a connection that only listens; `undefined` if this client cannot. */
-  openSubscription(events: SubscriptionEvents): Subscription | undefined;
+  /** Opens a connection that only listens. Absent if the client cannot open another one. */
+  openSubscription?(events: SubscriptionEvents): Subscription;
+  /** Listens on the client itself, which stays open; `undefined` if it cannot. */
+  listen(events: SubscriptionEvents): Subscription | undefined;
   disconnect(): void;
 }
 

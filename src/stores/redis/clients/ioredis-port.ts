@@ -3,7 +3,7 @@ import type { Socket } from '../sent-command.js';
 import type { ClientEvent, ClientPort, ClientTimeouts, Subscription, SubscriptionEvents } from './client-port.js';
 import { readinessError, serverName, whenReady } from './ioredis.js';
 import { clientTimeouts, mayResend, unsuitableSettings } from './ioredis-settings.js';
-import { openSubscription } from './ioredis-subscription.js';
+import { listenOnIoredis, openSubscription } from './ioredis-subscription.js';
 import { keySlot } from './key-slot.js';
 import type { BufferClient } from './redis-client.js';
 
@@ -90,6 +90,10 @@ export class IoredisPort implements ClientPort {
 
   openSubscription(events: SubscriptionEvents): Subscription {
     return openSubscription(this.client, events);
+  }
+
+  listen(events: SubscriptionEvents): Subscription {
+    return listenOnIoredis(this.client, events);
   }
 
   disconnect(): void {

@@ -15,14 +15,37 @@ export function openSubscription(client: IoredisClient, events: SubscriptionEven
   connection.on('message', events.message);
   connection.on('ready', events.ready);
   return {
+    ...operationsOf(connection),
     get isReady() {
-      const { status = 'ready' } = connection;
-      return status === 'ready';
+      return isReady(connection);
     },
-    subscribe: (channel) => connection.subscribe(channel),
-    unsubscribe: (channel) => connection.unsubscribe(channel),
-    check: (channel) => connection.subscribe(channel),
     reconnect: () => connection.disconnect(true),
     close: () => connection.disconnect(),
   };
+}
+
+/** Listens on a client of the application, which is not closed. */
+export function listenOnIoredis(connection: IoredisClient, events: SubscriptionEvents): Subscription {
+  connection.on('message', events.message);
+  connection.on('ready', events.ready);
+  return {
+    ...operationsOf(connection),
+    get isReady() {
+      return isReady(connection);
+    },
+    reconnect: () => {},
+    close: () => {
+      connection.removeListener('message', events.message);
+      connection.removeListener('ready', events.ready);
+    },
+  };
+}
+
+function operationsOf(connection: IoredisClient) {
+  const subscribe = (channel: string) => connection.subscribe(channel);
+  return { subscribe, check: subscribe, unsubscribe: (channel: string) => connection.unsubscribe(channel) };
+}
+
+function isReady({ status = 'ready' }: IoredisClient): boolean {
+  return status === 'ready';
 }

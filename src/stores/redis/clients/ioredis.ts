@@ -3,13 +3,13 @@ import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.
 import { warnOnce } from '../../../observe/logger.js';
 import { laterAwake } from '../../../util/clock.js';
 import { safeError } from './client-error.js';
-import type { IoredisClient, NodeRedisClient } from './redis-client.js';
+import type { GlideClient, IoredisClient, NodeRedisClient } from './redis-client.js';
 
 /**
- * What `store: { redis }` accepts: a URL, ioredis options, or your own client of ioredis or node-redis, which the store
- * never closes.
+ * What `store: { redis }` accepts: a URL, ioredis options, or your own client of ioredis, node-redis or Valkey GLIDE,
+ * which the store never closes.
  */
-export type RedisTarget = string | RedisOptions | Redis | Cluster | NodeRedisClient;
+export type RedisTarget = string | RedisOptions | Redis | Cluster | NodeRedisClient | GlideClient;
 
 /** How long a connection may be silent, in ms, before it counts as lost. */
 const SILENCE_TIMEOUT = 2000;

@@ -1,4 +1,3 @@
-import type { EventEmitter } from 'node:events';
 import { steadyNow } from '../../../util/clock.js';
 import type { Subscription, SubscriptionEvents } from './client-port.js';
 import { keySlot } from './key-slot.js';
@@ -6,6 +5,7 @@ import { BYTES, type NodeClient, type NodeRedisOptions, nextEvent, notSent } fro
 import { NOT_OPEN, NodeRedisPort } from './node-redis-port.js';
 import { duplicateOf, NodeRedisSubscription } from './node-redis-subscription.js';
 import { ReplyCount } from './reply-count.js';
+import { listenOn, type SubscribingClient } from './shared-subscription.js';
 
 interface Node {
   readonly address: string;
@@ -14,8 +14,7 @@ interface Node {
 }
 
 /** What is used of a client of a Cluster. */
-export interface ClusterClient extends EventEmitter {
-  readonly isOpen: boolean;
+export interface ClusterClient extends SubscribingClient {
   readonly masters: readonly Node[];
   readonly slots: readonly ({ readonly master: Node } | undefined)[];
   readonly _options?: { readonly defaults?: NodeRedisOptions };
@@ -83,6 +82,10 @@ export class NodeRedisClusterPort extends NodeRedisPort {
 
   openSubscription(events: SubscriptionEvents): Subscription {
     return new NodeRedisSubscription(() => this.openSubscriber(), events);
+  }
+
+  listen(events: SubscriptionEvents): Subscription {
+    return listenOn(this.cluster, 'node-ready', events);
   }
 
   protected unreadiness(): string | undefined {

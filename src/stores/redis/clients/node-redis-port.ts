@@ -5,6 +5,7 @@ import { BYTES, type NodeClient, type NodeRedisOptions, nextEvent, notSent, reth
 import { nodeRedisTimeouts, unsuitableNodeRedisSettings } from './node-redis-settings.js';
 import { duplicateOf, NodeRedisSubscription } from './node-redis-subscription.js';
 import { ReplyCount } from './reply-count.js';
+import { listenOn } from './shared-subscription.js';
 
 /** What the clients of node-redis for one server, a Cluster and Sentinels have in common. */
 export abstract class NodeRedisPort implements ClientPort {
@@ -30,6 +31,7 @@ export abstract class NodeRedisPort implements ClientPort {
   abstract whenReady(): Promise<void>;
   abstract serverName(): string;
   abstract openSubscription(events: SubscriptionEvents): Subscription;
+  abstract listen(events: SubscriptionEvents): Subscription;
 
   evalsha(sha: string, keys: readonly string[], argument: string | Buffer): Promise<unknown> {
     return this.send(['EVALSHA', sha, `${keys.length}`, ...keys, argument], keys[0]);
@@ -122,6 +124,10 @@ export class NodeRedisClientPort extends NodeRedisPort {
 
   openSubscription(events: SubscriptionEvents): Subscription {
     return new NodeRedisSubscription(() => duplicateOf(this.connection), events);
+  }
+
+  listen(events: SubscriptionEvents): Subscription {
+    return listenOn(this.connection, 'ready', events);
   }
 
   protected unreadiness(): string | undefined {

@@ -1,18 +1,13 @@
-import type { EventEmitter } from 'node:events';
 import type { Subscription, SubscriptionEvents } from './client-port.js';
 import { BYTES, notSent } from './node-redis.js';
-import { NodeRedisPort } from './node-redis-port.js';
+import { NOT_OPEN, NodeRedisPort } from './node-redis-port.js';
 import { ReplyCount } from './reply-count.js';
-
-type Listener = (message: string, channel: string) => void;
+import { listenOn, type SubscribingClient } from './shared-subscription.js';
 
 /** What is used of a client of Sentinels. */
-export interface SentinelClient extends EventEmitter {
-  readonly isOpen: boolean;
+export interface SentinelClient extends SubscribingClient {
   readonly isReady: boolean;
   sendCommand(isReadonly: boolean, args: readonly (string | Buffer)[], options?: object): Promise<unknown>;
-  subscribe(channel: string, listener: Listener): Promise<unknown>;
-  unsubscribe(channel: string, listener: Listener): Promise<unknown>;
 }
 
 const EVENTS = { ready: ['topology-change'], failed: ['error'], lost: ['client-error'], error: ['error'] };
@@ -46,40 +41,20 @@ export class NodeRedisSentinelPort extends NodeRedisPort {
 
   async whenReady(): Promise<void> {
     // A client that connects emits nothing, but its commands wait.
-    if (!this.sentinel.isOpen) throw new Error('the client is closed; call `connect()`');
+    if (!this.sentinel.isOpen) throw new Error(NOT_OPEN);
   }
 
   serverName(): string {
     return 'Redis master of the Sentinels';
   }
 
-  /** Listens on the client itself, which has a connection for that. */
+  /** The client has a connection for subscriptions. */
   openSubscription(events: SubscriptionEvents): Subscription {
-    const { sentinel } = this;
-    const notify: Listener = (_message, channel) => events.message(channel);
-    const channels = new Set<string>();
-    // The client subscribes again at the new master, but what was published in between is lost.
-    sentinel.on('topology-change', events.ready);
-    return {
-      get isReady() {
-        return sentinel.isReady;
-      },
-      subscribe: (channel) => {
-        if (channels.has(channel)) return Promise.resolve();
-        channels.add(channel);
-        return sentinel.subscribe(channel, notify);
-      },
-      unsubscribe: (channel) => {
-        channels.delete(channel);
-        return sentinel.unsubscribe(channel, notify);
-      },
-      check: () => Promise.resolve(),
-      reconnect: () => {},
-      close: () => {
-        sentinel.removeListener('topology-change', events.ready);
-        for (const channel of channels) sentinel.unsubscribe(channel, notify).catch(() => {});
-      },
-    };
+    return this.listen(events);
+  }
+
+  listen(events: SubscriptionEvents): Subscription {
+    return listenOn(this.sentinel, 'topology-change', events);
   }
 
   /** The options of its connections are not visible. */
@@ -89,7 +64,7 @@ export class NodeRedisSentinelPort extends NodeRedisPort {
 
   protected unreadiness(): string | undefined {
     if (this.sentinel.isReady) return undefined;
-    return this.sentinel.isOpen ? 'connecting' : 'the client is closed; call `connect()`';
+    return this.sentinel.isOpen ? 'connecting' : NOT_OPEN;
   }
 
   protected send(args: readonly (string | Buffer)[]): Promise<unknown> {

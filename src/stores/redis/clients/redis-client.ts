@@ -1,5 +1,5 @@
 /** A Redis connection: a client of one of the supported libraries. The store does not close it. */
-export type RedisClient = IoredisClient | NodeRedisClient;
+export type RedisClient = IoredisClient | NodeRedisClient | GlideClient;
 
 /** A `Redis` or `Cluster` of ioredis 5 or 6, or of iovalkey. */
 export interface IoredisClient {
@@ -23,6 +23,13 @@ export interface NodeRedisClient {
   subscribe(...args: never[]): Promise<unknown>;
 }
 
+/** A `GlideClient` or `GlideClusterClient` of Valkey GLIDE 2. */
+export interface GlideClient {
+  customCommand(...args: never[]): Promise<unknown>;
+  getPubSubMessage(): Promise<unknown>;
+  close(...args: never[]): void;
+}
+
 /** The methods that reply with buffers, which the type definitions of ioredis omit. */
 export interface BufferClient extends IoredisClient {
   evalshaBuffer(sha: string, keyCount: number, ...args: (string | Buffer)[]): Promise<unknown>;
@@ -31,7 +38,7 @@ export interface BufferClient extends IoredisClient {
 
 /** Whether `value` is a client, and not the URL or options of one. */
 export function isRedisClient(value: unknown): value is RedisClient {
-  return isIoredisClient(value) || isNodeRedisClient(value);
+  return isIoredisClient(value) || isNodeRedisClient(value) || isGlideClient(value);
 }
 
 export function isIoredisClient(value: unknown): value is BufferClient {
@@ -41,6 +48,10 @@ export function isIoredisClient(value: unknown): value is BufferClient {
 export function isNodeRedisClient(value: unknown): value is NodeRedisClient {
   // Version 4 has no type mapping, and a pool has neither connections nor subscriptions.
   return hasMethods(value, ['sendCommand', 'withTypeMapping', 'subscribe']);
+}
+
+export function isGlideClient(value: unknown): value is GlideClient {
+  return hasMethods(value, ['customCommand', 'getPubSubMessage', 'time']);
 }
 
 export function hasMethods(value: unknown, names: readonly string[]): boolean {

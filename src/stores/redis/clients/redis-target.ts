@@ -4,7 +4,7 @@ import { parseIoredisOptions } from './ioredis-options.js';
 import { isRedisClient, type RedisClient } from './redis-client.js';
 import { isRedisUrl, parseRedisUrl } from './redis-url.js';
 
-const RULE = 'a redis:// url, ioredis options, or a client of ioredis or node-redis';
+const RULE = 'a redis:// url, ioredis options, or a client of ioredis, node-redis or Valkey GLIDE';
 
 /** A client, or the options of one to be opened. Throws a `RateLimitOptionError`, in which `place` is the option. */
 export function parseRedisTarget(target: unknown, place: string): RedisClient | RedisOptions {
@@ -22,7 +22,7 @@ export function parseRedisTarget(target: unknown, place: string): RedisClient | 
 function foreignObject(target: object): string | undefined {
   const has = (method: string) => typeof (target as Record<string, unknown>)[method] === 'function';
   if (has('then')) return 'a promise; await it, for example in the factory of `forRootAsync`';
-  if (has('customCommand')) return 'a client of Valkey GLIDE; create one with ioredis';
+  if (has('customCommand')) return 'another client of Valkey GLIDE; create a `GlideClient` or `GlideClusterClient`';
   if (has('sendCommand')) return NODE_REDIS;
   if (has('eval')) return 'a client of another library; create one with ioredis';
   return undefined;

@@ -84,7 +84,7 @@ describe('RedisStore on node-redis', () => {
   it('names the client to create instead of one that it cannot use', async () => {
     const pool = createClientPool({ url: redisUrl() });
     expect(() => new RedisStore({ client: pool as never })).toThrow(
-      '`client` must be a client of ioredis or node-redis',
+      '`client` must be a client of ioredis, node-redis or Valkey GLIDE',
     );
     await expect(RedisStore.connect(pool as never)).rejects.toThrow(
       'got another client of node-redis; create one with',

@@ -1,0 +1,45 @@
+import type { EventEmitter } from 'node:events';
+import type { Subscription, SubscriptionEvents } from './client-port.js';
+
+type Listener = (message: string, channel: string) => void;
+
+/** What is used of a client of node-redis. */
+export interface SubscribingClient extends EventEmitter {
+  readonly isReady?: boolean;
+  readonly isOpen: boolean;
+  subscribe(channel: string, listener: Listener): Promise<unknown>;
+  unsubscribe(channel: string, listener: Listener): Promise<unknown>;
+}
+
+/**
+ * Listens on a client of the application, which is not closed. It subscribes again by itself when it reconnects, and then
+ * emits `event`; what was published in between is lost.
+ */
+export function listenOn(client: SubscribingClient, event: string, events: SubscriptionEvents): Subscription {
+  const notify: Listener = (_message, channel) => events.message(channel);
+  const channels = new Set<string>();
+  const notifyAll = () => {
+    for (const channel of channels) events.message(channel);
+  };
+  client.on(event, notifyAll);
+  return {
+    get isReady() {
+      return client.isReady ?? client.isOpen;
+    },
+    subscribe: (channel) => {
+      if (channels.has(channel)) return Promise.resolve();
+      channels.add(channel);
+      return client.subscribe(channel, notify);
+    },
+    unsubscribe: (channel) => {
+      channels.delete(channel);
+      return client.unsubscribe(channel, notify);
+    },
+    check: () => Promise.resolve(),
+    reconnect: () => {},
+    close: () => {
+      client.removeListener(event, notifyAll);
+      if (client.isOpen) for (const channel of channels) client.unsubscribe(channel, notify).catch(() => {});
+    },
+  };
+}
