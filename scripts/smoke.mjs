@@ -21,7 +21,12 @@ const JEST = { name: 'Jest 30, ts-jest, supertest', args: ['../node_modules/jest
 const VITEST = { name: 'Vitest 4, supertest', args: ['../node_modules/vitest/vitest.mjs', 'run', '--globals'] };
 
 const rows = [
-  types(12, 'module', OLDEST), // first, because the others install ioredis
+  // First, because the others install ioredis.
+  types(12, 'module', OLDEST),
+  client(12, 'module', OLDEST, 'node-redis', 'redis@5.12.1'),
+  client(12, 'commonjs', NEWEST, 'node-redis', 'redis@5.12.1'),
+  client(11, 'module', NEWEST, 'glide', '@valkey/valkey-glide@2.5.2'),
+  client(11, 'commonjs', OLDEST, 'glide', '@valkey/valkey-glide@2.5.2'),
   // The compiler options of Nest 10 projects: `exports` of a package is ignored.
   app(10, 'commonjs', OLDEST, 5, { module: 'commonjs', moduleResolution: 'node10', skipLibCheck: false }),
   app(10, 'module', NEWEST, 6),
@@ -61,6 +66,16 @@ function types(nest, type, node) {
     await execute(process.execPath, [OWN_TSC, '-p', '.'], cwd);
   };
   return { nest, type, node, with: 'no ioredis', what: 'strict type check, including library types', run };
+}
+
+function client(nest, type, node, name, library) {
+  const run = async (folder, program) => {
+    await npm(folder, '--ignore-scripts', library);
+    const cwd = project(folder, type, name);
+    await execute(process.execPath, [OWN_TSC, '-p', '.'], cwd);
+    await executeToEnd(program, [`${name}.js`, redisUrl()], cwd);
+  };
+  return { nest, type, node, with: `${library}, no ioredis`, what: 'a decision and a subscription in Redis', run };
 }
 
 function features(nest, type, node) {
