@@ -16,6 +16,12 @@ const RUNS = [
   { name: 'busy and throttled processes', kinds: PROCESSES, processes: 3 },
   { name: 'a Redis that is suspended, restarted and failed over', kinds: SERVER, processes: 3 },
   { name: 'all of these at once', kinds: { ...NETWORK, ...PROCESSES, ...SERVER }, processes: 3 },
+  ...(['node-redis', 'Valkey GLIDE'] as const).map((client) => ({
+    name: `all of these at once, with a client of ${client}`,
+    kinds: { ...NETWORK, ...PROCESSES, ...SERVER },
+    processes: 3,
+    client,
+  })),
   { name: 'a clock that steps', kinds: { ...CLOCK, cut: NETWORK.cut }, processes: 1, stepped: true },
 ];
 

@@ -27,6 +27,8 @@ interface Setup {
   readonly processes: number;
   /** Whether the test sets the clock. */
   readonly stepped?: boolean;
+  /** The library of the clients. Default: ioredis, which the module opens. */
+  readonly client?: 'node-redis' | 'Valkey GLIDE';
 }
 
 /** Processes that share limits in a master and its replica, and a proxy between them. */
@@ -46,7 +48,7 @@ export class Chaos {
     public admin: Redis,
   ) {}
 
-  static async start({ script, seed, processes, stepped }: Setup): Promise<Chaos> {
+  static async start({ script, seed, processes, stepped, client }: Setup): Promise<Chaos> {
     const dirs = new Map<number, string>();
     const master = await startServer(dirs);
     const replica = await startServer(dirs, ['--replicaof', '127.0.0.1', `${master.port}`]);
@@ -56,7 +58,7 @@ export class Chaos {
     await chaos.buckets.bucket(POOL, 'a').charge(POOL.capacity - POOL_BALANCE);
     await Promise.all(
       Array.from({ length: processes }, async (_, i) => {
-        const args = [proxy.url, PREFIX, `${seed * 10 + i}`, stepped ? 'stepped' : 'server'];
+        const args = [proxy.url, PREFIX, `${seed * 10 + i}`, stepped ? 'stepped' : 'server', client ?? 'ioredis'];
         const worker = fork(script, args, { execArgv: [] });
         chaos.workers.push(worker);
         chaos.exits.push(once(worker, 'exit'));

@@ -16,12 +16,13 @@ import { type Clock, systemClock } from '../../../src/util/clock.js';
 import { Random } from '../random.js';
 import { type Entry, type Order, OVERRUN, POOL, QUEUE, RATE, REFUNDED, TAKEN, TIMEOUT, WINDOW } from './journal.js';
 import { Lag } from './lag.js';
+import { openClient } from './open-client.js';
 
 /*
- * One of the processes of a chaos test: `node worker.mjs <redis url> <prefix> <seed> <clock>`. It takes, charges, refunds,
- * queues and serves requests at random until a message stops it, closes its application, and sends its journal.
+ * One of the processes of a chaos test: `node worker.mjs <redis url> <prefix> <seed> <clock> <client>`. It takes, charges,
+ * refunds, queues and serves requests at random until a message stops it, closes its application, and sends its journal.
  */
-const [, , url = '', prefix, seed, clock] = process.argv;
+const [, , url = '', prefix, seed, clock, library] = process.argv;
 const random = new Random(Number(seed));
 const entries: Entry[] = [];
 const incidents: string[] = [];
@@ -61,7 +62,8 @@ class Work {
 /** A clock that the test sets, instead of the server's. */
 let offset = 0;
 const steppedClock: Clock = { now: () => Date.now() + offset, sleep: systemClock.sleep };
-const store = { redis: url, prefix, ...(clock === 'stepped' ? { clock: steppedClock } : {}) };
+const client = await openClient(url, library);
+const store = { redis: client ?? url, prefix, ...(clock === 'stepped' ? { clock: steppedClock } : {}) };
 const policies = {
   pool: { ...POOL, onStoreError: 'closed' },
   queue: { ...QUEUE, onStoreError: 'closed' },
@@ -178,6 +180,7 @@ process.on('message', async (order: Order) => {
   await Promise.all(loops);
   lag.stop();
   await app.close();
+  await client?.close();
   // The test disconnects. This process then exits, unless something was left running.
   process.send?.({ entries, incidents });
 });
