@@ -57,6 +57,19 @@ async function throttler(url, count) {
 const deciders = {
   [OURS]: (url) => ours(url, LIMITS.slice(0, 1)),
   [UNBATCHED]: (url) => ours(url, LIMITS.slice(0, 1), { batch: false }),
+  [`${OURS}, node-redis`]: async (url) => {
+    const { createClient } = await import('redis');
+    const client = createClient({ url });
+    client.on('error', () => {});
+    await client.connect();
+    return ours(client, LIMITS.slice(0, 1));
+  },
+  [`${OURS}, Valkey GLIDE`]: async (url) => {
+    const { GlideClient } = await import('@valkey/valkey-glide');
+    const { hostname: host, port } = new URL(url);
+    const addresses = [{ host, port: Number(port) }];
+    return ours(await GlideClient.createClient({ addresses, requestTimeout: 10_000 }), LIMITS.slice(0, 1));
+  },
   [WINDOW]: (url) => ours(url, [{ name: 'hourly', maxRequest: 1_000_000, unit: 'hours' }]),
   [PEER]: async (url) => {
     const { RedisStore } = await import('rate-limit-redis');
