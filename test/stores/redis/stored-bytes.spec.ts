@@ -80,7 +80,7 @@ describe('the stored state of a bucket', () => {
     const bucket = open({ capacity: 1, refill: 1 }, 'later');
     const value = extendedState([clock.now(), 1000, 1], 8);
     await client.set(bucket.redisName, value);
-    await expect(bucket.run('take')).rejects.toThrow('it may have been written by a later version');
+    await expect(bucket.run('take')).rejects.toThrow('its value is not a bucket, or of a later version');
     expect(await client.getBuffer(bucket.redisName)).toEqual(value);
   });
 

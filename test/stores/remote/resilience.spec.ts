@@ -225,7 +225,7 @@ describe.each(FAULTS)('Redis: $name', (fault) => {
       expect(line).toMatch(
         fault.scope === 'store'
           ? /^error: Rate limit store unavailable; using failure mode "\w+": Redis|^error: .* No answer within 50 ms/
-          : /^warn: Unreadable bucket \w+:1:\{.*: (WRONGTYPE|.*not a bucket|.*attempt to index)/,
+          : /^warn: Unreadable bucket \w+:\{.*: (WRONGTYPE|.*not a bucket|.*attempt to index)/,
       );
     }
   });

@@ -51,7 +51,7 @@ end
 local function decode(stored)
   if #stored % 2 == 0 then return unpackAll('I${COMPACT}', ${COMPACT}, stored), 0 end
   local flags = string.byte(stored, -1)
-  if flags >= ${END_OF_FLAGS} then error('it may have been written by a later version', 0) end
+  if flags >= ${END_OF_FLAGS} then error(NO_BUCKET .. ', or of a later version', 0) end
   local numbers = unpackAll('d', 8, string.sub(stored, 1, -2))
   for i = 1, #numbers do
     if not isWhole(numbers[i]) then error(NO_BUCKET, 0) end
