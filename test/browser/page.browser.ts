@@ -132,11 +132,13 @@ describe('The events of the page', () => {
     const port = await stopApp();
     expect(await page.tab.getByLabel('Pause Redis').isDisabled()).toBe(true);
     expect(await page.tile('api').getAttribute('data-state')).toBe('unknown');
+    expect(await page.text('#chosen p')).toMatch(/^– of 5/);
     await page.screenshot('disconnected');
     app = await startApp(port);
     await page.tab.locator('#status', { hasText: 'Buckets are in memory' }).waitFor();
     await page.click('One request');
-    await page.until(async () => (await page.level('api')) >= 4);
+    await page.until(async () => (await page.tile('api').getAttribute('data-state')) !== 'unknown');
+    expect(await page.level('api')).toBeGreaterThanOrEqual(4);
     expect(await page.tab.getByRole('meter').count()).toBe(13);
   });
 

@@ -13,15 +13,17 @@ export class BucketView {
   draw(bucket, time) {
     if (this.title !== bucket.title) this.setTitle(bucket.title);
     const level = bucket.level(time);
-    const left = tokens(level);
+    const left = bucket.known ? tokens(level) : '–';
+    const text = bucket.known ? `${left} of ${bucket.limit}` : 'unknown';
     write(this.left, left);
     write(this.of, `of ${bucket.limit}`);
     write(this.note, bucket.note(time));
     this.element.dataset.state = bucket.state(time);
     this.water.style.transform = `translateY(${(1 - Math.max(0, level) / bucket.limit) * 82}px)`;
-    if (this.picture.getAttribute('aria-valuenow') === left) return;
+    if (this.picture.getAttribute('aria-valuetext') === text) return;
     this.picture.setAttribute('aria-valuemax', bucket.limit);
-    this.picture.setAttribute('aria-valuenow', left);
+    this.picture.setAttribute('aria-valuenow', tokens(level));
+    this.picture.setAttribute('aria-valuetext', text);
   }
 
   setTitle(title) {
