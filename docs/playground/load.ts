@@ -33,6 +33,13 @@ export function inRange(name: LoadNumber, value: unknown, fallback: number): num
   return Math.min(max, Math.max(min, whole));
 }
 
+/** The numbers of a load as they were entered, each in its range; those of `fallback` for what is no number. */
+export function parseNumbers(entered: (name: LoadNumber) => unknown, fallback: Load): Record<LoadNumber, number> {
+  const names = Object.keys(LOAD_RANGES) as LoadNumber[];
+  const numbers = names.map((name) => [name, inRange(name, entered(name), fallback[name])]);
+  return Object.fromEntries(numbers) as Record<LoadNumber, number>;
+}
+
 export function clientName(index: number): string {
   return `client ${index + 1}`;
 }

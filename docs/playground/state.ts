@@ -1,4 +1,4 @@
-import { inRange, LOAD_KINDS, LOAD_RANGES, type Load, type LoadNumber } from './load.js';
+import { LOAD_KINDS, LOAD_RANGES, type Load, type LoadNumber, parseNumbers } from './load.js';
 
 /** What the address of the page holds: everything but the requests that were clicked, and a log, which may be private. */
 export interface PageState {
@@ -30,10 +30,9 @@ export function fromHash(hash: string): PageState {
   const params = new URLSearchParams(text.length > MAX_HASH ? '' : text);
   const policies = params.getAll('policy').slice(0, MAX_CANDIDATES);
   const { load } = DEFAULT_STATE;
-  const numbers = NUMBERS.map((name) => [name, inRange(name, params.get(name), load[name])]);
   const kind = LOAD_KINDS.find((known) => known === params.get('load')) ?? load.kind;
   return {
     policies: policies.length > 0 ? policies : DEFAULT_STATE.policies,
-    load: { ...(Object.fromEntries(numbers) as Omit<Load, 'kind'>), kind },
+    load: { ...parseNumbers((name) => params.get(name), load), kind },
   };
 }

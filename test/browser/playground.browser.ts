@@ -140,8 +140,8 @@ describe('Playground', () => {
     const lines = Array.from({ length: 12 }, (_, i) => line(i, i % 4 === 0 ? '192.0.2.9' : '192.0.2.7'));
     await page.getByLabel(/^Log: /).fill([...lines, 'oops'].join('\n'));
     await button('Read the log').click();
-    await page.getByText('12 requests of 2 clients.').waitFor();
-    await page.getByText('1 lines could not be read: line 13 has no [time]').waitFor();
+    await page.getByText('Requests: 12. Clients: 2.').waitFor();
+    await page.getByText('Lines that could not be read: 1 (line 13 has no [time])').waitFor();
     await button('To the end').click();
     // 9 requests of one client in 12 s, 3 of the other.
     expect(await countsOf('A')).toEqual([9, 0, 3]);
@@ -160,6 +160,7 @@ describe('Playground', () => {
     await page.getByRole('spinbutton', { name: 'Clients' }).fill('3');
     await button('Skip a minute').click();
     const counts = await countsOf('A');
+    await page.waitForURL(/policy=.*load=random.*rate=2\.5.*clients=3$/);
     const { hash } = new URL(page.url());
     const other = await browser.newPage();
     [page] = [other, await page.close()];
@@ -173,6 +174,23 @@ describe('Playground', () => {
     await page.evaluate(`location.hash = 'policy=%7B+maxRequest%3A+9+%7D&load=none'`);
     await page.getByLabel('Requests per second').waitFor({ state: 'detached' });
     expect(await policy('A').inputValue()).toBe('{ maxRequest: 9 }');
+    await page.evaluate(`location.hash = 'logs'`);
+    await button('Send one').click();
+    expect(await policy('A').inputValue()).toBe('{ maxRequest: 9 }');
+  });
+
+  it('reads a log from a file', async () => {
+    await open();
+    await choose('an access log');
+    const text = Array.from({ length: 3000 }, (_, i) =>
+      JSON.stringify({ time: 1_700_000_000_000 + i * 1000, user: i % 7 }),
+    );
+    const file = { name: 'log.jsonl', mimeType: 'application/x-ndjson', buffer: Buffer.from(text.join('\n')) };
+    await page.getByLabel('or a file').setInputFiles(file);
+    await page.getByText('Requests: 3000. Clients: 7.').waitFor();
+    await button('To the end').click();
+    // One request of each client in 7 s: at most 5 in 10 s.
+    expect(await countsOf('A')).toEqual([3000, 0, 0]);
   });
 
   it('is usable with the keyboard', async () => {
