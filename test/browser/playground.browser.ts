@@ -242,3 +242,15 @@ describe('Playground', () => {
     await screenshot('dark');
   });
 });
+
+describe('Search of the site', () => {
+  it('needs no eval, and ranks other pages above the benchmarks', async () => {
+    await open();
+    await page.getByRole('button', { name: 'Search' }).click();
+    await page.getByRole('searchbox').fill('Redis 7'); // most frequent in the benchmarks
+    await page.locator('.result').first().waitFor();
+    const found = await page.locator('.result').evaluateAll((links) => links.map((link) => String(link)));
+    expect(found.length).toBeGreaterThan(5);
+    expect(found.slice(0, 5).filter((url) => /benchmarks/.test(url))).toEqual([]);
+  });
+});
