@@ -20,8 +20,21 @@ describe('CHANGELOG.md', () => {
     }
   });
 
-  it('has each entry once', () => {
-    expect(entries.filter((entry, i) => entries.indexOf(entry) !== i)).toEqual([]);
+  it('has each entry once, also if one of them was reworded', () => {
+    const beginnings = entries.map((entry) => entry.slice(0, 60));
+    expect(beginnings.filter((beginning, i) => beginnings.indexOf(beginning) !== i)).toEqual([]);
+  });
+
+  it('links no pages, since it is also a page of the documentation site', () => {
+    expect(entries.filter((entry) => /\]\((?!https:)/.test(entry))).toEqual([]);
+  });
+
+  it('has a table after each entry that announces one', () => {
+    for (const section of sections) expect(section).not.toMatch(/^- .*:\n(?!\n\|)/m);
+  });
+
+  it('has no traces of a merge', () => {
+    expect(sections.join('\n')).not.toMatch(/^(<{7}|={7}|>{7})/m);
   });
 
   it('has sentences as entries', () => {
