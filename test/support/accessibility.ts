@@ -3,14 +3,17 @@ import type { Page } from 'playwright-core';
 
 const { source: AXE } = createRequire(import.meta.url)('axe-core') as { source: string };
 
-/** The serious and critical violations that axe finds in the page, or in the part of it that a selector names. */
-export async function seriousViolations(page: Page, selector = 'html'): Promise<string[]> {
-  await page.evaluate(AXE);
-  const violations = await page.evaluate(
-    `axe.run(${JSON.stringify(selector)}).then(({ violations }) => violations.map(({ id, impact, nodes }) =>
-      [id, impact, ...nodes.map(({ html, failureSummary }) => html + failureSummary)]))`,
-  );
-  return (violations as string[][])
-    .filter(([, impact]) => impact === 'serious' || impact === 'critical')
-    .map((violation) => violation.join(' '));
+/** What axe finds in the page, or in the part of it that a selector names, in dark and then in light mode. */
+export async function accessibilityViolations(page: Page, selector = 'html'): Promise<string[]> {
+  const found: string[] = [];
+  for (const colorScheme of ['dark', 'light'] as const) {
+    await page.emulateMedia({ colorScheme });
+    await page.evaluate(AXE);
+    const violations = await page.evaluate(
+      `axe.run(${JSON.stringify(selector)}).then(({ violations }) => violations.map(({ id, impact, nodes }) =>
+        [id, impact, ...nodes.map(({ html, failureSummary }) => html + failureSummary)].join(' ')))`,
+    );
+    found.push(...(violations as string[]).map((violation) => `${colorScheme}: ${violation}`));
+  }
+  return found;
 }

@@ -1,11 +1,10 @@
-import { createRequire } from 'node:module';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test } from '@nestjs/testing';
 import type { Browser, Locator, Page } from 'playwright-core';
 import { AppModule } from '../../sample-app/app.module.js';
 import { setUp } from '../../sample-app/setup.js';
+import { accessibilityViolations } from './accessibility.js';
 
-const { source: AXE } = createRequire(import.meta.url)('axe-core') as { source: string };
 /** Chromium logs each rejected request, and lost connections, to the console. */
 const FAILED_REQUEST = /^Failed to load resource: (the server responded with a status of (429|401|502)|net::ERR_)/;
 
@@ -96,17 +95,7 @@ export class LivePage {
   }
 
   /** What axe finds in light and in dark mode. */
-  async violations(): Promise<string[]> {
-    const found: string[] = [];
-    for (const colorScheme of ['dark', 'light'] as const) {
-      await this.tab.emulateMedia({ colorScheme });
-      await this.tab.evaluate(AXE);
-      const violations = await this.tab.evaluate(
-        `axe.run().then(({ violations }) => violations.map(({ id, impact, nodes }) =>
-          [id, impact, ...nodes.map(({ html, failureSummary }) => html + failureSummary)].join(' ')))`,
-      );
-      found.push(...(violations as string[]).map((violation) => `${colorScheme}: ${violation}`));
-    }
-    return found;
+  violations(): Promise<string[]> {
+    return accessibilityViolations(this.tab);
   }
 }
