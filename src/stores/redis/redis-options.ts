@@ -19,7 +19,7 @@ export interface RedisStoreOptions {
   hashKeys?: boolean;
   /** `false` sends every request to Redis. By default the module remembers denials for up to a second. */
   denyCache?: boolean;
-  /** `false` sends one command per request. By default up to 64 requests of one event loop turn share a command. */
+  /** `false` sends one command per request. By default up to 32 requests of one event loop turn share a command. */
   batch?: boolean;
   /**
    * `true` sends one command per key, because several servers share the keys and each command reaches one of them: behind

@@ -25,7 +25,7 @@ import { ServerTime } from './server-time.js';
 /**
  * Keeps buckets in Redis 5 or later, or in Valkey, shared by all processes.
  *
- * A request is one `EVALSHA` for all its limits. Up to 64 requests of one turn of the event loop share a command; if
+ * A request is one `EVALSHA` for all its limits. Up to 32 requests of one turn of the event loop share a command; if
  * several servers share the keys, those for the same key. All decisions are made by the clock of the Redis server.
  */
 export class RedisStore extends RateLimitStore {

@@ -1,7 +1,7 @@
 import type { PendingRequest } from './pending-request.js';
 
-/** The most requests in one batch. Larger ones save little more, and delay the other clients of the server. */
-const MAX_BATCH = 64;
+/** The most requests in one batch. Small enough that the next one is encoded while Redis executes this one. */
+const MAX_BATCH = 32;
 
 /** Collects the requests of one turn of the event loop, and sends them in batches. */
 export class RequestQueue {

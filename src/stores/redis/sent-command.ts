@@ -14,7 +14,7 @@ export interface Socket {
   uncork?(): void;
 }
 
-/** A command that was handed to the client, with up to 64 requests. */
+/** A command that was handed to the client, with up to 32 requests. */
 export class SentCommand {
   /** Whether it has been counted as a failure: one command is one failure, however many requests it carries. */
   isCounted = false;

@@ -52,23 +52,23 @@ describe('RedisStore batching', () => {
   it('sends the requests of one turn in one call, and answers each', async () => {
     const store = open();
     const answers = await Promise.all(
-      Array.from({ length: 64 }, (_, i) =>
+      Array.from({ length: 32 }, (_, i) =>
         store.run({ verb: 'take', takes: [take(BUCKET, `key-${i % 16}`, 1 + (i % 5))] }),
       ),
     );
     expect(sent).toHaveLength(1);
-    expect(answers).toHaveLength(64);
+    expect(answers).toHaveLength(32);
     answers.forEach(({ taken, allowed }, i) => {
       expect([i, taken]).toEqual([i, allowed ? 1 + (i % 5) : 0]);
     });
   });
 
-  it('sends at most 64 requests per call', async () => {
+  it('sends at most 32 requests per call', async () => {
     const store = open();
     await Promise.all(
       Array.from({ length: 300 }, (_, i) => store.run({ verb: 'take', takes: [take(BUCKET, `${i}`)] })),
     );
-    expect(sent).toHaveLength(5);
+    expect(sent).toHaveLength(10);
   });
 
   it('executes requests in order, with the same answers as MemoryStore', async () => {
@@ -89,7 +89,7 @@ describe('RedisStore batching', () => {
     memory.close();
     const store = open({ clock });
     const answers = await Promise.all(requests.map((request) => store.run(request)));
-    expect(sent).toHaveLength(Math.ceil(requests.length / 64));
+    expect(sent).toHaveLength(Math.ceil(requests.length / 32));
     for (const [i, request] of requests.entries()) {
       expect([i, plainAnswer(answers[i])]).toEqual([i, plainAnswer(memory.run(request))]);
     }

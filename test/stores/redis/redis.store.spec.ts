@@ -47,7 +47,7 @@ describe('RedisStore', () => {
     await Promise.all(Array.from({ length: 30 }, (_, i) => service.bucket(HOURLY, `key ${i % 10}`).decide()));
     expect(await calls('evalsha')).toBe(1);
     await Promise.all(Array.from({ length: 1000 }, () => service.bucket(HOURLY, 'key').decide()));
-    expect(await calls('evalsha')).toBe(1 + Math.ceil(1000 / 64));
+    expect(await calls('evalsha')).toBe(1 + Math.ceil(1000 / 32));
   });
 
   it('sends decisions individually with `batch: false`', async () => {

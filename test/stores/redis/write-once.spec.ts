@@ -53,7 +53,7 @@ describe('the commands of one turn of the event loop', () => {
     const after = await counters();
     expect(answers.map(({ balance }) => balance)).toEqual(answers.map(() => 4));
     expect(after.calls - before.calls).toBe(96);
-    // Two parts of up to 64 commands, and INFO. A write larger than the server's buffer is read in several parts.
+    // Three batches of 32, and INFO. A write larger than the server's buffer is read in several parts.
     expect(after.reads - before.reads).toBeLessThan(20);
   });
 

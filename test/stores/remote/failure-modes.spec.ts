@@ -348,7 +348,7 @@ describe('evidence of an outage', () => {
     const bucket = buckets.bucket({ ...POOL, capacity: 1000 }, 'key');
     await until(async () => (await sourceOf(bucket.estimate())) === 'store');
     redis.pause();
-    // Two commands of up to 64 requests.
+    // Four commands of up to 32 requests.
     const answers = await Promise.all(Array.from({ length: 100 }, () => sourceOf(bucket.decide())));
     expect(new Set(answers)).toEqual(new Set(['fallback']));
     expect(store.health().status).toBe('up');
