@@ -2,12 +2,19 @@ import type { Subscription, SubscriptionEvents } from './client-port.js';
 import { retryDelay } from './ioredis.js';
 import type { NodeClient } from './node-redis.js';
 
-/** A connection like that of a client, which never gives up reconnecting. */
+/** A connection that is silent for so long, in ms, is opened again; pings keep an idle one from being silent. */
+const SILENCE_TIMEOUT = 5000;
+const PING_INTERVAL = 1000;
+
+/**
+ * A connection like that of a client, which never gives up reconnecting. A command that is handed to node-redis when its
+ * connection closes can take the first reply of the next one, whose handshake then waits until the connection is silent.
+ */
 export function duplicateOf(client: NodeClient): NodeClient {
   const { socket } = client.options ?? {};
   return client.duplicate({
-    socket: { ...socket, socketTimeout: undefined, reconnectStrategy: retryDelay },
-    pingInterval: undefined,
+    socket: { ...socket, socketTimeout: SILENCE_TIMEOUT, reconnectStrategy: retryDelay },
+    pingInterval: PING_INTERVAL,
     readonly: false,
   });
 }

@@ -146,13 +146,40 @@ describe('RedisStore on node-redis', () => {
     const bucket = opened.buckets.bucket({ name: 'one', capacity: 1, refill: 0 }, 'key');
     await bucket.decide();
     const watched = bucket.watch(1, { timeout: '4s' });
-    const isSubscribed = async () => (await admin.pubSubChannels()).length === 1;
-    await until(isSubscribed);
+    const subscriber = async () =>
+      /id=(\d+)/.exec(`${await admin.sendCommand(['CLIENT', 'LIST', 'TYPE', 'PUBSUB'])}`)?.[1];
+    await until(async () => (await subscriber()) !== undefined);
+    const first = await subscriber();
     await admin.sendCommand(['CLIENT', 'KILL', 'TYPE', 'pubsub']);
-    await until(async () => !(await isSubscribed()));
-    await until(isSubscribed);
+    await until(async () => ![undefined, first].includes(await subscriber()));
     await bucket.put(1);
     await watched;
+  });
+
+  it('decides in Redis and subscribes again when all connections were lost with commands under way', async () => {
+    const { server, proxy } = await proxied();
+    const admin = await connect(server.url);
+    const client = await connect(proxy.url, { socket: { reconnectStrategy: () => 20, socketTimeout: 1000 } });
+    const opened = await openBuckets({ store: { redis: client, prefix: prefix() }, failure: { timeout: '200ms' } });
+    const bucket = opened.buckets.bucket({ name: 'one', capacity: 1, refill: 0 }, 'key');
+    for (let round = 0; round < 5; round++) {
+      await until(async () => (await bucket.decide()).source === 'store', 10_000);
+      const watched = bucket.watch(1, { timeout: '20s' });
+      await until(async () => (await admin.pubSubChannels()).length === 1, 10_000);
+      const decisions = Array.from({ length: 20 }, () => bucket.estimate());
+      proxy.cut();
+      await Promise.allSettled(decisions);
+      await until(async () => client.isReady && (await admin.pubSubChannels()).length === 1, 10_000);
+      await until(
+        () =>
+          bucket.put(1).then(
+            () => true,
+            () => false,
+          ),
+        10_000,
+      );
+      await watched;
+    }
   });
 });
 
