@@ -78,15 +78,7 @@ export class GlidePort implements ClientPort {
   }
 
   private send(args: readonly (string | Buffer)[]): Promise<unknown> {
-    return this.client.customCommand(args, BYTES).then(
-      (reply) => {
-        this.replies.bytesRead++;
-        return reply;
-      },
-      (error) => {
-        throw toReplyError(error);
-      },
-    );
+    return this.replies.count(this.client.customCommand(args, BYTES), toReplyError);
   }
 }
 

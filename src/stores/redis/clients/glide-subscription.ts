@@ -5,7 +5,7 @@ import type { GlideConnection } from './glide.js';
 const TIMEOUT = 2000;
 
 /**
- * Listens on a client of its own, which subscribes again by itself when it reconnects. `undefined` before GLIDE 2.3, whose
+ * Listens on a client of its own, which subscribes again when it reconnects. `undefined` before GLIDE 2.3, whose
  * clients have only the subscriptions of their configuration.
  */
 export function listenOnGlide(client: GlideConnection, events: SubscriptionEvents): Subscription | undefined {

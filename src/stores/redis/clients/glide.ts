@@ -1,4 +1,4 @@
-/** What is used of a client. Properties that are not public may be missing. */
+/** A client, as far as the store uses it. Properties that are not public may be missing. */
 export interface GlideConnection {
   readonly isClosed?: boolean;
   readonly config?: { readonly requestTimeout?: number };

@@ -1,7 +1,6 @@
 import type { ClusterOptions, RedisOptions } from 'ioredis';
 import type { ClientTimeouts } from './client-port.js';
 import type { IoredisClient } from './redis-client.js';
-import { unsuitableTimeouts } from './unsuitable-timeouts.js';
 
 export function clientTimeouts(client: IoredisClient): ClientTimeouts {
   const { commandTimeout, socketTimeout } = connectionOptions(client);
@@ -35,4 +34,21 @@ export function unsuitableSettings(client: IoredisClient, timeout: number): stri
 /** The options of a `Redis`, or of the connections to the nodes of a `Cluster`. */
 function connectionOptions({ isCluster, options = {} }: IoredisClient): RedisOptions {
   return (isCluster ? (options as ClusterOptions).redisOptions : (options as RedisOptions)) ?? {};
+}
+
+/** For each timeout of a client that does not suit the deadline of commands what is wrong, and the fix. */
+function unsuitableTimeouts({ commandTimeout, socketTimeout }: ClientTimeouts, timeout: number): string[] {
+  const found: string[] = [];
+  if (commandTimeout < timeout) {
+    found.push(
+      `\`commandTimeout\` (${commandTimeout} ms) is below the deadline of ${timeout} ms, and loses replies that would ` +
+        'still be in time; remove it',
+    );
+  }
+  if (socketTimeout < timeout) {
+    found.push(`\`socketTimeout\` (${socketTimeout} ms) is below the deadline of ${timeout} ms; raise it`);
+  } else if (socketTimeout === Infinity) {
+    found.push('without `socketTimeout`, a connection that fell silent may be used for minutes; set it to 2000');
+  }
+  return found;
 }

@@ -1,7 +1,7 @@
 import { steadyNow } from '../../../util/clock.js';
 import type { Subscription, SubscriptionEvents } from './client-port.js';
 import { keySlot } from './key-slot.js';
-import { BYTES, type NodeClient, type NodeRedisOptions, nextEvent, notSent } from './node-redis.js';
+import { BYTES, type NodeClient, type NodeRedisOptions, nextEvent, notSent, toReplyError } from './node-redis.js';
 import { NOT_OPEN, NodeRedisPort } from './node-redis-port.js';
 import { duplicateOf, NodeRedisSubscription } from './node-redis-subscription.js';
 import { ReplyCount } from './reply-count.js';
@@ -13,7 +13,7 @@ interface Node {
   readonly client?: NodeClient;
 }
 
-/** What is used of a client of a Cluster. */
+/** A client of a Cluster, as far as the store uses it. */
 export interface ClusterClient extends SubscribingClient {
   readonly masters: readonly Node[];
   readonly slots: readonly ({ readonly master: Node } | undefined)[];
@@ -101,7 +101,9 @@ export class NodeRedisClusterPort extends NodeRedisPort {
       this.rediscover();
       return notSent(`${master.address} is not connected`);
     }
-    return this.counted(this.cluster.sendCommand(key, false, args, BYTES), this.socketOf(master?.address));
+    const reply = this.cluster.sendCommand(key, false, args, BYTES);
+    const replies = this.socketOf(master?.address) ?? new ReplyCount();
+    return replies.count(reply, toReplyError);
   }
 
   /** Finds the masters again: node-redis does so only after a redirection, which a dead master does not send. */
@@ -117,7 +119,7 @@ export class NodeRedisClusterPort extends NodeRedisPort {
     return this.cluster.masters.find(({ client }) => client?.isReady)?.client;
   }
 
-  /** A connection to any node: each of them receives what is published on one. */
+  /** A connection to any node: each of them receives the messages of all. */
   private async openSubscriber(): Promise<NodeClient> {
     return duplicateOf(this.readyClient() ?? (await this.cluster.nodeClient(this.cluster.masters[0])));
   }

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
 import type { ClientEvent, ClientPort, ClientTimeouts, Subscription, SubscriptionEvents } from './client-port.js';
-import { BYTES, type NodeClient, type NodeRedisOptions, nextEvent, notSent, rethrow } from './node-redis.js';
+import { BYTES, type NodeClient, type NodeRedisOptions, nextEvent, notSent, toReplyError } from './node-redis.js';
 import { nodeRedisTimeouts, unsuitableNodeRedisSettings } from './node-redis-settings.js';
 import { duplicateOf, NodeRedisSubscription } from './node-redis-subscription.js';
 import { ReplyCount } from './reply-count.js';
@@ -65,23 +65,6 @@ export abstract class NodeRedisPort implements ClientPort {
   /** Why commands cannot be sent; `undefined` if they can. */
   protected abstract unreadiness(): string | undefined;
   protected abstract send(args: readonly (string | Buffer)[], key: string): Promise<unknown>;
-
-  /** Counts the reply of a command, and names its error. */
-  protected counted(reply: Promise<unknown>, replies: ReplyCount | undefined): Promise<unknown> {
-    const count = () => {
-      if (replies) replies.bytesRead++;
-    };
-    return reply.then(
-      (value) => {
-        count();
-        return value;
-      },
-      (error) => {
-        count();
-        return rethrow(error);
-      },
-    );
-  }
 }
 
 const CLIENT_EVENTS = { ready: ['ready'], failed: ['error'], lost: ['error'], error: ['error'] };
@@ -138,7 +121,7 @@ export class NodeRedisClientPort extends NodeRedisPort {
   protected send(args: readonly (string | Buffer)[]): Promise<unknown> {
     // In its queue, commands would wait for the end of an outage, long after their deadlines.
     if (!this.connection.isReady) return notSent(this.unreadiness() as string);
-    return this.counted(this.connection.sendCommand(args, BYTES), this.replies);
+    return this.replies.count(this.connection.sendCommand(args, BYTES), toReplyError);
   }
 }
 

@@ -1,10 +1,10 @@
 import type { Subscription, SubscriptionEvents } from './client-port.js';
-import { BYTES, notSent } from './node-redis.js';
+import { BYTES, notSent, toReplyError } from './node-redis.js';
 import { NOT_OPEN, NodeRedisPort } from './node-redis-port.js';
 import { ReplyCount } from './reply-count.js';
 import { listenOn, type SubscribingClient } from './shared-subscription.js';
 
-/** What is used of a client of Sentinels. */
+/** A client of Sentinels, as far as the store uses it. */
 export interface SentinelClient extends SubscribingClient {
   readonly isReady: boolean;
   sendCommand(isReadonly: boolean, args: readonly (string | Buffer)[], options?: object): Promise<unknown>;
@@ -73,7 +73,7 @@ export class NodeRedisSentinelPort extends NodeRedisPort {
     // Commands share a lease, but those that come before the first one has it wait for another one.
     const reply = this.leased.then(() => this.sentinel.sendCommand(false, args, once()));
     this.leased = new Promise(setImmediate);
-    return this.counted(reply, this.replies);
+    return this.replies.count(reply, toReplyError);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
 
-/** What is used of the options of node-redis. It has parsed a `url` into `socket`. */
+/** The options of node-redis that matter here. It has parsed a `url` into `socket`. */
 export interface NodeRedisOptions {
   readonly socket?: {
     readonly host?: string;
@@ -16,7 +16,7 @@ export interface NodeRedisOptions {
 
 type Listener = (message: string, channel: string) => void;
 
-/** What is used of a client of one server. */
+/** A client of one server, as far as the store uses it. */
 export interface NodeClient extends EventEmitter {
   readonly isOpen: boolean;
   readonly isReady: boolean;
@@ -35,10 +35,10 @@ export const BYTES = { typeMapping: { 36: Buffer } };
 /** The classes of errors with which a server replied. */
 const REPLIES = new Set(['SimpleError', 'BlobError', 'ErrorReply', 'MultiErrorReply']);
 
-/** Rethrows an error of a command, which gets the name that errors of servers have in ioredis. */
-export function rethrow(error: unknown): never {
+/** An error of a command. One with which a server replied gets the name that it has in ioredis. */
+export function toReplyError(error: unknown): unknown {
   if (error instanceof Error && REPLIES.has(error.constructor.name)) error.name = 'ReplyError';
-  throw error;
+  return error;
 }
 
 /** The rejection of a command that was neither sent nor queued. */

@@ -3,7 +3,7 @@ import type { Subscription, SubscriptionEvents } from './client-port.js';
 
 type Listener = (message: string, channel: string) => void;
 
-/** What is used of a client of node-redis. */
+/** A client of node-redis, as far as a subscription uses it. */
 export interface SubscribingClient extends EventEmitter {
   readonly isReady?: boolean;
   readonly isOpen: boolean;
@@ -12,8 +12,8 @@ export interface SubscribingClient extends EventEmitter {
 }
 
 /**
- * Listens on a client of the application, which is not closed. It subscribes again by itself when it reconnects, and then
- * emits `event`; what was published in between is lost.
+ * Listens on a client of the application, which is not closed. It subscribes again when it reconnects, and then
+ * emits `event`; messages in between are lost.
  */
 export function listenOn(client: SubscribingClient, event: string, events: SubscriptionEvents): Subscription {
   const notify: Listener = (_message, channel) => events.message(channel);
