@@ -64,26 +64,25 @@ export function byHeader(name: string, otherwise?: KeyOf): KeyOf {
 export function byUser(path = 'id', otherwise?: KeyOf): KeyOf {
   if (typeof path !== 'string' || path === '') invalidOption('path', 'property names separated by dots', path);
   const names = path.split('.');
-  const userOf = (context: ExecutionContext) => {
-    const reader = readerOf(context);
-    const request = reader.request(context);
-    return (
-      idOf(pathOf(request, ['user', ...names])) ??
-      idOf(pathOf(request, ['raw', 'user', ...names])) ??
-      idOf(pathOf(reader.user?.(context), names))
-    );
-  };
-  const objectOf = (context: ExecutionContext) => {
-    const reader = readerOf(context);
-    const request = reader.request(context);
-    return pathOf(request, ['user']) ?? pathOf(request, ['raw', 'user']) ?? reader.user?.(context);
-  };
+  const userOf = (context: ExecutionContext) => atUser(context, names, idOf);
+  const objectOf = (context: ExecutionContext) => atUser(context, [], (user) => user);
   const warning = new MissingUserWarning(path, objectOf, userOf, otherwise === undefined);
   return warning.watch((context: ExecutionContext) => {
     const user = userOf(context);
     if (user === undefined) warning.check(context);
     return otherwise ? keyOr(otherwise, user, context) : user;
   });
+}
+
+/** What `read` returns for the value at `path` of the user, from the first place that has one. */
+function atUser<T>(context: ExecutionContext, path: readonly string[], read: (value: unknown) => T): T | undefined {
+  const reader = readerOf(context);
+  const request = reader.request(context);
+  return (
+    read(pathOf(request, ['user', ...path])) ??
+    read(pathOf(request, ['raw', 'user', ...path])) ??
+    read(pathOf(reader.user?.(context), path))
+  );
 }
 
 /** `key`, or else that of `otherwise`. The two never coincide: a client cannot send what is another client's address. */
