@@ -2,7 +2,7 @@ import { toPolicyInputs } from '../../src/policy/rate-limit.options.js';
 import { parseLiteral } from './literal.js';
 import { compile, Simulation } from './simulate.js';
 
-/** The policies that a text defines, or why it defines none. */
+/** The policies that the typed code defines, or why it defines none. */
 export type Policies =
   | { readonly plan: ReturnType<typeof compile>; readonly ignored: readonly string[] }
   | { readonly error: string };

@@ -37,7 +37,7 @@ const METHODS = Symbol.for('nest-rate-limit:methods');
 type Methods = Map<string | symbol, LimitedMethod>;
 
 /**
- * Replaces a decorated method by one that asks the application of its instance. Without an application, it calls the
+ * Replaces a decorated method by one that calls the application of its instance. Without an application, it calls the
  * original. Libraries take methods from instances at different moments, all of them after the decorators have run.
  */
 export function limitCalls(prototype: object, property: string | symbol, descriptor: PropertyDescriptor): void {

@@ -216,7 +216,7 @@ describe('Release', () => {
     expect(problemsOf(folder, `v${released}`)).toEqual([]);
   });
 
-  it('is refused with all problems of the repository', () => {
+  it('fails with all problems of the repository', () => {
     write({ 'package.json': PACKAGE, 'CHANGELOG.md': '# Changelog\n\n## Unreleased\n' });
     expect(problemsOf(folder, 'v0.3.0')).toEqual([
       expect.stringContaining('`repository` in package.json must be an address'),
