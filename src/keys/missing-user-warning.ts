@@ -12,9 +12,18 @@ const watched = new WeakSet<object>();
 
 /** Warns once about a function of the application for `key` that mentions a user, and returned no key. */
 export function warnOfKeyWithoutUser(policy: string, key: object): void {
-  if (watched.has(key) || !/user/i.test(String(key))) return;
+  if (watched.has(key) || !mentionsUser(key)) return;
   warnOnce.about(key, `Policy ${policy}: \`key\` returned nothing, and its function mentions a user. ${FIX}`);
 }
+
+/** Warns once about a resolver of policies that mentions a user, and returned no policy. `subject` names the resolver. */
+export function warnOfResolverWithoutUser(subject: string, resolver: object): void {
+  if (!mentionsUser(resolver)) return;
+  warnOnce.about(resolver, `${subject} returned no policy, and it mentions a user. ${FIX}`);
+}
+
+/** Whether the source of a function or class does. */
+const mentionsUser = (source: object): boolean => /user/i.test(String(source));
 
 /** Watches the first requests without a user, and warns once about a guard that sets it too late. */
 export class MissingUserWarning {

@@ -1,7 +1,8 @@
 import type { Type } from '@nestjs/common';
 import { definePolicy, renamePolicy } from '../core/policy.js';
 import { defineResolvedPolicy } from '../core/resolved-policy.js';
-import { chain } from '../util/maybe-promise.js';
+import { warnOfResolverWithoutUser } from '../keys/missing-user-warning.js';
+import { chain, watchErrors } from '../util/maybe-promise.js';
 import { formatValue, RateLimitOptionError, unknownPolicy, withErrorPrefix } from '../util/option-error.js';
 import type { DeclaredLimits, ExploredMethod } from './explorer.js';
 import type { ParsedModuleOptions } from './parsed-options.js';
@@ -116,14 +117,16 @@ class PlanCompiler {
     return parse({ ...options, name: `${name}.${this.handlerName}` }, '');
   }
 
-  private fromResolver(resolver: PolicyResolver, index: number): PolicySource {
+  private fromResolver(resolver: Extract<PolicyResolver, object>, index: number): PolicySource {
     const resolve = toResolveFn<string | RateLimitOptions>('options', resolver, this.context.resolvers);
-    const subject = `The resolver of ${this.place} returned`;
+    const resolverName = `The resolver of ${this.place}`;
+    const subject = `${resolverName} returned`;
     const parsed = new WeakMap<RateLimitOptions, RequestPolicy>();
     const parse = (result: string | RateLimitOptions): RequestPolicy => {
       if (typeof result === 'string')
         return withErrorPrefix(`${subject} an invalid policy name`, () => this.fromName(result));
       if (typeof result !== 'object' || result === null || Array.isArray(result)) {
+        if (result === undefined || result === null) warnOfResolverWithoutUser(resolverName, resolver);
         const rule = `${formatValue(result)}; it must return a policy name or options${fixOf(result)}`;
         throw new RateLimitOptionError(`${subject} ${rule}`);
       }
@@ -135,7 +138,12 @@ class PlanCompiler {
       }
       return known;
     };
-    return (request) => chain(resolve(request), parse);
+    // Reading a property of a user that is not set yet throws a TypeError.
+    const checkUser = (error: unknown): void => {
+      if (error instanceof TypeError) warnOfResolverWithoutUser(resolverName, resolver);
+    };
+    const watched: typeof resolve = (request) => watchErrors(() => resolve(request), checkUser);
+    return (request) => chain(watched(request), parse);
   }
 }
 

@@ -8,6 +8,7 @@ import {
   Logger,
   Module,
   type ModuleMetadata,
+  type Type,
   UseGuards,
 } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
@@ -16,6 +17,7 @@ import {
   byUser,
   type KeyOf,
   MemoryStore,
+  type PolicyResolver,
   RateLimit,
   RateLimitGuard,
   RateLimitModule,
@@ -23,6 +25,7 @@ import {
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
+import { isClass } from '../../src/util/option-error.js';
 import { ADAPTERS, createApp } from '../support/create-app.js';
 import { until } from '../support/requests.js';
 
@@ -144,6 +147,53 @@ describe.each(ADAPTERS)('byUser on %s', (adapter) => {
   it('suggests nothing for keys of the application that do not mention a user', async () => {
     await start({ imports: [limits()], controllers: [controller(() => undefined, [AuthGuard])] });
     expect(await statuses('ada')).toEqual([500]);
+    expect(warnings).toEqual([]);
+  });
+
+  const TIERS = { policies: { free: TWO }, key: byIp() };
+  const tiered = (resolver: PolicyResolver) => {
+    @UseGuards(AuthGuard)
+    @Controller()
+    class Reports {
+      @RateLimit(resolver)
+      @Get()
+      list() {}
+    }
+    return Reports;
+  };
+
+  it.each<[string, () => PolicyResolver]>([
+    ['that throws', () => (context) => (userOf(context) as { id: string }).id],
+    ['that throws later', () => async (context) => (userOf(context) as { id: string }).id],
+    ['that returns nothing', () => (context) => userOf(context)?.id as string],
+    [
+      'that is a class',
+      () =>
+        class PlanOfUser {
+          resolve = (context: ExecutionContext) => (userOf(context) as { id: string }).id;
+        },
+    ],
+  ])('suggests the fix for a resolver of policies without a user: %s', async (_resolver, create) => {
+    const resolver = create();
+    const providers = isClass(resolver) ? [resolver as Type] : [];
+    await start({ imports: [limits(TIERS)], controllers: [tiered(resolver)], providers });
+    expect(await statuses('free', 'free')).toEqual([500, 500]);
+    const subject = 'The resolver of @RateLimit on Reports.list';
+    expect(warnings).toEqual([`${subject} returned no policy, and it mentions a user. ${FIX}`]);
+  });
+
+  it.each<[string, PolicyResolver]>([
+    ['does not mention a user', (context) => context.switchToHttp().getRequest<{ plan: { id: string } }>().plan.id],
+    [
+      'fails for another reason',
+      (context) => {
+        throw new Error(`No plan of ${userOf(context)?.id}`);
+      },
+    ],
+    ['returns an unknown policy', (context) => userOf(context)?.id ?? 'paid'],
+  ])('suggests nothing for a resolver of policies that %s', async (_resolver, resolver) => {
+    await start({ imports: [limits(TIERS)], controllers: [tiered(resolver)] });
+    expect(await statuses('free')).toEqual([500]);
     expect(warnings).toEqual([]);
   });
 
