@@ -1,6 +1,43 @@
 import { expect } from '@jest/globals';
-import { type BucketService, type RateLimitModuleOptions } from 'nest-rate-limit';
+import { GlideClient, Logger } from '@valkey/valkey-glide';
+import type { BucketService, RateLimitModuleOptions, RedisTarget } from 'nest-rate-limit';
+import { createClient } from 'redis';
 import { openBuckets } from './buckets.js';
+
+/** A client library, with the settings that docs/guides/clients.md recommends. */
+export interface TestedClient {
+  readonly name: string;
+  /** Returns a value for `store: { redis }`. The server may be unavailable. */
+  open(url: string): Promise<{ redis: RedisTarget; close(): unknown }>;
+}
+
+Logger.setLoggerConfig('off');
+
+export const CLIENTS: readonly TestedClient[] = [
+  { name: 'ioredis', open: async (redis) => ({ redis, close: () => {} }) },
+  {
+    name: 'node-redis',
+    open: async (url) => {
+      const reconnectStrategy = (retries: number) => Math.min(50 * retries, 500);
+      const redis = createClient({ url, pingInterval: 500, socket: { socketTimeout: 2000, reconnectStrategy } });
+      redis.on('error', () => {});
+      void redis.connect().catch(() => {});
+      return { redis, close: () => redis.isOpen && redis.destroy() };
+    },
+  },
+  {
+    name: 'Valkey GLIDE',
+    open: async (url) => {
+      const { hostname: host, port } = new URL(url);
+      const redis = await GlideClient.createClient({
+        addresses: [{ host, port: Number(port) }],
+        connectionBackoff: { numberOfRetries: 4, factor: 25, exponentBase: 2 },
+        lazyConnect: true,
+      });
+      return { redis, close: () => redis.close() };
+    },
+  },
+];
 
 const POOL = { name: 'pool', capacity: 10, refill: 0 };
 const SMALL = { name: 'small', duration: 10, maxRequest: 2 };
