@@ -66,6 +66,9 @@ const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
     return 0;
   },
 
+  // No algorithm has slots.
+  hold: () => 0,
+
   replace({ takes: [{ policy }], to, strategy }, [state, target]) {
     if (to && strategy) replace(policy, state, to, target, strategy);
     clear(policy, state);

@@ -10,6 +10,28 @@ export type FailureMode = 'local' | 'open' | 'closed';
 
 export const FAILURE_MODES: readonly FailureMode[] = ['local', 'open', 'closed'];
 
+/** Who takes, holds and awaits slots: one per store and process. Only for policies with a concurrency limit. */
+export interface SlotHolder {
+  /** A random whole number below 2^47. */
+  readonly id: number;
+  /**
+   * The slots that the process holds. `hold`: takes under way included. `take`: those sent before this one included, this
+   * one not; limits in this process, which decide while the store is unavailable, begin with it.
+   */
+  readonly count?: number;
+  /** Orders what a holder reports in `count`. A `hold` older than the last one that was applied is ignored. */
+  readonly sequence?: number;
+  /**
+   * `take`: for how many ms the request has waited in its process's queue; absent for a new request. `hold`: the same of
+   * the oldest waiter; absent if none waits.
+   */
+  readonly waited?: number;
+  /** `take`: the `waited` of the next waiter, the oldest one once this request is admitted; absent if there is none. */
+  readonly nextWaited?: number;
+  /** The store is in this process: its slots do not expire. */
+  readonly isLasting?: boolean;
+}
+
 /** One bucket of a request: how much to take, from the bucket of this policy for this key. */
 export interface Take {
   readonly policy: Policy;
@@ -25,6 +47,8 @@ export interface Take {
    * refunds this take and no other, at most once; any other verb that takes or cancels ends this.
    */
   readonly mark?: number;
+  /** Who takes a slot, or reports the slots that it holds; only for a policy with a concurrency limit. */
+  readonly holder?: SlotHolder;
   /** The failure mode of this take, instead of the store's. */
   readonly onStoreError?: FailureMode;
 }
@@ -46,6 +70,7 @@ export function amountFor({ amount, amounts }: Amounts, i: number): number {
  * - `cancel`: cancels the reservation that would have acted at `actAt`.
  * - `reset`: makes the bucket full and unblocked.
  * - `block`, `unblock`: blocks the bucket for `duration`, or unblocks it.
+ * - `hold`: sets how many slots the take's `holder` holds, and whether it waits for one.
  * - `replace`: moves the state of the only take's policy to the policy `to`.
  */
 export type Verb =
@@ -58,6 +83,7 @@ export type Verb =
   | 'reset'
   | 'block'
   | 'unblock'
+  | 'hold'
   | 'replace';
 
 /** One atomic operation of a store. */

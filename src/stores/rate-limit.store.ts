@@ -19,6 +19,11 @@ export abstract class RateLimitStore {
   /** The clock of the store's decisions, on which queued requests sleep. */
   abstract readonly clock: Clock;
 
+  /** Whether other processes use the same buckets. Slots of a store that is not shared last until they are released. */
+  get isShared(): boolean {
+    return true;
+  }
+
   /**
    * Executes the request. Returns an answer if the store needs no I/O, as `MemoryStore` does; otherwise a promise,
    * which rejects with `RateLimitStoreError` if the store cannot answer. The module adds a deadline to every store but
@@ -28,10 +33,11 @@ export abstract class RateLimitStore {
 
   /**
    * Calls `listener` whenever tokens may have returned to the bucket other than by refill: after one of `GIVING_VERBS`,
-   * in any process. If subscribing takes time, also calls it once when the subscription has started. Returns a function
-   * that unsubscribes.
+   * in any process. If subscribing takes time, also calls it once when the subscription has started. The message is then
+   * empty. When slots are free and a holder waits, the message is the `id` of the one that has waited longest, and the
+   * number of free slots: `'70368744177664 2'`. Returns a function that unsubscribes.
    */
-  abstract subscribe(policy: Policy, key: string, listener: () => void): () => void;
+  abstract subscribe(policy: Policy, key: string, listener: (message: string) => void): () => void;
 
   /** Returns the health of the store, without I/O. */
   health(): StoreHealth {

@@ -1,11 +1,13 @@
+type Listener = (message: string) => void;
+
 /** Listeners by bucket name. A store implements `subscribe` with `add`, and calls `notify` when a bucket changes. */
 export class Subscriptions {
-  private readonly listeners = new Map<string, Set<() => void>>();
+  private readonly listeners = new Map<string, Set<Listener>>();
 
   /** Returns a function that removes the listener; `onEmpty` is called when the last listener of a name is removed. */
-  add(name: string, listener: () => void, onEmpty?: () => void): () => void {
+  add(name: string, listener: Listener, onEmpty?: () => void): () => void {
     // Wrapped, so that the same listener can be added twice and removed once.
-    const own = () => listener();
+    const own: Listener = (message) => listener(message);
     const set = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, set.add(own));
     return () => {
@@ -20,8 +22,8 @@ export class Subscriptions {
     return this.listeners.keys();
   }
 
-  /** Calls all listeners of the name. */
-  notify(name: string): void {
-    for (const listener of this.listeners.get(name) ?? []) listener();
+  /** Passes `message` to all listeners of the name. */
+  notify(name: string, message: string): void {
+    for (const listener of this.listeners.get(name) ?? []) listener(message);
   }
 }

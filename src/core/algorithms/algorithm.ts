@@ -1,5 +1,5 @@
 /** The kind of a limit. `replacePolicy` carries state over only between limits of the same kind. */
-export type LimitKind = 'bucket' | 'window';
+export type LimitKind = 'bucket' | 'window' | 'concurrency';
 
 /**
  * One compiled limit of a policy. All counts are whole numbers of *units*: an amount (a thousandth of a token) weighs

@@ -69,6 +69,10 @@ export class MemoryStore extends RateLimitStore {
     return this.tables.evicted;
   }
 
+  override get isShared(): boolean {
+    return false;
+  }
+
   override run(request: StoreRequest, source: DecisionSource = 'store'): StoreAnswer {
     const { takes, verb, to } = request;
     const now = this.clock.now();
@@ -87,7 +91,7 @@ export class MemoryStore extends RateLimitStore {
       }
     }
     const answer = toAnswer(takes, row, source);
-    if (GIVING_VERBS.has(verb)) for (const bucket of buckets) this.subscriptions.notify(bucketName(bucket));
+    if (GIVING_VERBS.has(verb)) for (const bucket of buckets) this.subscriptions.notify(bucketName(bucket), '');
     return answer;
   }
 
@@ -100,7 +104,7 @@ export class MemoryStore extends RateLimitStore {
     this.tables.save(policy, bucket, 'charge', now);
   }
 
-  override subscribe(policy: Policy, key: string, listener: () => void): () => void {
+  override subscribe(policy: Policy, key: string, listener: (message: string) => void): () => void {
     return this.subscriptions.add(bucketName({ policy, key }), listener);
   }
 

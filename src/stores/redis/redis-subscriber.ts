@@ -21,8 +21,8 @@ export class RedisSubscriber {
     private readonly heartbeat = HEARTBEAT,
   ) {}
 
-  /** Calls `listener` whenever the script publishes to the bucket's key. Returns a function that unsubscribes. */
-  subscribe(key: string, listener: () => void): () => void {
+  /** Passes what the script publishes to the bucket's key to `listener`. Returns a function that unsubscribes. */
+  subscribe(key: string, listener: (message: string) => void): () => void {
     const channel = `${this.port.keyPrefix}${key}`;
     this.connection ??= this.connect();
     const { connection } = this;
@@ -31,7 +31,7 @@ export class RedisSubscriber {
       if (connection.isReady) connection.unsubscribe(channel).catch(() => {});
     });
     // One that is not ready subscribes to all channels when it is; until then, commands would pile up in its queue.
-    if (connection.isReady) this.send(connection, channel, listener);
+    if (connection.isReady) this.send(connection, channel, () => listener(''));
     return unsubscribe;
   }
 
@@ -42,7 +42,7 @@ export class RedisSubscriber {
 
   private connect(): Subscription | undefined {
     const events = {
-      message: (channel: string) => this.subscriptions.notify(channel),
+      message: (channel: string, message: string) => this.subscriptions.notify(channel, message),
       ready: () => this.subscribeAll(),
     };
     const { port, listener } = this;
@@ -56,7 +56,7 @@ export class RedisSubscriber {
     const { connection } = this;
     if (!connection) return;
     for (const channel of this.subscriptions.names()) {
-      this.send(connection, channel, () => this.subscriptions.notify(channel));
+      this.send(connection, channel, () => this.subscriptions.notify(channel, ''));
     }
   }
 

@@ -118,7 +118,7 @@ export class RedisStore extends RateLimitStore {
     return this.port.nodeOf(toHashTag(key, this.hashKeys));
   }
 
-  override subscribe(policy: Policy, key: string, listener: () => void): () => void {
+  override subscribe(policy: Policy, key: string, listener: (message: string) => void): () => void {
     return this.subscriber.subscribe(this.keyOf(policy, key), listener);
   }
 

@@ -17,6 +17,7 @@ export const VERB_CODES: Readonly<Record<Verb, number>> = {
   block: 8,
   unblock: 9,
   replace: 10,
+  hold: 11,
 };
 
 export const STRATEGY_CODES: Readonly<Record<ReplaceStrategy, number>> = {

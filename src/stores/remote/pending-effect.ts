@@ -14,6 +14,7 @@ export const EFFECT_VERBS: ReadonlySet<Verb> = new Set<Verb>([
   'block',
   'unblock',
   'replace',
+  'hold',
 ]);
 
 /** The effects on the same bucket that a verb makes void. */

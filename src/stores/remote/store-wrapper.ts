@@ -11,7 +11,11 @@ export abstract class StoreWrapper extends RateLimitStore {
     this.clock = store.clock;
   }
 
-  override subscribe(policy: Policy, key: string, listener: () => void): () => void {
+  override get isShared(): boolean {
+    return this.store.isShared;
+  }
+
+  override subscribe(policy: Policy, key: string, listener: (message: string) => void): () => void {
     return this.store.subscribe(policy, key, listener);
   }
 

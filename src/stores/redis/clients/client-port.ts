@@ -60,7 +60,7 @@ export interface ClientPort {
 }
 
 export interface SubscriptionEvents {
-  message(channel: string): void;
+  message(channel: string, message: string): void;
   /** The connection is ready, and has no channels. */
   ready(): void;
 }

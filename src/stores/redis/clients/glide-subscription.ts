@@ -52,8 +52,8 @@ function receive(client: GlideConnection, events: SubscriptionEvents): () => voi
 async function receiveAll(client: GlideConnection, all: ReadonlySet<SubscriptionEvents>): Promise<void> {
   try {
     for (;;) {
-      const channel = String((await client.getPubSubMessage()).channel);
-      for (const events of all) events.message(channel);
+      const { channel, message } = await client.getPubSubMessage();
+      for (const events of all) events.message(String(channel), String(message));
     }
   } catch {
     // Closed. Watchers check their buckets every 5 s.

@@ -7,6 +7,6 @@ export interface GlideConnection {
   /** Since version 2.3. */
   subscribe?(channels: Iterable<string>, timeout: number): Promise<unknown>;
   unsubscribeLazy?(channels: Iterable<string>): Promise<unknown>;
-  getPubSubMessage(): Promise<{ readonly channel: string | Buffer }>;
+  getPubSubMessage(): Promise<{ readonly channel: string | Buffer; readonly message: string | Buffer }>;
   close(): void;
 }

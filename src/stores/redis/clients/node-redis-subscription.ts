@@ -58,7 +58,7 @@ export class NodeRedisSubscription implements Subscription {
     this.disconnect();
   }
 
-  private readonly notify = (_message: string, channel: string): void => this.events.message(channel);
+  private readonly notify = (message: string, channel: string): void => this.events.message(channel, message);
 
   private async connect(): Promise<void> {
     const opened = this.open();

@@ -16,10 +16,10 @@ export interface SubscribingClient extends EventEmitter {
  * emits `event`; messages in between are lost.
  */
 export function listenOn(client: SubscribingClient, event: string, events: SubscriptionEvents): Subscription {
-  const notify: Listener = (_message, channel) => events.message(channel);
+  const notify: Listener = (message, channel) => events.message(channel, message);
   const channels = new Set<string>();
   const notifyAll = () => {
-    for (const channel of channels) events.message(channel);
+    for (const channel of channels) events.message(channel, '');
   };
   client.on(event, notifyAll);
   return {
