@@ -39,6 +39,19 @@ export function clear(policy: Policy, state: BucketState): void {
   }
 }
 
+/** Makes a state from too far ahead full and unblocked, as far as its limits do not keep their parts. */
+function setBack(policy: Policy, state: BucketState, now: number): void {
+  const parts = [...state.parts];
+  clear(policy, state);
+  for (const [i, limit] of policy.limits.entries()) {
+    const part = parts[i];
+    if (!part || !limit.algorithm.setBack) continue;
+    limit.algorithm.setBack(limit, part, now);
+    state.parts[i] = part;
+    state.changed = true;
+  }
+}
+
 /**
  * Brings the state up to `now`. A bucket's clock never runs backwards: if the machine's clock stepped back, the bucket's
  * clock stops until the machine's catches up, but no longer than the bucket needs to fill (or its block lasts): a state
@@ -48,7 +61,7 @@ export function advance(policy: Policy, state: BucketState, now: number): void {
   const ahead = state.at - now;
   if (ahead > 0) {
     if (ahead <= Math.max(policy.fillTime, state.blockedUntil - state.at)) return;
-    clear(policy, state);
+    setBack(policy, state, now);
   }
   const { limits } = policy;
   if (state.marks.length > 0) advanceMarks(policy, state, now);

@@ -5,7 +5,8 @@ import { advance, cancel, clear, refund, take } from './bucket-state.js';
 import { dropMark } from './marks.js';
 import type { Policy } from './policy.js';
 import { replace } from './replace.js';
-import { type Amounts, amountFor, type StoreRequest, type Verb } from './request.js';
+import { type Amounts, amountFor, type StoreRequest, type Take, type Verb } from './request.js';
+import { awaitSlots, checkHolders, hold, lacksSlot, takeSlotOf } from './slots.js';
 
 /**
  * Executes `request` on the states of its buckets (one per take, followed, for `replace`, by the state of the new
@@ -16,6 +17,7 @@ import { type Amounts, amountFor, type StoreRequest, type Verb } from './request
  */
 export function execute(request: StoreRequest, states: readonly BucketState[], now: number, row: Row): void {
   const { verb, takes } = request;
+  checkHolders(request);
   for (let i = 0; i < takes.length; i++) advance(takes[i].policy, states[i], now);
   if (verb === 'take' || verb === 'estimate') return decide(request, states, now, row);
   const taken = EFFECTS[verb](request, states);
@@ -66,8 +68,10 @@ const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
     return 0;
   },
 
-  // No algorithm has slots.
-  hold: () => 0,
+  hold({ takes: [first] }, [state]) {
+    hold(first, state);
+    return 0;
+  },
 
   replace({ takes: [{ policy }], to, strategy }, [state, target]) {
     if (to && strategy) replace(policy, state, to, target, strategy);
@@ -96,6 +100,10 @@ function decide({ takes }: StoreRequest, states: readonly BucketState[], now: nu
     if (denies(states[i], wait, maxWait)) allowed = false;
     else if (wait > delay) delay = wait;
   }
+  if (allowed && lacksSlot(takes, states)) {
+    allowed = false;
+    awaitSlots(takes, states);
+  }
   writeHead(row, allowed, allowed ? delay : 0, allowed ? takes[0].amount : 0, now);
   index = ROW_HEAD;
   for (let i = 0; i < takes.length; i++) {
@@ -104,6 +112,7 @@ function decide({ takes }: StoreRequest, states: readonly BucketState[], now: nu
     const wait = row[index];
     if (allowed) {
       if (amount > 0) take(policy, state, takes[i], wait > 0 ? wait - (state.at - now) : 0, takes[i].mark);
+      takeSlotOf(takes[i], state);
     } else if (policy.block > 0 && state.blockedUntil === 0 && denies(state, wait, maxWait)) {
       state.blockedUntil = state.at + policy.block;
       state.changed = true;
@@ -135,7 +144,8 @@ function wholeTokens({ limits }: Policy, state: BucketState): number {
   let least = Infinity;
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
-    least = Math.min(least, (limit.capacity - limit.algorithm.used(limit, state, i)) / limit.weight);
+    if (limit.kind !== 'concurrency')
+      least = Math.min(least, (limit.capacity - limit.algorithm.used(limit, state, i)) / limit.weight);
   }
   return Math.max(0, Math.floor(least / AMOUNT_PER_TOKEN)) * AMOUNT_PER_TOKEN;
 }
@@ -148,7 +158,9 @@ function writeHead(row: Row, allowed: boolean, delay: number, taken: number, now
 }
 
 /** The `retryAfter` of other verbs is that of a request that takes nothing: only a debt or a block delays it. */
-const NO_AMOUNT: Amounts = { amount: 0 };
+const NO_AMOUNT: Retried = { amount: 0 };
+
+type Retried = Amounts & Pick<Take, 'holder'>;
 
 /**
  * Milliseconds from `now` for which nothing is available, whatever the balance: the bucket is blocked, or requests have
@@ -172,7 +184,7 @@ function writeLimits(
   state: BucketState,
   now: number,
   held: number,
-  retried: Amounts | undefined,
+  retried: Retried | undefined,
   row: Row,
   start: number,
 ): number {
@@ -182,7 +194,7 @@ function writeLimits(
     const limit = limits[i];
     const { algorithm } = limit;
     const balance = limit.capacity - algorithm.used(limit, state, i);
-    const wait = retried ? algorithm.wait(limit, state, i, amountFor(retried, i)) : 0;
+    const wait = retried ? retryWait(limit, state, i, retried) : 0;
     row[index] = held > 0 ? Math.min(balance, 0) : balance;
     row[index + 1] = timeFromNow(wait, ahead, retried ? held : 0);
     row[index + 2] = timeFromNow(algorithm.timeToFull(limit, state, i), ahead, held);
@@ -192,6 +204,11 @@ function writeLimits(
     index += ROW_LIMIT;
   }
   return index;
+}
+
+function retryWait(limit: Limit, state: BucketState, i: number, retried: Retried): number {
+  const { algorithm } = limit;
+  return algorithm.hint?.(limit, state, i, retried.holder) ?? algorithm.wait(limit, state, i, amountFor(retried, i));
 }
 
 /** The amount of one token, or of all that a smaller bucket holds. */

@@ -1,6 +1,7 @@
-import { parsePeriod, type TimeUnit } from '../util/duration.js';
+import { type Duration, parseDuration, parsePeriod, type TimeUnit } from '../util/duration.js';
 import { checkOptionNames, invalidOption, RateLimitOptionError, withErrorPrefix } from '../util/option-error.js';
 import type { Limit } from './algorithms/algorithm.js';
+import { concurrencyLimit } from './algorithms/concurrency.js';
 import { slidingWindowLimit } from './algorithms/sliding-window.js';
 import { mostTokens, tokenBucketLimit } from './algorithms/token-bucket.js';
 import { toAmount, tokenRule } from './amount.js';
@@ -14,6 +15,7 @@ import { toAmount, tokenRule } from './amount.js';
  * | `capacity`, `refill` (`duration`, `unit`) | token bucket: holds `capacity`, gains `refill` per `duration unit` |
  * | `duration`, `unit`, `maxRequest`, `capacity` | token bucket: gains `maxRequest` per `duration unit`, holds `capacity` |
  * | all five | both the window and the bucket |
+ * | `concurrency` (`slotTtl`) | concurrency limit: at most `concurrency` at once |
  */
 export interface LimitNumbers {
   /** Number of `unit`s; default 1. */
@@ -28,15 +30,38 @@ export interface LimitNumbers {
   refill?: number;
   /** `'greedy'` (default): continuously. `'intervally'`: all at once at each multiple of the period since 1970. */
   refillMode?: 'greedy' | 'intervally';
+  /**
+   * How many may run at once, each in a *slot*; a positive whole number. Resolved per request also 0, which denies, or
+   * `Infinity`. Not beside the options above: use `limits` for both.
+   */
+  concurrency?: number;
+  /**
+   * How long slots of a process that no longer renews them stay taken: it has been killed, or has lost its connection to
+   * the store. From one second to one hour, default 30 seconds. In memory slots last until they are released.
+   */
+  slotTtl?: Duration;
 }
 
 /** One of several limits of a policy. */
 export interface NamedLimit extends LimitNumbers {
-  /** Follows the policy's name in `Decision.limits` and headers; default `window` or `bucket`, numbered if needed. */
+  /** Follows the policy's name in `Decision.limits` and headers; default `window`, `bucket` or `concurrency`, numbered if needed. */
   name?: string;
 }
 
-export const LIMIT_OPTIONS = ['duration', 'unit', 'maxRequest', 'capacity', 'refill', 'refillMode'] as const;
+export const LIMIT_OPTIONS = [
+  'duration',
+  'unit',
+  'maxRequest',
+  'capacity',
+  'refill',
+  'refillMode',
+  'concurrency',
+  'slotTtl',
+] as const;
+
+const SLOT_TTL = 30_000;
+const LEAST_SLOT_TTL = 1000;
+const MOST_SLOT_TTL = 3_600_000;
 
 /** Its admissions, and as many that `charge` adds, are counted exactly. */
 const MOST_REQUESTS = Math.floor(Number.MAX_SAFE_INTEGER / 1e6);
@@ -57,31 +82,48 @@ export const LIMIT_SYNONYMS: Readonly<Record<string, string>> = {
   tokens: '`capacity`',
   tokensPerInterval: '`refill`',
   refillRate: '`refill`',
+  maxConcurrent: '`concurrency`',
+  permits: '`concurrency`',
 };
 
 /** The limits that one set of options means: one, or two if all five are given. */
 export function parseLimitOptions(options: LimitNumbers): Limit[] {
   const { maxRequest, capacity, refill, refillMode } = options;
+  if (options.concurrency !== undefined) return [parseConcurrency(options)];
   checkCombination(options);
   const period = parsePeriod(options.duration, options.unit);
   const limits: Limit[] = [];
   if (maxRequest !== undefined) {
-    checkMaxRequest(maxRequest);
+    checkCount('maxRequest', maxRequest);
     if (capacity === undefined || refill !== undefined) limits.push(slidingWindowLimit(maxRequest, period));
   }
   if (capacity !== undefined) limits.push(parseBucket(capacity, refill ?? maxRequest, period, refillMode));
   return limits;
 }
 
-function checkMaxRequest(maxRequest: number): void {
-  if (!Number.isInteger(maxRequest) || maxRequest <= 0)
-    invalidOption('maxRequest', 'a positive whole number', maxRequest);
-  if (maxRequest > MOST_REQUESTS) invalidOption('maxRequest', `at most ${MOST_REQUESTS}`, maxRequest);
+function parseConcurrency({ concurrency, slotTtl = SLOT_TTL, ...others }: LimitNumbers): Limit {
+  const mixed = LIMIT_OPTIONS.find((name) => others[name as keyof typeof others] !== undefined);
+  if (mixed) {
+    throw new RateLimitOptionError(
+      `\`${mixed}\` must be omitted beside \`concurrency\`: use \`limits: [...]\` for both`,
+    );
+  }
+  checkCount('concurrency', concurrency);
+  const ttl = parseDuration('slotTtl', slotTtl);
+  if (ttl < LEAST_SLOT_TTL || ttl > MOST_SLOT_TTL) invalidOption('slotTtl', 'from one second to one hour', slotTtl);
+  return concurrencyLimit(concurrency, ttl);
 }
 
-function checkCombination({ maxRequest, capacity, refill, refillMode }: LimitNumbers): void {
+function checkCount(option: string, count: unknown): asserts count is number {
+  if (typeof count !== 'number' || !Number.isInteger(count) || count <= 0)
+    invalidOption(option, 'a positive whole number', count);
+  if (count > MOST_REQUESTS) invalidOption(option, `at most ${MOST_REQUESTS}`, count);
+}
+
+function checkCombination({ maxRequest, capacity, refill, refillMode, slotTtl }: LimitNumbers): void {
+  if (slotTtl !== undefined) throw new RateLimitOptionError('`slotTtl` must be omitted without `concurrency`');
   if (maxRequest === undefined && capacity === undefined && refill === undefined) {
-    throw new RateLimitOptionError('`maxRequest`, or `capacity` and `refill`, must be given');
+    throw new RateLimitOptionError('`maxRequest`, or `capacity` and `refill`, or `concurrency`, must be given');
   }
   if (capacity === undefined && refill !== undefined) {
     throw new RateLimitOptionError('`capacity` must be given with `refill`');
@@ -123,6 +165,8 @@ export function parseLimits(list: unknown, parse: (options: LimitNumbers) => Lim
       return parsed.map((limit) => ({ ...limit, name: parsed.length === 1 ? name : `${name}-${limit.kind}` }));
     });
   });
+  const slots = limits.filter(({ kind }) => kind === 'concurrency').length;
+  if (slots > 1) invalidOption('limits', 'a list with at most one `concurrency`, the smallest', `${slots} of them`);
   return uniqueNames(limits);
 }
 

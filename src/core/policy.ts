@@ -42,6 +42,8 @@ export interface Policy {
   readonly lease: number;
   /** Name and numbers: state of other numbers is never read. */
   readonly id: string;
+  /** The index of its concurrency limit; -1 without one. */
+  readonly slotIndex: number;
   /** The longest time that any of its limits needs from empty to full, in ms. */
   readonly fillTime: number;
 }
@@ -67,6 +69,7 @@ function makePolicy(name: string, limits: readonly Limit[], block: number, lease
     block,
     lease,
     id: `${name}:${limits.map((limit) => limit.algorithm.fingerprint(limit)).join('+')}`,
+    slotIndex: limits.findIndex(({ kind }) => kind === 'concurrency'),
     fillTime: Math.max(...limits.map((limit) => limit.fillTime)),
   });
 }

@@ -19,17 +19,18 @@ export function defineResolvedPolicy(options: LimitOptions, fallbackName: string
 }
 
 function parseResolvedLimit(options: LimitNumbers): Limit[] {
-  const { maxRequest, capacity, refill } = options;
+  const { maxRequest, capacity, refill, concurrency } = options;
   // Any finite numbers, so that the rest is validated.
   const limits = parseLimitOptions({
     ...options,
     maxRequest: isExtreme(maxRequest) ? 1 : maxRequest,
     capacity: isExtreme(capacity) ? 1 : capacity,
+    concurrency: isExtreme(concurrency) ? 1 : concurrency,
     refill: refill === Infinity && isExtreme(capacity) ? 1 : refill,
   });
   return limits.map((limit) => {
-    const sizes = [limit.kind === 'window' ? maxRequest : capacity];
-    if (refill === undefined) sizes.push(maxRequest);
+    const sizes = [{ window: maxRequest, bucket: capacity, concurrency }[limit.kind]];
+    if (limit.kind !== 'concurrency' && refill === undefined) sizes.push(maxRequest);
     if (sizes.includes(0)) return { ...limit, size: 0, capacity: 0, fillTime: 0 };
     return sizes.includes(Infinity) ? { ...limit, size: Infinity } : limit;
   });

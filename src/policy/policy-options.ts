@@ -4,7 +4,7 @@ import { LIMIT_SYNONYMS } from '../core/limit.js';
 import { POLICY_OPTIONS, type Policy } from '../core/policy.js';
 import { FAILURE_MODES, type FailureMode } from '../core/request.js';
 import { parseDuration } from '../util/duration.js';
-import { invalidOption } from '../util/option-error.js';
+import { invalidOption, RateLimitOptionError } from '../util/option-error.js';
 import type { LimitedResolver, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
 import { isResolver, type ResolveFn, type ResolverLookup, toResolveFn } from './resolvable.js';
 
@@ -136,10 +136,14 @@ function parseMaxWait(maxWait: unknown, { isOfCalls }: OptionContext): number {
 }
 
 /** A constant cost in thousandths of a token, or a function that returns it in tokens. */
-function parseCost(cost: unknown = 1, { policy, resolvers }: OptionContext): number | ResolveFn<unknown> {
+function parseCost(given: unknown, { policy, resolvers }: OptionContext): number | ResolveFn<unknown> {
+  if (given !== undefined) checkCosts('cost', policy);
+  const cost = given === undefined ? 1 : given;
   if (typeof cost === 'function') return toResolveFn('cost', cost as Type<Resolver<unknown>>, resolvers);
   const amount = toCostAmount(cost) ?? invalidOption('cost', costRule(cost), cost);
-  const small = policy.limits.find((limit) => limit.size > 0 && amount * limit.weight > limit.capacity);
+  const small = policy.limits.find(
+    (limit) => limit.kind !== 'concurrency' && limit.size > 0 && amount * limit.weight > limit.capacity,
+  );
   if (small) invalidOption('cost', `at most ${small.size}, otherwise no request could be allowed`, cost);
   return amount;
 }
@@ -149,7 +153,16 @@ export function costRule(cost: unknown): string {
   return tokenRule(cost, 'a number of at least 0');
 }
 
-function parseSettle(settle: unknown): RateLimitOptions['settle'] {
+/** Costs apply to all limits but those of concurrency. */
+function checkCosts(option: string, { limits }: Policy): void {
+  if (limits.length === 0 || limits.some(({ kind }) => kind !== 'concurrency')) return;
+  throw new RateLimitOptionError(
+    `\`${option}\` must be omitted for a concurrency limit alone: a request takes one slot`,
+  );
+}
+
+function parseSettle(settle: unknown, { policy }: OptionContext): RateLimitOptions['settle'] {
+  if (settle !== undefined) checkCosts('settle', policy);
   if (settle !== undefined && settle !== 'failures' && settle !== 'successes' && typeof settle !== 'function') {
     invalidOption('settle', "'failures', 'successes' or a function", settle);
   }

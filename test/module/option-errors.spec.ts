@@ -31,7 +31,7 @@ function startMethod(options: unknown): Promise<unknown> {
   return startWith({}, [SmsController as never]);
 }
 
-const NO_LIMIT = '`maxRequest`, or `capacity` and `refill`, must be given';
+const NO_LIMIT = '`maxRequest`, or `capacity` and `refill`, or `concurrency`, must be given';
 const bucket = { capacity: 5, refill: 1 };
 const window = { maxRequest: 5 };
 class NoResolver {}
@@ -45,7 +45,28 @@ const DECORATOR_ERRORS: [unknown, string][] = [
   [{ ...window, refillMode: 'greedy' }, '`refillMode` must be omitted without `capacity`: a window has no refill'],
   [{ ...bucket, limits: [window] }, '`capacity` must be omitted beside `limits`'],
   [{ duration: 1, limits: [window] }, '`duration` must be omitted beside `limits`'],
+  [{ slotTtl: '30s', ...window }, '`slotTtl` must be omitted without `concurrency`'],
+  [{ concurrency: 4, ...window }, '`maxRequest` must be omitted beside `concurrency`: use `limits: [...]` for both'],
+  [{ concurrency: 4, unit: 'hours' }, '`unit` must be omitted beside `concurrency`: use `limits: [...]` for both'],
+  [{ concurrency: 4, limits: [window] }, '`concurrency` must be omitted beside `limits`'],
+  [
+    { limits: [{ concurrency: 4 }, { concurrency: 8 }] },
+    "`limits` must be a list with at most one `concurrency`, the smallest, got '2 of them'",
+  ],
+  [{ concurrency: 4, lease: 2 }, '`lease` must be omitted for a concurrency limit, whose tokens cannot be held'],
+  [{ concurrency: 4, cost: 2 }, '`cost` must be omitted for a concurrency limit alone: a request takes one slot'],
+  [
+    { concurrency: 4, settle: 'failures' },
+    '`settle` must be omitted for a concurrency limit alone: a request takes one slot',
+  ],
   // Each limit option.
+  [{ concurrency: 0 }, '`concurrency` must be a positive whole number, got 0'],
+  [{ concurrency: 1.5 }, '`concurrency` must be a positive whole number, got 1.5'],
+  [{ concurrency: Infinity }, '`concurrency` must be a positive whole number, got Infinity'],
+  [{ concurrency: '4' }, "`concurrency` must be a positive whole number, got '4'"],
+  [{ concurrency: 4, slotTtl: 999 }, '`slotTtl` must be from one second to one hour, got 999'],
+  [{ concurrency: 4, slotTtl: '2h' }, "`slotTtl` must be from one second to one hour, got '2h'"],
+  [{ concurrency: 4, slotTtl: 'soon' }, "`slotTtl` must be milliseconds or a string such as '10s', got 'soon'"],
   [{ ...bucket, capacity: 0 }, '`capacity` must be a positive number, got 0'],
   [{ ...bucket, capacity: -1 }, '`capacity` must be a positive number, got -1'],
   [{ ...bucket, capacity: Number.NaN }, '`capacity` must be a positive number, got NaN'],
@@ -81,7 +102,7 @@ const DECORATOR_ERRORS: [unknown, string][] = [
   [{ limits: [window, { capacity: 0, refill: 1 }] }, 'limits[1]: `capacity` must be a positive number, got 0'],
   [
     { limits: [{ ...window, cost: 1 }] },
-    'limits[0]: unknown option `cost`; known options are duration, unit, maxRequest, capacity, refill, refillMode, name',
+    'limits[0]: unknown option `cost`; known options are duration, unit, maxRequest, capacity, refill, refillMode, concurrency, slotTtl, name',
   ],
   [{ limits: [{ ...window, name: '' }] }, "limits[0]: `name` must be printable ASCII of 1 to 128 characters, got ''"],
   // All other options.

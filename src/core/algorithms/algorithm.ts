@@ -1,3 +1,5 @@
+import type { SlotHolder } from '../slot-holder.js';
+
 /** The kind of a limit. `replacePolicy` carries state over only between limits of the same kind. */
 export type LimitKind = 'bucket' | 'window' | 'concurrency';
 
@@ -114,10 +116,19 @@ export interface Algorithm {
   divide(limit: Limit, instances: number): Limit;
   /** The part of a full state; `undefined` if its debt is its whole state. */
   newPart(): StatePart | undefined;
+  /**
+   * Brings a part back from a time that is too far ahead of `now` to wait for. Without this function, the limit is then
+   * full; but slots are held whatever the clock does.
+   */
+  setBack?(limit: Limit, part: StatePart, now: number): void;
   /** Brings the state of the limit from `state.at` up to `now`. */
   advance(limit: Limit, state: BucketState, i: number, now: number): void;
   /** How long `amount` must wait; 0 if it fits now. */
   wait(limit: Limit, state: BucketState, i: number, amount: number): number;
+  /**
+   * For a limit without a queue, whose `wait` is 0: the `retryAfter` of a request of `holder` in ms; 0 if it is admitted.
+   */
+  hint?(limit: Limit, state: BucketState, i: number, holder: SlotHolder | undefined): number;
   /** Takes `amount` regardless of the balance, for a request that proceeds after `wait` ms (the longest of all limits). */
   take(limit: Limit, state: BucketState, i: number, amount: number, wait: number): void;
   /**

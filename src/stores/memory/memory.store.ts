@@ -4,7 +4,8 @@ import { advance } from '../../core/bucket-state.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import { execute } from '../../core/execute.js';
 import type { Policy } from '../../core/policy.js';
-import { bucketName, type StoreRequest } from '../../core/request.js';
+import { bucketName, type StoreRequest, type Take } from '../../core/request.js';
+import { freeSlotsMessage } from '../../core/slots.js';
 import { brand } from '../../util/brand.js';
 import { type Clock, every, systemClock } from '../../util/clock.js';
 import { invalidOption } from '../../util/option-error.js';
@@ -91,8 +92,17 @@ export class MemoryStore extends RateLimitStore {
       }
     }
     const answer = toAnswer(takes, row, source);
+    if (verb === 'take' || verb === 'hold') this.offerFreeSlots(verb, takes);
     if (GIVING_VERBS.has(verb)) for (const bucket of buckets) this.subscriptions.notify(bucketName(bucket), '');
     return answer;
+  }
+
+  /** Notifies the process that has waited longest for a slot. */
+  private offerFreeSlots(verb: 'take' | 'hold', takes: readonly Take[]): void {
+    for (let i = 0; i < takes.length; i++) {
+      const message = freeSlotsMessage(verb, takes[i], this.opened[i]);
+      if (message !== undefined) this.subscriptions.notify(bucketName(takes[i]), message);
+    }
   }
 
   /** @internal Brings the state of one bucket up to now, and changes it. */

@@ -1,0 +1,215 @@
+import { AMOUNT_PER_TOKEN } from '../amount.js';
+import type { SlotHolder } from '../slot-holder.js';
+import type { Algorithm, BucketState, Limit } from './algorithm.js';
+import { type Holder, Holders } from './holders.js';
+
+/*
+ * At most `concurrency` slots are held at once. The state has one entry per process, its *holder*, with the number of
+ * slots that the process holds, however many that are. A take adds one; a report (`hold`) sets the number, so whatever
+ * was lost before it no longer matters. Without reports a holder expires after `slotTtl`: its process is dead.
+ *
+ * Slots are not reserved. A request that finds none is denied, and its process may register since when it waits. While
+ * any process is registered, new requests are denied, and a free slot is for the process that has waited longest.
+ * Processes ask again each second, so a registration that is not renewed lapses.
+ *
+ * Example: concurrency 4, three processes hold 3, 1 and 0 slots, and the third one waits. When the first one reports 2,
+ * a slot is free; the second one's new requests are denied until the third one has taken it.
+ */
+
+/** `retryAfter` of a missing slot, in ms: nobody knows when one will be released. */
+export const RETRY_HINT = 1000;
+
+/** How long a process is believed to wait, in ms. It asks again each second. */
+export const WAITING_TTL = 2500;
+
+/** The slots that are held; more than there are if processes went on during an outage of the store. */
+export function heldSlots({ list }: Holders): number {
+  let sum = 0;
+  for (let n = 0; n < list.length; n++) sum += list[n].count;
+  return sum;
+}
+
+/** Drops holders that have expired, and registrations that have lapsed. */
+function expire(holders: Holders, now: number): void {
+  if (holders.list.every(({ expiry, waitsUntil, since }) => expiry > now && (since === 0 || waitsUntil > now))) return;
+  holders.list = holders.list
+    .filter(({ expiry }) => expiry > now)
+    .map((holder) => (holder.waitsUntil > now ? holder : { ...holder, since: 0, waitsUntil: 0 }))
+    .filter(isUsed);
+}
+
+function isUsed({ count, since }: Holder): boolean {
+  return count > 0 || since > 0;
+}
+
+/** Whether a slot is free for `holder`, a new request or a waiter of it: nobody has waited longer. */
+export function isAvailable(limit: Limit, holders: Holders, now: number, holder?: SlotHolder): boolean {
+  if (heldSlots(holders) >= limit.size) return false;
+  const before = holder?.waited === undefined ? Infinity : startOf(now, holder.waited);
+  return holders.list.every(({ id, since }) => {
+    const isOwn = before < Infinity && id === holder?.id;
+    return since === 0 || isOwn || since >= before;
+  });
+}
+
+/** Adds a slot to those of `holder`. If a waiter takes it, the next one of its process is now the oldest. */
+export function takeSlot(limit: Limit, holders: Holders, now: number, holder: SlotHolder): void {
+  const own = findOrNew(holders, holder);
+  const { waited, nextWaited } = holder;
+  if (nextWaited !== undefined) setWaiting(own, now, startOf(now, nextWaited), holder);
+  else if (waited !== undefined) setWaiting(own, now, 0, holder);
+  own.count++;
+  own.expiry = expiryOf(limit, now, own, holder);
+  put(holders, own);
+}
+
+/** Registers that `holder` waits. */
+export function awaitSlot(holders: Holders, now: number, holder: SlotHolder): void {
+  const own = findOrNew(holders, holder);
+  const since = startOf(now, holder.waited ?? 0);
+  setWaiting(own, now, own.since > 0 ? Math.min(own.since, since) : since, holder);
+  own.expiry = Math.max(own.expiry, own.waitsUntil);
+  put(holders, own);
+}
+
+/** Ends the registration of `holder`; returns whether there was one. */
+export function stopAwaiting(holders: Holders, now: number, holder: SlotHolder): boolean {
+  const own = findOrNew(holders, holder);
+  if (own.since === 0) return false;
+  setWaiting(own, now, 0, holder);
+  put(holders, own);
+  return true;
+}
+
+/**
+ * Sets what `holder` holds and awaits; returns whether that is no older than its last report. Without a `count` it
+ * releases one slot and nothing else changes.
+ */
+export function reportSlots(limit: Limit, holders: Holders, now: number, holder: SlotHolder): boolean {
+  const own = findOrNew(holders, holder);
+  const { count, sequence = 0, waited } = holder;
+  if (count === undefined) {
+    own.count = Math.max(0, own.count - 1);
+  } else {
+    if (sequence < own.sequence) return false;
+    own.count = count;
+    own.sequence = sequence;
+    setWaiting(own, now, waited === undefined ? 0 : startOf(now, waited), holder);
+    own.expiry = expiryOf(limit, now, own, holder);
+  }
+  put(holders, own);
+  return true;
+}
+
+/** The process that has waited longest; `undefined` if none waits. */
+export function longestWaiting({ list }: Holders): Holder | undefined {
+  let longest: Holder | undefined;
+  for (const holder of list) if (holder.since > 0 && holder.since < (longest?.since ?? Infinity)) longest = holder;
+  return longest;
+}
+
+/** A copy of the entry of `holder`, or a new one. */
+function findOrNew({ list }: Holders, { id }: SlotHolder): Holder {
+  const own = list.find((other) => other.id === id);
+  return own ? { ...own } : { id, count: 0, expiry: 0, sequence: 0, since: 0, waitsUntil: 0 };
+}
+
+/** Puts an entry in its place, or drops it if it means nothing. */
+function put(holders: Holders, own: Holder): void {
+  const { list } = holders;
+  const place = list.findIndex(({ id }) => id === own.id);
+  if (!isUsed(own)) holders.list = list.filter(({ id }) => id !== own.id);
+  else holders.list = place < 0 ? [...list, own] : list.with(place, own);
+}
+
+/** When a wait of `waited` ms began. 0 would mean that nobody waits. */
+function startOf(now: number, waited: number): number {
+  return Math.max(1, now - waited);
+}
+
+function setWaiting(own: Holder, now: number, since: number, { isLasting }: SlotHolder): void {
+  own.since = since;
+  own.waitsUntil = since === 0 ? 0 : isLasting ? Infinity : now + WAITING_TTL;
+}
+
+/** A process that has just called is alive, at least as long as its registration. */
+function expiryOf(limit: Limit, now: number, { waitsUntil }: Holder, { isLasting }: SlotHolder): number {
+  return isLasting ? Infinity : Math.max(now + limit.period, waitsUntil);
+}
+
+function holdersOf({ parts }: BucketState, i: number): Holders {
+  return parts[i] as Holders;
+}
+
+/** The concurrency limit as an algorithm: its whole state is the `Holders` in `state.parts[i]`. No amount changes it. */
+export const concurrency: Algorithm = {
+  id: 3,
+  title: 'concurrency limit',
+  leasable: false,
+  strategies: ['reset', 'as-is'],
+
+  fingerprint: ({ size }) => `c${size}`,
+
+  divide(limit, instances) {
+    const size = Math.floor(Math.max(limit.size / instances, Math.min(limit.size, 1)));
+    return { ...limit, size, capacity: size * AMOUNT_PER_TOKEN };
+  },
+
+  newPart: () => new Holders(),
+
+  advance: (_limit, state, i, now) => expire(holdersOf(state, i), now),
+
+  setBack(limit, part, now) {
+    const holders = part as Holders;
+    holders.list = holders.list.map((holder) => ({
+      ...holder,
+      expiry:
+        holder.expiry === Infinity ? Infinity : Math.min(holder.expiry, now + Math.max(limit.period, WAITING_TTL)),
+      since: Math.min(holder.since, now),
+      waitsUntil: holder.waitsUntil === Infinity ? Infinity : Math.min(holder.waitsUntil, now + WAITING_TTL),
+    }));
+  },
+
+  wait: () => 0,
+
+  hint: (limit, state, i, holder) => (isAvailable(limit, holdersOf(state, i), state.at, holder) ? 0 : RETRY_HINT),
+
+  take: () => {},
+
+  refund: () => {},
+
+  newMark: () => 0,
+
+  isSpent: () => true,
+
+  cancel: () => {},
+
+  used: (_limit, state, i) => heldSlots(holdersOf(state, i)) * AMOUNT_PER_TOKEN,
+
+  timeToFull(_limit, state, i) {
+    const { list } = holdersOf(state, i);
+    return list.length === 0 ? 0 : Math.max(...list.map(({ expiry }) => expiry)) - state.at;
+  },
+
+  timeToNext: (limit, state, i) => (heldSlots(holdersOf(state, i)) < limit.size ? 0 : RETRY_HINT),
+
+  restrict: () => {},
+
+  replace: (_limit, state, i, from) => holdersOf(state, i).assign(holdersOf(from.state, from.k)),
+};
+
+/** At most `size` slots held at once; those of a process that no longer reports are free after `ttl` ms. */
+export function concurrencyLimit(size: number, ttl: number): Limit {
+  return {
+    kind: 'concurrency',
+    algorithm: concurrency,
+    name: 'concurrency',
+    size,
+    capacity: size * AMOUNT_PER_TOKEN,
+    weight: 1,
+    refill: 0,
+    period: ttl,
+    slot: 1,
+    fillTime: ttl,
+  };
+}

@@ -1,0 +1,41 @@
+import type { StatePart } from './algorithm.js';
+
+/** What one process holds and awaits. Times are ms since 1970. */
+export interface Holder {
+  readonly id: number;
+  /** The slots that it holds. */
+  count: number;
+  /** When they are free unless it reports again; `Infinity` in this process. */
+  expiry: number;
+  /** That of the last report. */
+  sequence: number;
+  /** Since when its oldest waiter waits; 0 if none does. */
+  since: number;
+  /** When that is no longer believed unless it asks again; 0 if none waits. */
+  waitsUntil: number;
+}
+
+const NONE: readonly Holder[] = [];
+
+/** The holders of the slots of one limit, and those that wait for one, in the order of their arrival. */
+export class Holders implements StatePart {
+  /** Replaced rather than modified, as other parts may share it. */
+  list: readonly Holder[] = NONE;
+
+  assign(other: Holders): void {
+    this.list = other.list;
+  }
+
+  clone(): Holders {
+    const copy = new Holders();
+    copy.list = this.list.map((holder) => ({ ...holder }));
+    return copy;
+  }
+
+  /** Nothing: slots do not outlive their process. */
+  entries(): number[] {
+    return [];
+  }
+
+  restore(): void {}
+}
