@@ -78,7 +78,7 @@ export function freeSlotsMessage(
   { policy, holder }: Take,
   state: BucketState,
 ): string | undefined {
-  if (policy.slotIndex < 0 || !state.changed) return undefined;
+  if (policy.slotIndex < 0) return undefined;
   const holders = holdersOf(policy, state);
   const free = policy.limits[policy.slotIndex].size - heldSlots(holders);
   const waiting = free > 0 ? longestWaiting(holders) : undefined;

@@ -92,7 +92,7 @@ export class MemoryStore extends RateLimitStore {
       }
     }
     const answer = toAnswer(takes, row, source);
-    if (verb === 'take' || verb === 'hold') this.offerFreeSlots(verb, takes);
+    if (verb === 'hold' || (verb === 'take' && answer.allowed)) this.offerFreeSlots(verb, takes);
     if (GIVING_VERBS.has(verb)) for (const bucket of buckets) this.subscriptions.notify(bucketName(bucket), '');
     return answer;
   }

@@ -2,6 +2,7 @@ import { toAnswer } from '../../core/answer.js';
 import type { StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { StoreRequest, Take } from '../../core/request.js';
+import { checkHolders } from '../../core/slots.js';
 import { warnOnce } from '../../observe/logger.js';
 import { brand } from '../../util/brand.js';
 import { type Clock, steadyNow, systemClock } from '../../util/clock.js';
@@ -110,6 +111,7 @@ export class RedisStore extends RateLimitStore {
     resolve: (answer: StoreAnswer) => void,
     reject: (error: unknown) => void,
   ): void {
+    checkHolders(request);
     this.queue.push({ request, call, resolve: answerTo(request.takes, resolve), reject });
   }
 

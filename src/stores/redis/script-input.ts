@@ -1,7 +1,7 @@
 import type { Policy } from '../../core/policy.js';
 import { matchLimits } from '../../core/replace.js';
-import type { StoreRequest, Take } from '../../core/request.js';
-import { MARKED, PER_LIMIT, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
+import type { SlotHolder, StoreRequest, Take } from '../../core/request.js';
+import { ABSENT, HELD, MARKED, PER_LIMIT, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
 
 const NONE: readonly number[] = [];
 
@@ -36,10 +36,14 @@ export class ScriptInput {
     if (!this.last) return;
     const { verb, takes } = this.last;
     let run = `,${VERB_CODES[verb]},${this.count},${takes.length}`;
-    for (const { policy, amount, amounts, maxWait, mark } of takes) {
+    for (const { policy, amount, amounts, maxWait, mark, holder } of takes) {
       const wanted = amounts ? `${PER_LIMIT},${amounts.join()}` : amount;
       const marked = mark === undefined ? '' : `${MARKED},${mark},`;
-      run += `,${this.policyNumber(policy)},${marked}${wanted},${maxWait === Infinity ? -1 : maxWait}`;
+      const held =
+        holder && verb !== 'hold'
+          ? `${HELD},${holder.id},${orAbsent(holder.waited)},${orAbsent(holder.nextWaited)},`
+          : '';
+      run += `,${this.policyNumber(policy)},${held}${marked}${wanted},${maxWait === Infinity ? -1 : maxWait}`;
     }
     const more = this.argumentsOf(this.last);
     this.runs += more.length === 0 ? `${run},0` : `${run},${more.length},${more.join()}`;
@@ -51,6 +55,7 @@ export class ScriptInput {
   private argumentsOf({ verb, takes, actAt, duration, to, strategy }: StoreRequest): readonly (number | undefined)[] {
     if (verb === 'cancel' || verb === 'put') return actAt ?? NONE;
     if (verb === 'block') return [duration];
+    if (verb === 'hold') return reportOf(takes[0].holder);
     if (verb !== 'replace' || !to || !strategy) return NONE;
     const matches = matchLimits(takes[0].policy, to).map((index) => index + 1);
     return [this.policyNumber(to), STRATEGY_CODES[strategy], ...matches];
@@ -64,6 +69,15 @@ export class ScriptInput {
   }
 }
 
+function reportOf(holder: SlotHolder | undefined): readonly number[] {
+  if (!holder) return NONE;
+  return [holder.id, orAbsent(holder.count), holder.sequence ?? 0, orAbsent(holder.waited)];
+}
+
+function orAbsent(number: number | undefined): number {
+  return number ?? ABSENT;
+}
+
 /** Whether two requests are the same but for their keys. */
 function differOnlyInKeys(one: StoreRequest, other: StoreRequest): boolean {
   return (
@@ -73,17 +87,28 @@ function differOnlyInKeys(one: StoreRequest, other: StoreRequest): boolean {
     one.to === other.to &&
     one.strategy === other.strategy &&
     one.takes.length === other.takes.length &&
-    one.takes.every((take, i) => takesAlike(take, other.takes[i]))
+    one.takes.every((take, i) => takesAlike(take, other.takes[i], one.verb === 'hold'))
   );
 }
 
-function takesAlike(one: Take, other: Take): boolean {
+function takesAlike(one: Take, other: Take, isReport: boolean): boolean {
   return (
     one.policy === other.policy &&
     one.amount === other.amount &&
     one.amounts === other.amounts &&
     one.mark === other.mark &&
-    one.maxWait === other.maxWait
+    one.maxWait === other.maxWait &&
+    (one.holder === other.holder || holdersAlike(one.holder, other.holder, isReport))
+  );
+}
+
+/** Whether the script is told the same about two holders. */
+function holdersAlike(one: SlotHolder | undefined, other: SlotHolder | undefined, isReport: boolean): boolean {
+  return (
+    one?.id === other?.id &&
+    one?.waited === other?.waited &&
+    one?.nextWaited === other?.nextWaited &&
+    (!isReport || (one?.count === other?.count && one?.sequence === other?.sequence))
   );
 }
 

@@ -33,6 +33,10 @@ export const LATE = -1;
 export const UNREADABLE = -2;
 /** Precedes the mark of a take, before its amount. */
 export const MARKED = -2;
+/** Precedes the holder of a take, before its mark and its amount: id, waited and nextWaited. */
+export const HELD = -3;
+/** Takes the place of a number that a holder does not have. */
+export const ABSENT = -1;
 /** Precedes an amount for each limit of a policy, instead of one amount for all. */
 export const PER_LIMIT = -1;
 

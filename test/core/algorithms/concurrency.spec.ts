@@ -4,9 +4,9 @@ import { MemoryStore } from '../../../src/stores/memory/memory.store.js';
 import { SlotSubject } from '../../support/slot-subject.js';
 import { storeKinds } from '../../support/store-subject.js';
 
-const { memory } = storeKinds();
+const { memory, redis } = storeKinds();
 
-describe.each([memory])('concurrency limits in a $name', ({ make }) => {
+describe.each([memory, redis])('concurrency limits in a $name', ({ make }) => {
   const slots = (options: LimitOptions) => new SlotSubject(make, options);
 
   it('admits as many at once as there are slots', async () => {

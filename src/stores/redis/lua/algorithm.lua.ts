@@ -4,7 +4,8 @@ import { declareConstants, STRATEGY_CODES } from '../script-protocol.js';
 export const ALGORITHMS = `
 ${declareConstants(STRATEGY_CODES, 'STRATEGY_')}
 
--- algorithms[kind] has the functions of the Algorithm in TypeScript, with the same parameters, and also:
+-- algorithms[kind] has the functions of the Algorithm in TypeScript, with the same parameters but that a part is state[i],
+-- and also:
 --   new()                           the state of a full limit: a number or a table, kept in state[i]
 --   fillTime(limit)                 ms from empty to full
 --   load(state, i, numbers, place)  fills state[i] from stored numbers, which start at place; returns where they end, or
@@ -14,7 +15,7 @@ local algorithms = {}
 
 -- A state is { at = …, blockedUntil = …, queueEnd = …, queue = {…} or nil, marks = {…},
 --   [i] = the state of limit i, as its algorithm keeps it }.
--- A take is { amount = …, amounts = {…} or nil, mark = … or nil }.
+-- A take is { amount = …, amounts = {…} or nil, mark = … or nil, holder = … or nil }.
 
 local function amountFor(take, i) return take.amounts and take.amounts[i] or take.amount end
 `;

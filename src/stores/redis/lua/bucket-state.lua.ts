@@ -11,11 +11,23 @@ local function fillTime(policy)
   return longest
 end
 
+local function setBack(policy, state, now)
+  local parts = { unpack(state, 1, #policy) }
+  clear(policy, state)
+  for i, limit in ipairs(policy) do
+    local algorithm = algorithms[limit.kind]
+    if algorithm.setBack then
+      algorithm.setBack(limit, parts[i], now)
+      state[i], state.changed = parts[i], true
+    end
+  end
+end
+
 local function advance(policy, state, now)
   local ahead = state.at - now
   if ahead > 0 then
     if ahead <= max(fillTime(policy), state.blockedUntil - state.at) then return end
-    clear(policy, state)
+    setBack(policy, state, now)
   end
   if #state.marks > 0 then advanceMarks(policy, state, now) end
   if state.queue then advanceQueue(policy, state, now) end

@@ -18,7 +18,7 @@ end
 local function wholeTokens(policy, state)
   local least = INFINITY
   for i, limit in ipairs(policy) do
-    least = min(least, (limit.capacity - algorithms[limit.kind].used(limit, state, i)) / limit.weight)
+    if limit.kind ~= CONCURRENCY then least = min(least, (limit.capacity - algorithms[limit.kind].used(limit, state, i)) / limit.weight) end
   end
   return max(0, floor(least / AMOUNT_PER_TOKEN)) * AMOUNT_PER_TOKEN
 end
@@ -44,6 +44,12 @@ end
 
 local function oneToken(limit) return min(AMOUNT_PER_TOKEN, limit.capacity / limit.weight) end
 
+local function retryWait(limit, state, i, retried)
+  local algorithm = algorithms[limit.kind]
+  if algorithm.hint then return algorithm.hint(limit, state, i, retried.holder) end
+  return algorithm.wait(limit, state, i, amountFor(retried, i))
+end
+
 -- Pushes the state of each limit. Nothing is available for \`held\` ms. retryAfter is the time until a request for the amounts \`retried\` would be allowed, or
 -- 0 without it.
 local function pushLimits(policy, state, held, retried)
@@ -51,7 +57,7 @@ local function pushLimits(policy, state, held, retried)
   for i, limit in ipairs(policy) do
     local algorithm = algorithms[limit.kind]
     local balance = limit.capacity - algorithm.used(limit, state, i)
-    local wait = retried and algorithm.wait(limit, state, i, amountFor(retried, i)) or 0
+    local wait = retried and retryWait(limit, state, i, retried) or 0
     push(held > 0 and min(balance, 0) or balance)
     push(timeFromNow(wait, ahead, retried and held or 0))
     push(timeFromNow(algorithm.timeToFull(limit, state, i), ahead, held))
@@ -77,17 +83,23 @@ function copy(state)
   return other
 end
 
-local function decide(takes)
+local function decide(takes, isEstimate)
   local allowed, delay = true, 0
   for _, t in ipairs(takes) do
     t.wait = longestWait(t.policy, t.state, t)
     if denies(t.state, t.wait, t.maxWait) then allowed = false elseif t.wait > delay then delay = t.wait end
+  end
+  if allowed and lacksSlot(takes) then
+    allowed = false
+    awaitSlots(takes)
   end
   pushHead(allowed, allowed and delay or 0, allowed and takes[1].amount or 0)
   for _, t in ipairs(takes) do
     local policy, state = t.policy, t.state
     if allowed then
       if t.amount > 0 then take(policy, state, t, t.wait > 0 and t.wait - (state.at - now) or 0, t.mark) end
+      takeSlotOf(t)
+      if policy.slotIndex and not isEstimate then publishFreeSlots(policy, state, t.holder.id) end
     elseif policy.block > 0 and state.blockedUntil == 0 and denies(state, t.wait, t.maxWait) then
       state.blockedUntil = state.at + policy.block
       state.changed = true
@@ -105,7 +117,7 @@ local function execute(verb, takes, arguments)
   if verb == TAKE then return decide(takes) end
   if verb == ESTIMATE then
     for _, t in ipairs(takes) do t.state = copy(t.state) end
-    return decide(takes)
+    return decide(takes, true)
   end
   local policy, state, amount = takes[1].policy, takes[1].state, takes[1].amount
   local taken = 0
@@ -126,6 +138,8 @@ local function execute(verb, takes, arguments)
   elseif verb == UNBLOCK then
     state.changed = state.changed or state.blockedUntil > 0
     state.blockedUntil = 0
+  elseif verb == HOLD then
+    hold(takes[1])
   elseif verb == REPLACE then
     local to, target, matches = takes.target.policy, takes.target.state, {}
     for i = 1, #to do matches[i] = arguments[2 + i] end
@@ -141,7 +155,7 @@ local function execute(verb, takes, arguments)
   for _, t in ipairs(takes) do
     push(0)
     pushLimits(t.policy, t.state, heldFor(t.policy, t.state), NO_AMOUNT)
-    if verb ~= CHARGE and verb ~= TAKE_UP_TO and verb ~= BLOCK then call('PUBLISH', t.state.key, '') end
+    if verb ~= CHARGE and verb ~= TAKE_UP_TO and verb ~= BLOCK and verb ~= HOLD then call('PUBLISH', t.state.key, '') end
   end
 end
 
@@ -157,6 +171,7 @@ local function step()
   local takes = {}
   for i, t in ipairs(run) do
     takes[i] = { policy = t.policy, amount = t.amount, amounts = t.amounts, mark = t.mark, maxWait = t.maxWait }
+    takes[i].holder = t.holder
     takes[i].key = KEYS[nextKey]
     nextKey = nextKey + 1
   end

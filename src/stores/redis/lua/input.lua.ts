@@ -1,4 +1,4 @@
-import { LATE, MARKED, PER_LIMIT, UNREADABLE } from '../script-protocol.js';
+import { ABSENT, HELD, LATE, MARKED, PER_LIMIT, UNREADABLE } from '../script-protocol.js';
 
 /** The arguments and the reply of the script; its first part. */
 export const INPUT = `
@@ -9,9 +9,11 @@ export const INPUT = `
 --   number of policies; of each: block in ms, number of limits; of each limit:
 --     kind (the id of its algorithm), capacity, weight, refill, period, slot
 --   then runs of requests that differ only in their keys; of each: verb, number of requests, number of takes;
---     of each take: policy (from 1), ${MARKED} and its mark if it has one, amount (${PER_LIMIT}: an amount for each limit
+--     of each take: policy (from 1), ${HELD} and id, waited, nextWaited (${ABSENT}: absent) of its holder if it takes a slot,
+--     ${MARKED} and its mark if it has one, amount (${PER_LIMIT}: an amount for each limit
 --     follows), maxWait in ms (-1: no limit)
---     then the number of arguments of the verb, and these: cancel, put: actAt per take; block: duration;
+--     then the number of arguments of the verb, and these: cancel, put: actAt per take; block: duration; hold:
+--     id, count, sequence and waited of the holder (${ABSENT}: absent);
 --     replace: policy, strategy, for each new limit the old one that it takes over from (0: none)
 -- Reply    the rows of all requests one after the other as doubles in one string (see answer.ts). The row of a request
 --          with an unreadable bucket is one ${UNREADABLE}; then the reply is a list of that string and of a message for

@@ -1,13 +1,14 @@
+import { concurrency } from '../../../core/algorithms/concurrency.js';
 import { slidingWindow } from '../../../core/algorithms/sliding-window.js';
 import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
 import { NEVER } from '../../../core/answer.js';
-import { declareConstants, MARKED, PER_LIMIT, VERB_CODES } from '../script-protocol.js';
+import { ABSENT, declareConstants, HELD, MARKED, PER_LIMIT, VERB_CODES } from '../script-protocol.js';
 
 /** The first part of the general path: constants, helpers, and the input as tables. */
 export const REQUESTS = `
 ${declareConstants(VERB_CODES)}
-local TOKEN_BUCKET, SLIDING_WINDOW = ${tokenBucket.id}, ${slidingWindow.id}
+local TOKEN_BUCKET, SLIDING_WINDOW, CONCURRENCY = ${tokenBucket.id}, ${slidingWindow.id}, ${concurrency.id}
 local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MAX_TIME = ${AMOUNT_PER_TOKEN}, ${Number.MAX_SAFE_INTEGER}, ${MAX_TIME}
 local INFINITY, NEVER = math.huge, ${NEVER}
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
@@ -37,12 +38,21 @@ for p = 1, input[4] do
   local policy = { block = read() }
   for i = 1, read() do
     policy[i] = { kind = read(), capacity = read(), weight = read(), refill = read(), period = read(), slot = read() }
+    if policy[i].kind == CONCURRENCY then policy.slotIndex = i end
   end
   policies[p] = policy
 end
 
+local function present(number)
+  if number ~= ${ABSENT} then return number end
+end
+
 local function readTake()
   local take = { policy = policies[read()], amount = read() }
+  if take.amount == ${HELD} then
+    take.holder = { id = read(), waited = present(read()), nextWaited = present(read()) }
+    take.amount = read()
+  end
   if take.amount == ${MARKED} then take.mark, take.amount = read(), read() end
   if take.amount == ${PER_LIMIT} then
     take.amount, take.amounts = 0, {}
@@ -60,6 +70,10 @@ local function readRun(start)
   local run = { start = start, verb = read(), count = read(), arguments = {} }
   for i = 1, read() do run[i] = readTake() end
   for i = 1, read() do run.arguments[i] = read() end
+  if run.verb == HOLD then
+    local id, count, sequence, waited = unpack(run.arguments)
+    run[1].holder = { id = id, count = present(count), sequence = sequence, waited = present(waited) }
+  end
   run.stop = readAt
   return run
 end

@@ -1,5 +1,6 @@
 import { ALGORITHMS } from './algorithm.lua.js';
 import { BUCKET_STATE } from './bucket-state.lua.js';
+import { CONCURRENCY_LIMIT } from './concurrency.lua.js';
 import { EXECUTE } from './execute.lua.js';
 import { FAST_PATH, TAKE_FAST } from './fast-path.lua.js';
 import { INPUT } from './input.lua.js';
@@ -8,11 +9,23 @@ import { QUEUE } from './queue.lua.js';
 import { REPLACE } from './replace.lua.js';
 import { REQUESTS } from './requests.lua.js';
 import { SLIDING_WINDOW } from './sliding-window.lua.js';
+import { SLOTS } from './slots.lua.js';
 import { STORED_STATE } from './stored-state.lua.js';
 import { TOKEN_BUCKET } from './token-bucket.lua.js';
 
 /** The twin of `core/`, file by file with the same names in the same order; see there for the reasons. */
-const DECISION = [TOKEN_BUCKET, SLIDING_WINDOW, QUEUE, MARKS, BUCKET_STATE, STORED_STATE, REPLACE, EXECUTE].join('');
+const DECISION = [
+  TOKEN_BUCKET,
+  SLIDING_WINDOW,
+  CONCURRENCY_LIMIT,
+  QUEUE,
+  MARKS,
+  BUCKET_STATE,
+  STORED_STATE,
+  REPLACE,
+  SLOTS,
+  EXECUTE,
+].join('');
 
 /**
  * The general path. It is defined in two functions, because a variable of an outer one is captured at once, while Lua
