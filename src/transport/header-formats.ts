@@ -14,6 +14,8 @@ export interface Quota {
   readonly limit: number;
   /** Seconds of a window, or that a bucket needs to fill; `undefined` below one, or without refill. */
   readonly window: number | undefined;
+  /** Whether it counts requests at the same time, which draft-11 reports as their quota unit. */
+  readonly isConcurrency: boolean;
 }
 
 /** The parts of the headers that are the same in every answer: the quotas, and the strings of draft-11. */
@@ -27,6 +29,8 @@ export interface FixedHeaders {
   readonly policies: string;
   /** How the items of `RateLimit` begin, in the order of `quotas`: `"SmsController.send";r=`. */
   readonly prefixes: readonly string[];
+  /** Whether some, but not all, of the limits count requests at the same time. */
+  readonly isMixed: boolean;
 }
 
 /**
@@ -71,19 +75,21 @@ function limitItem(prefix: string, { remaining, retryAfter, moreAfter }: LimitSt
   return more > 0 && more !== Infinity ? `${item};t=${retrySeconds(more)}` : item;
 }
 
-/** Limit, remaining requests and seconds until full, all of the limit nearest to exhaustion. */
+/**
+ * Limit, remaining requests and seconds until full, all of the limit nearest to exhaustion. These headers cannot express
+ * concurrency, so a concurrency limit is left out beside other limits.
+ */
 function triple(prefix: string): HeaderFormat {
   const [limitName, remainingName, resetName] = ['limit', 'remaining', 'reset'].map(
     (name) => `${prefix.toLowerCase()}-${name}`,
   );
   return {
-    write(decision, _fixed, writer, response) {
-      const { limit, remaining, limits } = decision;
-      const nearest = limits.find((one) => one.limit === limit && one.remaining === remaining) ?? decision;
+    write(decision, fixed, writer, response) {
+      const { limit, remaining, resetAfter } = fixed.isMixed ? nearestRate(decision, fixed) : nearestLimit(decision);
       writer.setHeader(response, limitName, String(Math.floor(limit)));
       writer.setHeader(response, remainingName, String(Math.floor(remaining)));
-      if (nearest.resetAfter === Infinity) return;
-      writer.setHeader(response, resetName, String(Math.ceil(nearest.resetAfter / 1000)));
+      if (resetAfter === Infinity) return;
+      writer.setHeader(response, resetName, String(Math.ceil(resetAfter / 1000)));
     },
     documented: {
       [`${prefix}-Limit`]: wholeNumber('The most requests allowed.', 0),
@@ -91,6 +97,20 @@ function triple(prefix: string): HeaderFormat {
       [`${prefix}-Reset`]: wholeNumber('Seconds until all requests are available again.', 0),
     },
   };
+}
+
+type NearestLimit = Pick<LimitState, 'limit' | 'remaining' | 'resetAfter'>;
+
+function nearestLimit(decision: Decision): NearestLimit {
+  const { limit, remaining, limits } = decision;
+  return limits.find((one) => one.limit === limit && one.remaining === remaining) ?? decision;
+}
+
+/** The limit nearest to exhaustion, of those that are no concurrency limits. */
+function nearestRate({ limits }: Decision, { quotas }: FixedHeaders): NearestLimit {
+  return limits
+    .filter((_, i) => !quotas[i].isConcurrency)
+    .reduce((nearest, one) => (one.remaining < nearest.remaining ? one : nearest));
 }
 
 /** A header whose value is a whole number, as OpenAPI documents it. */

@@ -1,3 +1,4 @@
+import type { Limit } from '../core/algorithms/algorithm.js';
 import type { Decision } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import {
@@ -14,28 +15,33 @@ import {
 export function fixedHeaders(policies: readonly Policy[]): FixedHeaders {
   return toFixedHeaders(
     policies.flatMap(({ limits, labels }) =>
-      limits.map(({ size, fillTime }, i) => ({
+      limits.map((limit, i) => ({
         label: labels[i],
-        limit: Math.floor(size),
-        window: windowOf(fillTime),
+        limit: Math.floor(limit.size),
+        window: windowOf(limit),
+        isConcurrency: limit.kind === 'concurrency',
       })),
     ),
   );
 }
 
-function windowOf(fillTime: number): number | undefined {
+function windowOf({ kind, fillTime }: Limit): number | undefined {
+  if (kind === 'concurrency') return undefined;
   return fillTime >= 1000 && fillTime !== Infinity ? Math.ceil(fillTime / 1000) : undefined;
 }
 
 export function toFixedHeaders(quotas: readonly Quota[]): FixedHeaders {
-  const items = quotas.map(({ label, limit, window }) => {
+  const items = quotas.map(({ label, limit, window, isConcurrency }) => {
     const item = `${quoted(label)};q=${limit}`;
+    if (isConcurrency) return `${item};qu="concurrent-requests"`;
     return window === undefined ? item : `${item};w=${window}`;
   });
+  const concurrency = quotas.filter(({ isConcurrency }) => isConcurrency).length;
   return {
     quotas,
     policies: [...new Set(items)].join(', '),
     prefixes: quotas.map(({ label }) => `${quoted(label)};r=`),
+    isMixed: concurrency > 0 && concurrency < quotas.length,
   };
 }
 
