@@ -1,7 +1,8 @@
 import { expect } from '@jest/globals';
-import { GlideClient, Logger } from '@valkey/valkey-glide';
+import { GlideClient, GlideClusterClient, Logger } from '@valkey/valkey-glide';
+import { Cluster } from 'ioredis';
 import type { BucketService, RateLimitModuleOptions, RedisTarget } from 'nest-rate-limit';
-import { createClient } from 'redis';
+import { createClient, createCluster } from 'redis';
 import { openBuckets } from './buckets.js';
 
 /** A client library, with the settings that docs/guides/clients.md recommends. */
@@ -11,29 +12,64 @@ export interface TestedClient {
   open(url: string): Promise<{ redis: RedisTarget; close(): unknown }>;
 }
 
+type NodeRedis = Pick<ReturnType<typeof createClient>, 'isOpen' | 'destroy'> & {
+  on(event: 'error', listener: () => void): unknown;
+  connect(): Promise<unknown>;
+};
+
 Logger.setLoggerConfig('off');
+
+const RECONNECTING = {
+  pingInterval: 500,
+  socket: { socketTimeout: 2000, reconnectStrategy: (retries: number) => Math.min(50 * retries, 500) },
+};
+
+function glideOptions(url: string) {
+  const { hostname: host, port } = new URL(url);
+  return {
+    addresses: [{ host, port: Number(port) }],
+    connectionBackoff: { numberOfRetries: 4, factor: 25, exponentBase: 2 },
+    lazyConnect: true,
+  };
+}
+
+/** Connects a client of node-redis, which keeps trying. */
+function connect<T extends NodeRedis>(redis: T): { redis: T; close(): unknown } {
+  redis.on('error', () => {});
+  void redis.connect().catch(() => {});
+  return { redis, close: () => redis.isOpen && redis.destroy() };
+}
 
 export const CLIENTS: readonly TestedClient[] = [
   { name: 'ioredis', open: async (redis) => ({ redis, close: () => {} }) },
-  {
-    name: 'node-redis',
-    open: async (url) => {
-      const reconnectStrategy = (retries: number) => Math.min(50 * retries, 500);
-      const redis = createClient({ url, pingInterval: 500, socket: { socketTimeout: 2000, reconnectStrategy } });
-      redis.on('error', () => {});
-      void redis.connect().catch(() => {});
-      return { redis, close: () => redis.isOpen && redis.destroy() };
-    },
-  },
+  { name: 'node-redis', open: async (url) => connect(createClient({ url, ...RECONNECTING })) },
   {
     name: 'Valkey GLIDE',
     open: async (url) => {
-      const { hostname: host, port } = new URL(url);
-      const redis = await GlideClient.createClient({
-        addresses: [{ host, port: Number(port) }],
-        connectionBackoff: { numberOfRetries: 4, factor: 25, exponentBase: 2 },
-        lazyConnect: true,
-      });
+      const redis = await GlideClient.createClient(glideOptions(url));
+      return { redis, close: () => redis.close() };
+    },
+  },
+];
+
+/** Clients of a Cluster, to one of whose nodes the URL leads. */
+export const CLUSTER_CLIENTS: readonly TestedClient[] = [
+  {
+    name: 'a Cluster of ioredis',
+    open: async (url) => {
+      const redis = new Cluster([url]);
+      redis.on('error', () => {});
+      return { redis, close: () => redis.disconnect() };
+    },
+  },
+  {
+    name: 'a Cluster of node-redis',
+    open: async (url) => connect(createCluster({ rootNodes: [{ url }], defaults: RECONNECTING })),
+  },
+  {
+    name: 'a Cluster of Valkey GLIDE',
+    open: async (url) => {
+      const redis = await GlideClusterClient.createClient(glideOptions(url));
       return { redis, close: () => redis.close() };
     },
   },

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import { freePort, onPath, type RedisServer, startRedis } from './redis.js';
 import { until } from './requests.js';
+import { TcpProxy } from './tcp-proxy.js';
 
 const run = promisify(execFile);
 const FAST = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
@@ -43,6 +44,36 @@ const settled = (condition: () => Promise<boolean>) => until(() => condition().c
 export async function addAllSlots(admin: Redis): Promise<void> {
   await admin.cluster('ADDSLOTS', ...Array.from({ length: 16_384 }, (_, slot) => slot));
   await settled(async () => (await admin.cluster('INFO')).includes('cluster_state:ok'));
+}
+
+/** A server behind a proxy. */
+export interface Proxied {
+  readonly server: RedisServer;
+  readonly proxy: TcpProxy;
+  stop(): Promise<void>;
+}
+
+/** Starts a server behind a proxy; with `isCluster` a Cluster of one node, whose clients connect to the proxy. */
+export async function startProxied(isCluster = false): Promise<Proxied> {
+  const port = await freePort();
+  const proxy = await TcpProxy.open(port);
+  const announced = ['--cluster-announce-ip', '127.0.0.1', '--cluster-announce-port', new URL(proxy.url).port];
+  const server = await startRedis({ port, args: isCluster ? ['--cluster-enabled', 'yes', ...announced] : [] });
+  if (isCluster) await withClient(server.url, addAllSlots);
+  const stop = async () => {
+    await proxy.close();
+    await server.kill();
+  };
+  return { server, proxy, stop };
+}
+
+/** Starts a Sentinel that monitors the master at `url` as `main`. It never fails over. */
+export async function startSentinel(url: string): Promise<RedisServer> {
+  const dir = mkdtempSync(join(tmpdir(), 'nest-rate-limit-sentinel-'));
+  const port = await freePort();
+  const config = join(dir, 'sentinel.conf');
+  writeFileSync(config, `port ${port}\nsentinel monitor main 127.0.0.1 ${new URL(url).port} 2\n`);
+  return startRedis({ port, sentinel: config });
 }
 
 /** Starts a Cluster of three masters with one replica each, on the loopback interface. */

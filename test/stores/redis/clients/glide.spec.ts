@@ -1,16 +1,14 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { GlideClient, GlideClusterClient, Logger } from '@valkey/valkey-glide';
 import { Redis } from 'ioredis';
-import { BucketService, RateLimitStoreError, RedisStore } from 'nest-rate-limit';
+import { RedisStore } from 'nest-rate-limit';
 import { describeStoreContract } from 'nest-rate-limit/testing';
 import { createClient } from 'redis';
-import { parsePolicy } from '../../../../src/core/policy.js';
 import { closeBuckets, log, openBuckets } from '../../../support/buckets.js';
-import { type RedisServer, redisUrl, startRedis } from '../../../support/redis.js';
+import { redisUrl } from '../../../support/redis.js';
 import { exercise } from '../../../support/redis-clients.js';
-import { startCluster } from '../../../support/redis-groups.js';
+import { type Proxied, startCluster, startProxied } from '../../../support/redis-groups.js';
 import { until } from '../../../support/requests.js';
-import { TcpProxy } from '../../../support/tcp-proxy.js';
 
 const POOL = { name: 'pool', capacity: 1000, refill: 0 };
 const NO_SUBSCRIBER =
@@ -32,12 +30,10 @@ async function connect(url: string, requestTimeout = 5000): Promise<GlideClient>
   return client;
 }
 
-async function proxied(): Promise<{ server: RedisServer; proxy: TcpProxy }> {
-  const server = await startRedis();
-  cleanups.push(() => server.kill());
-  const proxy = await TcpProxy.open(server.port);
-  cleanups.push(() => proxy.close());
-  return { server, proxy };
+async function proxied(): Promise<Proxied> {
+  const started = await startProxied();
+  cleanups.push(() => started.stop());
+  return started;
 }
 
 let client: GlideClient;
@@ -108,34 +104,6 @@ describe('RedisStore on Valkey GLIDE', () => {
     proxy.repair();
     await until(async () => (await bucket.decide()).source === 'store', 10_000);
     expect(store.health()).toEqual({ status: 'up' });
-  });
-
-  it('takes nothing for a command that reaches Redis after its deadline', async () => {
-    const { server } = await proxied();
-    const store = new RedisStore({ client: await connect(server.url), timeout: 50, prefix: prefix() });
-    const takes = [{ policy: parsePolicy(POOL, 'pool'), key: 'key', amount: 1000, maxWait: 0 }];
-    const estimate = { verb: 'estimate', takes: [{ ...takes[0], amount: 0 }] } as const;
-    await store.run(estimate);
-    server.pause();
-    const late = store.run({ verb: 'take', takes });
-    late.catch(() => {});
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    server.resume();
-    await expect(late).rejects.toThrow('Command reached Redis after its 50 ms deadline');
-    expect(await store.run(estimate)).toMatchObject({ balance: 1000 });
-    store.close();
-  });
-
-  it('executes a take once whose reply is lost with the connection', async () => {
-    const { proxy } = await proxied();
-    const store = new RedisStore({ client: await connect(proxy.url), prefix: prefix() });
-    const bucket = new BucketService(store).bucket(POOL, 'key');
-    await bucket.decide();
-    proxy.onReply = () => 'cut';
-    await expect(bucket.decide()).rejects.toBeInstanceOf(RateLimitStoreError);
-    proxy.repair();
-    await until(() => bucket.available().then((available) => available === 998));
-    store.close();
   });
 });
 

@@ -1,14 +1,12 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { BucketService, RateLimitStoreError, RedisStore } from 'nest-rate-limit';
+import { RedisStore } from 'nest-rate-limit';
 import { describeStoreContract } from 'nest-rate-limit/testing';
 import { createClient, createClientPool, createCluster, createSentinel } from 'redis';
-import { parsePolicy } from '../../../../src/core/policy.js';
 import { closeBuckets, log, openBuckets } from '../../../support/buckets.js';
-import { type RedisServer, redisUrl, startRedis } from '../../../support/redis.js';
+import { redisUrl } from '../../../support/redis.js';
 import { exercise } from '../../../support/redis-clients.js';
-import { startCluster, startSentinels } from '../../../support/redis-groups.js';
+import { type Proxied, startCluster, startProxied, startSentinels } from '../../../support/redis-groups.js';
 import { until } from '../../../support/requests.js';
-import { TcpProxy } from '../../../support/tcp-proxy.js';
 
 type Client = ReturnType<typeof createClient>;
 
@@ -32,12 +30,10 @@ async function connect(url: string, options = {}): Promise<Client> {
   return client;
 }
 
-async function proxied(): Promise<{ server: RedisServer; proxy: TcpProxy }> {
-  const server = await startRedis();
-  cleanups.push(() => server.kill());
-  const proxy = await TcpProxy.open(server.port);
-  cleanups.push(() => proxy.close());
-  return { server, proxy };
+async function proxied(): Promise<Proxied> {
+  const started = await startProxied();
+  cleanups.push(() => started.stop());
+  return started;
 }
 
 const contractClient = createClient({ url: redisUrl() });
@@ -105,37 +101,6 @@ describe('RedisStore on node-redis', () => {
     proxy.repair();
     await until(async () => (await bucket.decide()).source === 'store', 5000);
     expect(store.health()).toEqual({ status: 'up' });
-  });
-
-  it('takes nothing for a command that the client writes after its deadline', async () => {
-    const { server } = await proxied();
-    const client = await connect(server.url);
-    const store = new RedisStore({ client, timeout: 50, prefix: prefix() });
-    const takes = [{ policy: parsePolicy(POOL, 'pool'), key: 'key', amount: 1000, maxWait: 0 }];
-    const estimate = { verb: 'estimate', takes: [{ ...takes[0], amount: 0 }] } as const;
-    await store.run(estimate);
-    server.pause();
-    const late = store.run({ verb: 'take', takes });
-    late.catch(() => {});
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    server.resume();
-    await expect(late).rejects.toThrow('Command reached Redis after its 50 ms deadline');
-    expect(await store.run(estimate)).toMatchObject({ balance: 1000 });
-    store.close();
-  });
-
-  it('executes a take once whose reply is lost with the connection', async () => {
-    const { proxy } = await proxied();
-    const client = await connect(proxy.url);
-    const store = new RedisStore({ client, prefix: prefix() });
-    const bucket = new BucketService(store).bucket(POOL, 'key');
-    await bucket.decide();
-    proxy.onReply = () => 'cut';
-    await expect(bucket.decide()).rejects.toBeInstanceOf(RateLimitStoreError);
-    proxy.repair();
-    await until(() => client.isReady);
-    expect(await bucket.available()).toBe(998);
-    store.close();
   });
 
   it('subscribes again when the connection of its subscription was lost', async () => {
