@@ -46,7 +46,7 @@ export class RedisSubscriber {
       ready: () => this.subscribeAll(),
     };
     const { port, listener } = this;
-    const connection = listener ? listener.listen(events) : port.openSubscription?.(events);
+    const connection = listener ? listener.listen?.(events) : port.openSubscription?.(events);
     if (connection) this.stopHeartbeat = every(this.heartbeat, () => this.beat(connection));
     return connection;
   }

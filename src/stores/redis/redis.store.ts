@@ -68,7 +68,9 @@ export class RedisStore extends RateLimitStore {
       nodeOf: (key) => this.nodeOf(key),
     });
     const unsuitable = port.unsuitableSettings(timeout);
-    if (!subscriber && !port.openSubscription) unsuitable.push(NO_SUBSCRIBER);
+    if (subscriber ? !subscriber.listen : !port.openSubscription) {
+      unsuitable.push(subscriber ? SILENT_SUBSCRIBER : NO_SUBSCRIBER);
+    }
     if (unsuitable.length > 0) warnOnce.about(port.client, `Redis connection: ${unsuitable.join('; ')}`);
     if (timeout === Infinity) return;
     this.stopFetching = port.on('ready', () => void this.fetchServerTime());
@@ -155,5 +157,7 @@ function answerTo(takes: readonly Take[], resolve: (answer: StoreAnswer) => void
   return (row) => resolve(toAnswer(takes, row, 'store'));
 }
 
+const SILENT_SUBSCRIBER =
+  '`subscriber` cannot subscribe, so `watch` checks its bucket every 5 s; use a client of GLIDE 2.3 or later';
 const NO_SUBSCRIBER =
   'it cannot open a second connection, so `watch` checks its bucket every 5 s; pass a second client as `subscriber`';

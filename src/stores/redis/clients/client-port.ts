@@ -54,8 +54,8 @@ export interface ClientPort {
 
   /** Opens a connection that only listens. Absent if the client cannot open another one. */
   openSubscription?(events: SubscriptionEvents): Subscription;
-  /** Listens on the client itself, which stays open; `undefined` if it cannot. */
-  listen(events: SubscriptionEvents): Subscription | undefined;
+  /** Listens on the client itself, which stays open. Absent if it cannot subscribe. */
+  listen?(events: SubscriptionEvents): Subscription;
   disconnect(): void;
 }
 

@@ -19,11 +19,14 @@ export class GlidePort implements ClientPort {
   readonly keyPrefix = '';
   readonly timeouts: ClientTimeouts;
   readonly mayResend = false;
+  /** Before GLIDE 2.3, clients have only the subscriptions of their configuration. */
+  readonly listen?: (events: SubscriptionEvents) => Subscription;
   private readonly replies = new ReplyCount();
 
   constructor(readonly client: GlideConnection) {
     this.isCluster = hasMethods(client, ['invokeScriptWithRoute']);
     this.timeouts = { commandTimeout: client.config?.requestTimeout ?? REQUEST_TIMEOUT, socketTimeout: Infinity };
+    if (hasMethods(client, ['subscribe'])) this.listen = (events) => listenOnGlide(client, events);
   }
 
   evalsha(sha: string, keys: readonly string[], argument: string | Buffer): Promise<unknown> {
@@ -67,10 +70,6 @@ export class GlidePort implements ClientPort {
     if (this.client.isClosed) return ['it is closed; pass an open one'];
     if (timeout === Infinity || commandTimeout >= timeout) return [];
     return [`\`requestTimeout\` (${commandTimeout} ms) is below the deadline of ${timeout} ms; raise it`];
-  }
-
-  listen(events: SubscriptionEvents): Subscription | undefined {
-    return listenOnGlide(this.client, events);
   }
 
   disconnect(): void {

@@ -1,15 +1,13 @@
+import { warnOnce } from '../../../observe/logger.js';
+import { safeError } from './client-error.js';
 import type { Subscription, SubscriptionEvents } from './client-port.js';
 import type { GlideConnection } from './glide.js';
 
 /** How long to wait for the confirmation of a subscription, in ms. */
 const TIMEOUT = 2000;
 
-/**
- * Listens on a client of its own, which subscribes again when it reconnects. `undefined` before GLIDE 2.3, whose
- * clients have only the subscriptions of their configuration.
- */
-export function listenOnGlide(client: GlideConnection, events: SubscriptionEvents): Subscription | undefined {
-  if (!client.subscribe) return undefined;
+/** Listens on a client of its own, of GLIDE 2.3 or later, which subscribes again when it reconnects. */
+export function listenOnGlide(client: GlideConnection, events: SubscriptionEvents): Subscription {
   const channels = new Set<string>();
   const stop = receive(client, events);
   return {
@@ -55,7 +53,9 @@ async function receiveAll(client: GlideConnection, all: ReadonlySet<Subscription
       const { channel, message } = await client.getPubSubMessage();
       for (const events of all) events.message(String(channel), String(message));
     }
-  } catch {
-    // Closed. Watchers check their buckets every 5 s.
+  } catch (error) {
+    if (client.isClosed) return;
+    const { message } = safeError(error);
+    warnOnce.about(client, `\`subscriber\` receives no messages, so \`watch\` checks its bucket every 5 s: ${message}`);
   }
 }

@@ -23,9 +23,13 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function connect(url: string, requestTimeout = 5000): Promise<GlideClient> {
+async function connect(url: string, requestTimeout = 5000, options = {}): Promise<GlideClient> {
   const { hostname: host, port } = new URL(url);
-  const client = await GlideClient.createClient({ addresses: [{ host, port: Number(port) }], requestTimeout });
+  const client = await GlideClient.createClient({
+    addresses: [{ host, port: Number(port) }],
+    requestTimeout,
+    ...options,
+  });
   cleanups.push(() => client.close());
   return client;
 }
@@ -79,6 +83,36 @@ describe('RedisStore on Valkey GLIDE', () => {
   it('checks buckets that are watched every five seconds without a subscriber, and warns of that at startup', async () => {
     await openBuckets({ store: { redis: await connect(redisUrl()), prefix: prefix() } });
     expect(log.lines).toEqual([`warn: Redis connection: ${NO_SUBSCRIBER}`]);
+  });
+
+  it('warns about a subscriber of a version of GLIDE that cannot subscribe', async () => {
+    const subscriber = await connect(redisUrl());
+    Object.assign(subscriber, { subscribe: undefined });
+    const { buckets } = await openBuckets({
+      store: { redis: await connect(redisUrl()), subscriber, prefix: prefix() },
+    });
+    expect(log.lines).toEqual([
+      'warn: Redis connection: `subscriber` cannot subscribe, so `watch` checks its bucket every 5 s; use a client of ' +
+        'GLIDE 2.3 or later',
+    ]);
+    await buckets.bucket(POOL, 'key').watch(1);
+  });
+
+  it('warns about a subscriber that passes messages to a callback of its configuration', async () => {
+    const pubsubSubscriptions = { channelsAndPatterns: {}, callback: () => {} };
+    const subscriber = await connect(redisUrl(), 5000, { pubsubSubscriptions });
+    const { buckets } = await openBuckets({
+      store: { redis: await connect(redisUrl()), subscriber, prefix: prefix() },
+    });
+    const bucket = buckets.bucket(POOL, 'key');
+    await bucket.decide(POOL.capacity);
+    const watched = bucket.watch(1, { timeout: 10 });
+    await expect(watched).rejects.toThrow();
+    expect(log.lines).toEqual([
+      expect.stringMatching(
+        /^warn: `subscriber` receives no messages, so `watch` checks its bucket every 5 s: .* configured callback/,
+      ),
+    ]);
   });
 
   it('warns about a `requestTimeout` below the deadline', async () => {
