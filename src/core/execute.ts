@@ -63,7 +63,7 @@ const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
   },
 
   unblock(_request, [state]) {
-    state.changed = state.blockedUntil > 0;
+    state.changed ||= state.blockedUntil > 0;
     state.blockedUntil = 0;
     return 0;
   },

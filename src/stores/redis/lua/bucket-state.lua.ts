@@ -18,7 +18,8 @@ local function setBack(policy, state, now)
     local algorithm = algorithms[limit.kind]
     if algorithm.setBack then
       algorithm.setBack(limit, parts[i], now)
-      state[i], state.changed = parts[i], true
+      -- Not yet changed: the request may be an estimate, which saves nothing.
+      state[i], state.isSetBack = parts[i], true
     end
   end
 end

@@ -114,6 +114,7 @@ end
 local NO_AMOUNT = { amount = 0 }
 
 local function execute(verb, takes, arguments)
+  for _, t in ipairs(takes) do t.state.changed = t.state.changed or verb ~= ESTIMATE and t.state.isSetBack end
   if verb == TAKE then return decide(takes) end
   if verb == ESTIMATE then
     for _, t in ipairs(takes) do t.state = copy(t.state) end
