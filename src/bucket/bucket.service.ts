@@ -3,6 +3,7 @@ import { amountOf } from '../core/amount.js';
 import type { Decision } from '../core/decision.js';
 import { type LimitOptions, parsePolicy } from '../core/policy.js';
 import { mergeTakes } from '../core/request.js';
+import { checkSlotless } from '../core/slots.js';
 import { BUCKET, publishDecision } from '../observe/messages.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { shutdownError } from '../suspend/open-suspensions.js';
@@ -58,6 +59,7 @@ export class BucketService implements OnModuleDestroy {
     const takes = mergeTakes(
       requests.map(({ policy: given, key, n = 1 }) => {
         const { policy, onStoreError } = this.policy(given, 'bucket');
+        checkSlotless(policy);
         return { policy, key: checkKey(key), amount: amountOf(n), maxWait: 0, onStoreError };
       }),
     );

@@ -5,6 +5,7 @@ import type { Decision, StoreAnswer } from '../core/decision.js';
 import type { LimitOptions, Policy } from '../core/policy.js';
 import { checkReplace } from '../core/replace.js';
 import type { FailureMode, StoreRequest, Take, Verb } from '../core/request.js';
+import { checkSlotless } from '../core/slots.js';
 import { rejection } from '../exceptions/rate-limit.exception.js';
 import { BUCKET, publishDecision, publishWait } from '../observe/messages.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
@@ -227,7 +228,7 @@ export class Bucket {
   }
 
   private async run(verb: Verb, amount: number, more: Partial<StoreRequest> = {}): Promise<StoreAnswer> {
-    return this.store.run({ ...more, verb, takes: this.takes(amount) });
+    return this.store.run({ ...more, verb, takes: this.takes(amount, 0, verb === 'put' || verb === 'takeUpTo') });
   }
 
   /** Sleeps for `ms`; rejects if `signal` is aborted or the application closes. */
@@ -240,8 +241,9 @@ export class Bucket {
     }
   }
 
-  private takes(amount: number, maxWait = 0): readonly Take[] {
+  private takes(amount: number, maxWait = 0, isOfTokens = true): readonly Take[] {
     const { policy, key, onStoreError } = this;
+    if (isOfTokens) checkSlotless(policy);
     return [{ policy, key, amount, maxWait, onStoreError }];
   }
 }

@@ -17,6 +17,12 @@ import type { StoreRequest, Take } from './request.js';
  * for one holds nothing meanwhile: where its slot is missing its process is registered, elsewhere it no longer is.
  */
 
+/** Whether a policy of the takes has a concurrency limit. */
+export function hasSlots(takes: readonly Take[]): boolean {
+  for (let i = 0; i < takes.length; i++) if (takes[i].policy.slotIndex >= 0) return true;
+  return false;
+}
+
 /** Throws a `RangeError` if a take of slots does not name its holder. */
 export function checkHolders({ verb, takes }: StoreRequest): void {
   if (verb !== 'take' && verb !== 'hold') return;

@@ -52,6 +52,17 @@ describe('Bucket, on a store that answers synchronously', () => {
     await expect(result).rejects.toThrow(RateLimitStoreError);
   });
 
+  it.each(['tryConsume', 'decide', 'consume', 'put', 'charge', 'consumeUpTo'] as const)(
+    'rejects tokens of a policy with slots: %s',
+    async (verb) => {
+      const policy = { name: 'pdf', limits: [{ concurrency: 1 }, { capacity: 1, refill: 1 }] };
+      const message = 'policy pdf has a concurrency limit, whose slots are held: use acquire() or hold()';
+      await expect(buckets.bucket(policy, 'key')[verb](1)).rejects.toThrow(new RangeError(message));
+      const all = buckets.decideAll([{ policy, key: 'key' }]);
+      await expect(all).rejects.toThrow(new RangeError(message));
+    },
+  );
+
   it.each(['tryConsume', 'decide', 'consume'] as const)('creates one promise per call: %s', async (verb) => {
     store.unavailable = false;
     const bucket = buckets.bucket({ capacity: 10, refill: 1 }, verb);

@@ -37,9 +37,12 @@ export async function runAcrossSlots(request: StoreRequest, run: Run): Promise<R
 /** Undoes the takes that `rows` answer. Errors are ignored: tokens of an unreachable server return by refill. */
 async function refundAll(takes: readonly Take[], rows: readonly ReplyRow[], run: Run): Promise<void> {
   await Promise.allSettled(
-    rows.map(([, delay, , now], i) =>
-      run({ verb: delay > 0 ? 'cancel' : 'put', takes: [takes[i]], actAt: [now + delay] }),
-    ),
+    rows.flatMap(([, delay, , now], i) => {
+      const { holder, ...take } = takes[i];
+      const refund = run({ verb: delay > 0 ? 'cancel' : 'put', takes: [take], actAt: [now + delay] });
+      // Without a count: other takes of the holder may be under way.
+      return holder ? [refund, run({ verb: 'hold', takes: [{ ...take, holder: { id: holder.id } }] })] : [refund];
+    }),
   );
 }
 

@@ -1,5 +1,6 @@
 import type { StoreAnswer } from '../../core/decision.js';
 import { bucketName, type StoreRequest, type Take } from '../../core/request.js';
+import { hasSlots } from '../../core/slots.js';
 import { BoundedMap } from '../../util/bounded-map.js';
 import { detachedString } from '../../util/detached-string.js';
 import { chain } from '../../util/maybe-promise.js';
@@ -15,7 +16,8 @@ const MAX_AGE = 1000;
  * Wraps a remote store and remembers denials until their `retryAfter`, for at most a second, and only while their
  * answers are known: until an admission leaves a window, or a block ends. Until then the same request is denied without
  * a call, so a flood from one key costs the store one call per second. Answers are what the store would answer if no
- * other request had come since. When this process changes a bucket, its denials are invalidated.
+ * other request had come since. When this process changes a bucket, its denials are invalidated. Denials of
+ * requests for slots are not remembered: nobody knows when one is released.
  */
 export class DenyCacheStore extends StoreWrapper {
   /** Denials by bucket. */
@@ -51,7 +53,7 @@ export class DenyCacheStore extends StoreWrapper {
   }
 
   private find(takes: readonly Take[], now: number): Denial | undefined {
-    if (this.size === 0) return undefined;
+    if (this.size === 0 || hasSlots(takes)) return undefined;
     const known = takes.length === 1 ? this.single.get(bucketName(takes[0])) : this.joint.get(jointName(takes));
     if (!known) return undefined;
     // If the clock has stepped back, the age of the denial is unknown.
@@ -67,7 +69,7 @@ export class DenyCacheStore extends StoreWrapper {
     // The denial may have blocked these buckets, which changes what other requests for them are answered.
     if (denied.some(({ policy }) => policy.block > 0)) this.invalidate(denied);
     // A denial without end is not remembered: only a refund ends it, and one by another process is not noticed.
-    if (answer.source !== 'store' || answer.retryAfter === Infinity) return;
+    if (answer.source !== 'store' || answer.retryAfter === Infinity || hasSlots(denied)) return;
     const answeredAt = this.clock.now();
     const takes = denied.map((take) => ({ ...take, key: detachedString(take.key) }));
     const denial = newDenial(takes, answer, calledAt, answeredAt, MAX_AGE);

@@ -30,6 +30,7 @@ export class LocalFallback {
       const last = this.answers.remove(take);
       if (last) this.restrict(this.store, takes[i], last);
     }
+    if (request.verb === 'take') this.reportSlots(this.store, takes);
     return this.store.run({ ...request, takes }, 'fallback');
   }
 
@@ -45,6 +46,15 @@ export class LocalFallback {
         if (verb === 'reset' || verb === 'unblock') this.store?.run({ verb, takes: [this.localTake(take)] });
       }
       first += take.policy.limits.length;
+    }
+  }
+
+  /** Sets the slots that this process holds, which local takes may not know of: most were taken from the store. */
+  private reportSlots(store: MemoryStore, takes: readonly Take[]): void {
+    for (const { policy, key, holder } of takes) {
+      if (holder?.count === undefined) continue;
+      const held = { ...holder, waited: undefined };
+      store.run({ verb: 'hold', takes: [{ policy, key, amount: 0, maxWait: 0, holder: held }] });
     }
   }
 

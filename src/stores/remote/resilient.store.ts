@@ -212,12 +212,14 @@ export class ResilientStore extends StoreWrapper {
   /** Answers without the store, or throws `error`. Of the modes of several policies the strictest applies. */
   private applyFailureMode(request: StoreRequest, error: unknown, answer?: Promise<StoreAnswer>): StoreAnswer {
     if (!(error instanceof RateLimitStoreError)) throw error;
+    const modeOf = (take: Take) => take.onStoreError ?? this.options.mode;
     if (EFFECT_VERBS.has(request.verb)) {
+      // The holder repeats it. Until then takes that are decided here take it into account.
+      if (request.verb === 'hold' && modeOf(request.takes[0]) === 'local') this.local.run(request);
       if (isRetried(request, error)) this.effects.add(request, answer);
       if (request.retry) return this.allow(request);
       throw error;
     }
-    const modeOf = (take: Take) => take.onStoreError ?? this.options.mode;
     if (request.takes.some((take) => modeOf(take) === 'closed')) throw error;
     if (request.takes.every((take) => modeOf(take) !== 'local')) return this.allow(request);
     const local = this.local.run(request);
