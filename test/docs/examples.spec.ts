@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import * as common from '@nestjs/common';
 import { Controller, Get, type INestApplication, Post, type Type } from '@nestjs/common';
+import { JwtService } from '@nestjs/jwt';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import { BucketService, RateLimit, RateLimitStore } from 'nest-rate-limit';
 import type { FakeClock } from 'nest-rate-limit/testing';
@@ -71,6 +72,18 @@ describe('Examples in the documentation', () => {
     );
     expect((await get('/notes', { 'x-user': 'ada' })).headers.ratelimit).toContain('r=99');
     expect((await get('/notes', { 'x-user': 'grace' })).headers.ratelimit).toContain('r=99');
+  });
+
+  it('count each user of Passport separately', async () => {
+    const { AppModule } = await run(snippetIn('docs/guides/authentication.md', 'Passport and JWT'));
+    await start({ AppModule });
+    const jwt = new JwtService({ secret: readmeNames.jwtSecret });
+    const profileOf = (sub: string) => get('/profile', { authorization: `Bearer ${jwt.sign({ sub })}` });
+    expect((await profileOf('ada')).headers.ratelimit).toContain('r=59');
+    expect((await profileOf('ada')).headers.ratelimit).toContain('r=58');
+    expect((await profileOf('grace')).headers.ratelimit).toContain('r=59');
+    const forged = await get('/profile', { authorization: 'Bearer forged' });
+    expect([forged.status, forged.headers.ratelimit]).toEqual([401, undefined]);
   });
 
   it('limit requests before a global authentication guard', async () => {

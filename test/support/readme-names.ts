@@ -22,6 +22,8 @@ export class AuthGuard implements CanActivate {
   }
 }
 
+export const jwtSecret = 'a secret of at least 32 characters';
+
 export const apiKeyOf = (context: ExecutionContext): string | undefined => requestOf(context).headers['x-api-key'];
 
 export function phoneOf(context: ExecutionContext): string {
