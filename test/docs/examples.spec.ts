@@ -109,6 +109,13 @@ describe('Examples in the documentation', () => {
     expect(await bucket?.available()).toBe(1000 - 1 - 'Goodmorning'.length);
   });
 
+  it('limit each user by tier', async () => {
+    await start(await run(snippetIn('docs/guides/tiers-and-tenants.md', 'A tier per user')));
+    const reportsOf = (user: string, plan: string) => get('/reports', { 'x-user': user, 'x-plan': plan });
+    expect((await reportsOf('ada', 'free')).headers.ratelimit).toBe('"free";r=9;t=60');
+    expect((await reportsOf('grace', 'pro')).headers.ratelimit).toBe('"pro";r=99;t=60');
+  });
+
   it('limit tenants and their users together', async () => {
     await start(await run(snippetIn('docs/guides/tiers-and-tenants.md', 'A limit per tenant and per user')));
     expect((await get('/orders', { 'x-api-key': 'acme' })).headers.ratelimit).toContain('"tenant";r=999');
@@ -156,17 +163,19 @@ describe('Examples in the documentation', () => {
     expect(answers.toSorted()).toEqual([...new Array<number>(6).fill(200), 429]);
   });
 
-  it('block an address after five failed log-ins', async () => {
-    const { Snippet } = (await run(snippetIn('docs/guides/login-protection.md', 'A basic limit', 0))) as {
+  it('block an account after five failed log-ins', async () => {
+    const { Snippet } = (await run(snippetIn('docs/guides/login-protection.md', 'A basic limit'))) as {
       Snippet: Type<{ login(): void }>;
     };
     Snippet.prototype.login = failing(Snippet.prototype.login);
     await start({ Snippet });
-    expect(await statuses(6, () => post('/login'))).toEqual([401, 401, 401, 401, 401, 429]);
+    expect(await statuses(6, () => post('/login', { user: 'ada' }))).toEqual([401, 401, 401, 401, 401, 429]);
+    expect((await post('/login', { user: 'grace' })).status).toBe(401);
     await clock.advance(15 * 60_000 - 1);
-    expect((await post('/login')).headers['retry-after']).toBe('1');
+    expect((await post('/login', { user: 'Ada ' })).headers['retry-after']).toBe('1');
     await clock.advance(1);
-    expect((await post('/login')).status).toBe(401);
+    expect((await post('/login', { user: 'ada' })).status).toBe(401);
+    expect((await post('/login')).status).toBe(400);
   });
 
   it('charge a cost that is known after the handler', async () => {

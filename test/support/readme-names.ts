@@ -6,7 +6,7 @@ import { redisUrl } from './redis.js';
  */
 
 interface Request {
-  user?: { id: string };
+  user?: { id: string; plan?: string };
   readonly headers: Readonly<Record<string, string | undefined>>;
   readonly body?: { readonly phone?: unknown };
 }
@@ -17,7 +17,7 @@ export class AuthGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     const request = requestOf(context);
     const id = request.headers['x-user'];
-    if (id) request.user = { id };
+    if (id) request.user = { id, plan: request.headers['x-plan'] };
     return true;
   }
 }

@@ -82,13 +82,14 @@ export function toModules(snippets: readonly Snippet[], names: ReadonlyMap<strin
 
 /**
  * Resolves the relative imports of a snippet. A snippet that starts with a comment such as `// src/app.module.ts` is a
- * file of an application, which later snippets of the page may import as `./app.module.js`.
+ * file of an application, which later snippets of the page may import as `./app.module.js`. Other files are those that
+ * the reader's application is expected to have.
  */
 function fileImports(code: string, modules: readonly SnippetModule[]): { code: string; needs: SnippetModule[] } {
   const needs: SnippetModule[] = [];
-  const resolved = code.replace(/(?<= from ')\.\/([\w.-]+)\.js(?=')/g, (specifier, name: string) => {
+  const resolved = code.replace(/(?<= from ')\.\/([\w.-]+)\.js(?=')/g, (_specifier, name: string) => {
     const file = modules.findLast((other) => other.code.startsWith(`// src/${name}.ts\n`));
-    if (!file) return specifier;
+    if (!file) return importOf('test/support/readme-names.ts');
     needs.push(file);
     return importOf(file.file);
   });
