@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 
 const site = new URL('../../build/docs/', import.meta.url);
 const base = process.env.DOCS_BASE ?? '/';
-const pages = readdirSync(site, { recursive: true }).filter((file) => file.endsWith('.html'));
+const files = readdirSync(site, { recursive: true });
+const pages = files.filter((file) => file.endsWith('.html'));
 const texts = new Map(pages.map((page) => [page, readFileSync(new URL(page, site), 'utf8')]));
 const anchors = new Map([...texts].map(([page, text]) => [page, new Set(valuesOf(text, 'id'))]));
 
@@ -22,7 +23,15 @@ for (const [page, text] of texts) {
     else if (hash && !anchors.get(target)?.has(decodeURIComponent(hash.slice(1)))) broken.push(`${page}: ${href}`);
   }
 }
-console.log(`Links: ${links} in ${pages.length} pages, ${broken.length} broken`);
+const sources = files.filter((file) => /\.(md|txt)$/.test(file));
+for (const source of sources) {
+  const text = readFileSync(new URL(source, site), 'utf8').replace(/^```.*?^```$/gms, '');
+  for (const [, href] of text.matchAll(/\[[^\]]+\]\((?![a-z]+:|#)([^)\s#]+)/g)) {
+    links++;
+    if (!existsSync(new URL(href, new URL(source, site)))) broken.push(`${source}: ${href}`);
+  }
+}
+console.log(`Links: ${links} in ${pages.length} pages and ${sources.length} texts, ${broken.length} broken`);
 for (const line of broken) console.error(`  ${line}`);
 if (broken.length > 0) process.exitCode = 1;
 

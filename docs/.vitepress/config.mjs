@@ -5,6 +5,7 @@ import { home } from './home.ts';
 import { repositoryLinks, slugify } from './links.ts';
 import { sidebar } from './navigation.ts';
 import { searchOptions } from './search.mjs';
+import { writeTexts } from './texts.ts';
 
 const { version, description, repository } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -36,6 +37,7 @@ export default defineConfig({
     if (page.relativePath === 'index.md') Object.assign(page.frontmatter, home);
     if (page.relativePath === 'playground.md') page.frontmatter.aside = false; // needs the width
   },
+  buildEnd: ({ outDir, pages }) => writeTexts(outDir, pages, repositoryUrl),
   themeConfig: {
     search: { provider: 'local', options: { miniSearch: { searchOptions } } },
     outline: [2, 3],

@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
+import { textOf } from '../../docs/.vitepress/texts.js';
 
 /*
  * `agent-guide.md` and `llms.txt` are read without the rest of the documentation, so they must not differ from it.
@@ -54,5 +55,16 @@ describe('llms.txt', () => {
     for (const section of sections) {
       for (const line of section.trim().split('\n')) expect(line).toMatch(/^- \[[^\]]+\]\([^)]+\)(: .+)?$/);
     }
+  });
+
+  it('links to the texts of pages on the site, or into the repository', () => {
+    const linksOf = (repository?: string) => [...textOf('llms.txt', repository).matchAll(/\]\(([^)]+)\)/g)];
+    const targets = linksOf().map(([, target]) => target);
+    expect(targets).toEqual(expect.arrayContaining(['agent-guide.md', 'changelog.md', 'guides/costs.md']));
+    const missing = targets.filter((target) => !existsSync(`docs/${target}`));
+    expect(missing).toEqual(['agent-guide.md']);
+    expect(linksOf('https://example.com/repository').map(([, target]) => target)).toContain(
+      'https://example.com/repository/blob/main/README.md',
+    );
   });
 });
