@@ -194,8 +194,8 @@ export class Bucket {
   }
 
   /**
-   * Denies every take for `duration`, whatever the balance. `put` and `charge` still work. If it rejects with the outcome
-   * `'unknown'`, the module repeats it for the remaining time.
+   * Denies every take for `duration`, whatever the balance; a longer block in force stays. `put` and `charge` still work.
+   * If it rejects with the outcome `'unknown'`, the module repeats it for the remaining time.
    */
   async block(duration: Duration): Promise<void> {
     await this.run('block', 0, { duration: parseDuration('duration', duration) });

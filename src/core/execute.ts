@@ -57,7 +57,7 @@ const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
   },
 
   block({ duration = 0 }, [state]) {
-    state.blockedUntil = state.at + duration;
+    state.blockedUntil = Math.max(state.blockedUntil, state.at + duration);
     state.changed = true;
     return 0;
   },

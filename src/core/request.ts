@@ -50,7 +50,7 @@ export function amountFor({ amount, amounts }: Amounts, i: number): number {
  * - `put`: refunds the amount. With a `mark`, it refunds that take, as far as it still counts.
  * - `cancel`: cancels the reservation that would have acted at `actAt`.
  * - `reset`: makes the bucket full and unblocked.
- * - `block`, `unblock`: blocks the bucket for `duration`, or unblocks it.
+ * - `block`, `unblock`: blocks the bucket for at least `duration`, or unblocks it.
  * - `hold`: sets how many slots the take's `holder` holds, and whether it waits for one.
  * - `replace`: moves the state of the only take's policy to the policy `to`.
  */

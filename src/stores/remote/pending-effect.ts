@@ -19,7 +19,6 @@ export const EFFECT_VERBS: ReadonlySet<Verb> = new Set<Verb>([
 
 /** The effects on the same bucket that a verb makes void. */
 export const SUPERSEDED_VERBS: Readonly<Partial<Record<Verb, readonly Verb[]>>> = {
-  block: ['block'],
   unblock: ['block'],
   reset: ['block', 'charge'],
 };

@@ -168,6 +168,16 @@ describe('Effects behind a faulty connection to Redis', () => {
     expect(retryAfter).toBeGreaterThan(50_000);
   });
 
+  it('repeats a block although a shorter one followed it', async () => {
+    proxy.onCommand = () => 'cut';
+    expect(await outcomeOf(bucketOf(POOL).block('1m'))).toBe('unknown');
+    proxy.repair();
+    await until(async () => (await outcomeOf(bucketOf(POOL).block('5s'))) === 'applied', 4000, 1);
+    await settled();
+    const { retryAfter } = await direct.bucket(POOL, `${key}`).estimate();
+    expect(retryAfter).toBeGreaterThan(50_000);
+  });
+
   it.each(['unblock', 'reset'] as const)('does not repeat a block after a later `%s`', async (verb) => {
     const bucket = bucketOf(POOL);
     await goDown();

@@ -134,7 +134,7 @@ local function execute(verb, takes, arguments)
   elseif verb == CANCEL then
     for i, t in ipairs(takes) do cancel(t.policy, t.state, t, arguments[i]) end
   elseif verb == BLOCK then
-    state.blockedUntil = state.at + arguments[1]
+    state.blockedUntil = max(state.blockedUntil, state.at + arguments[1])
     state.changed = true
   elseif verb == UNBLOCK then
     state.changed = state.changed or state.blockedUntil > 0
