@@ -51,8 +51,10 @@ export type {
   PolicyResolver,
   RateLimitInput,
   RateLimitOptions,
+  RequestLimit,
   Resolvable,
   Resolver,
+  SettleOption,
 } from './policy/rate-limit.options.js';
 export type { DumpedBucket } from './stores/memory/bucket-table.js';
 export { type MemoryDump, MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';

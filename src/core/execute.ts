@@ -5,7 +5,7 @@ import { advance, cancel, clear, refund, take } from './bucket-state.js';
 import { dropMark } from './marks.js';
 import type { Policy } from './policy.js';
 import { replace } from './replace.js';
-import { type Amounts, amountFor, type StoreRequest, type Take, type Verb } from './request.js';
+import { type Amounts, neededFrom, type StoreRequest, type Take, type Verb } from './request.js';
 import { awaitSlots, checkHolders, hold, lacksSlot, takeSlotOf } from './slots.js';
 
 /**
@@ -132,11 +132,16 @@ function denies(state: BucketState, wait: number, maxWait: number): boolean {
 function longestWait({ limits }: Policy, state: BucketState, amounts: Amounts, now: number): number {
   let longest = Math.max(0, state.queueEnd - state.at);
   for (let i = 0; i < limits.length; i++) {
-    const limit = limits[i];
-    const wait = limit.algorithm.wait(limit, state, i, amountFor(amounts, i));
+    const wait = waitFor(limits[i], state, i, amounts);
     if (wait > longest) longest = wait;
   }
   return longest === 0 ? 0 : state.at - now + longest;
+}
+
+/** Milliseconds from `state.at` until one limit admits its amount. */
+function waitFor(limit: Limit, state: BucketState, i: number, amounts: Amounts): number {
+  const needed = neededFrom(amounts, i);
+  return needed === 0 && amounts.amounts !== undefined ? 0 : limit.algorithm.wait(limit, state, i, needed);
 }
 
 /** The whole tokens that every limit still has, as an amount. */
@@ -207,8 +212,7 @@ function writeLimits(
 }
 
 function retryWait(limit: Limit, state: BucketState, i: number, retried: Retried): number {
-  const { algorithm } = limit;
-  return algorithm.hint?.(limit, state, i, retried.holder) ?? algorithm.wait(limit, state, i, amountFor(retried, i));
+  return limit.algorithm.hint?.(limit, state, i, retried.holder) ?? waitFor(limit, state, i, retried);
 }
 
 /** The amount of one token, or of all that a smaller bucket holds. */

@@ -63,6 +63,8 @@ const SLOT_TTL = 30_000;
 const LEAST_SLOT_TTL = 1000;
 const MOST_SLOT_TTL = 3_600_000;
 
+export const NAMED_LIMIT_OPTIONS = [...LIMIT_OPTIONS, 'name'] as const;
+
 /** Its admissions, and as many that `charge` adds, are counted exactly. */
 const MOST_REQUESTS = Math.floor(Number.MAX_SAFE_INTEGER / 1e6);
 
@@ -152,19 +154,26 @@ function parseBucket(capacity: unknown, refill: unknown, period: number, mode: u
   return limit;
 }
 
-/** The limits of a list, of whose entries each may mean two. */
-export function parseLimits(list: unknown, parse: (options: LimitNumbers) => Limit[]): Limit[] {
+/** Checks that `limits` is a list of objects whose options are all `known`. */
+export function checkLimitNames(list: unknown, known: readonly string[] = NAMED_LIMIT_OPTIONS): void {
   if (!Array.isArray(list) || list.length === 0) invalidOption('limits', 'a list of at least one limit', list);
-  const limits = list.flatMap((entry: NamedLimit, index) => {
-    if (typeof entry !== 'object' || entry === null) invalidOption(`limits[${index}]`, 'an object', entry);
-    return withErrorPrefix(`limits[${index}]`, () => {
-      checkOptionNames(entry, [...LIMIT_OPTIONS, 'name'], LIMIT_SYNONYMS);
-      const parsed = parse(entry);
-      if (entry.name === undefined) return parsed;
-      const name = checkName(entry.name);
+  for (const [index, entry] of list.entries()) {
+    const place = `limits[${index}]`;
+    if (typeof entry !== 'object' || entry === null) invalidOption(place, 'an object', entry);
+    withErrorPrefix(place, () => checkOptionNames(entry, known, LIMIT_SYNONYMS));
+  }
+}
+
+/** The limits of a list, of whose entries each may mean two. `checkLimitNames` has accepted the list. */
+export function parseLimits(list: readonly NamedLimit[], parse: (options: LimitNumbers) => Limit[]): Limit[] {
+  const limits = list.flatMap((options, entry) =>
+    withErrorPrefix(`limits[${entry}]`, () => {
+      const parsed = parse(options).map((limit) => ({ ...limit, entry }));
+      if (options.name === undefined) return parsed;
+      const name = checkName(options.name);
       return parsed.map((limit) => ({ ...limit, name: parsed.length === 1 ? name : `${name}-${limit.kind}` }));
-    });
-  });
+    }),
+  );
   const slots = limits.filter(({ kind }) => kind === 'concurrency').length;
   if (slots > 1) invalidOption('limits', 'a list with at most one `concurrency`, the smallest', `${slots} of them`);
   return uniqueNames(limits);

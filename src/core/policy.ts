@@ -3,6 +3,7 @@ import { checkOptionNames, invalidOption, RateLimitOptionError } from '../util/o
 import type { Limit } from './algorithms/algorithm.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import {
+  checkLimitNames,
   checkName,
   LIMIT_OPTIONS,
   LIMIT_SYNONYMS,
@@ -58,6 +59,7 @@ export function definePolicy(options: LimitOptions, fallbackName: string, limits
 /** The same for options that hold nothing else: unknown names are errors. */
 export function parsePolicy(options: LimitOptions, fallbackName: string): Policy {
   checkOptionNames(options, POLICY_OPTIONS, LIMIT_SYNONYMS);
+  if (options.limits !== undefined) checkLimitNames(options.limits);
   return definePolicy(options, fallbackName);
 }
 

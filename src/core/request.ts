@@ -19,8 +19,13 @@ export interface Take {
   readonly key: string;
   /** Thousandths of a token; 0 takes nothing and only reports the balance. */
   readonly amount: number;
-  /** Thousandths of a token for each limit of the policy, if they differ; `amount` is then the largest of them. */
+  /**
+   * Thousandths of a token for each limit of the policy, if they differ; `amount` is then the largest of them. A limit
+   * with an amount of 0 does not take part in the decision, unless `checks` is `true` for it.
+   */
   readonly amounts?: readonly number[];
+  /** Beside `amounts`: which limits deny an amount of 0, too, while less than a thousandth of a token is left. */
+  readonly checks?: readonly boolean[];
   /** The longest accepted wait in the queue, ms; 0 rejects instead of queueing. */
   readonly maxWait: number;
   /**
@@ -35,11 +40,17 @@ export interface Take {
 }
 
 /** How much a request takes from each limit of a policy. */
-export type Amounts = Pick<Take, 'amount' | 'amounts'>;
+export type Amounts = Pick<Take, 'amount' | 'amounts' | 'checks'>;
 
 /** The amount for limit `i`. */
 export function amountFor({ amount, amounts }: Amounts, i: number): number {
   return amounts === undefined ? amount : amounts[i];
+}
+
+/** The amount that limit `i` must have; 0 if the limit does not take part in the decision. */
+export function neededFrom({ amount, amounts, checks }: Amounts, i: number): number {
+  if (amounts === undefined) return amount;
+  return amounts[i] === 0 && checks?.[i] ? 1 : amounts[i];
 }
 
 /**
@@ -105,9 +116,11 @@ export function mergeTakes<T extends Take>(takes: readonly T[]): readonly T[] {
   return merged;
 }
 
-function sum(one: Take, other: Take): Pick<Take, 'amount' | 'amounts' | 'maxWait'> {
+function sum(one: Take, other: Take): Amounts & Pick<Take, 'maxWait'> {
   const maxWait = Math.min(one.maxWait, other.maxWait);
   if (!one.amounts && !other.amounts) return { amount: one.amount + other.amount, maxWait };
-  const amounts = one.policy.limits.map((_, i) => amountFor(one, i) + amountFor(other, i));
-  return { amount: Math.max(...amounts), amounts, maxWait };
+  const { limits } = one.policy;
+  const amounts = limits.map((_, i) => amountFor(one, i) + amountFor(other, i));
+  const checks = limits.map((_, i) => (one.checks?.[i] || other.checks?.[i]) ?? false);
+  return { amount: Math.max(...amounts), amounts, checks: checks.includes(true) ? checks : undefined, maxWait };
 }

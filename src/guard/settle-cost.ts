@@ -1,12 +1,12 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { ClientGoneError } from '../context/connection.js';
 import type { DecisionSource } from '../core/decision.js';
+import { type Amounts, amountFor, type Verb } from '../core/request.js';
 import { logger } from '../observe/logger.js';
-import type { Outcome } from '../policy/rate-limit.options.js';
+import type { Outcome, SettleOption } from '../policy/rate-limit.options.js';
 import { type RequestTake, resolvedAmount } from '../policy/request-take.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { later } from '../util/clock.js';
-import { chain, type MaybePromise } from '../util/maybe-promise.js';
 import { formatError } from '../util/option-error.js';
 import { endWaits } from './unstarted.js';
 
@@ -40,7 +40,7 @@ export async function settlementsDone(store: RateLimitStore): Promise<void> {
   await Promise.race([Promise.all(calls), new Promise<void>((resolve) => later(SHUTDOWN_TIMEOUT, resolve))]);
 }
 
-/** Refunds an overestimate of the cost, or charges an underestimate; either way the take can no longer be refunded. */
+/** Refunds overestimates of the costs, and charges underestimates; either way the take can no longer be refunded. */
 async function settle(
   context: ExecutionContext,
   take: RequestTake,
@@ -48,25 +48,60 @@ async function settle(
   store: RateLimitStore,
   source: DecisionSource,
 ): Promise<void> {
+  const real = await realAmounts(context, take, outcome);
+  const excess = toAmounts(real.map((amount, i) => Math.max(0, amountFor(take, i) - amount)));
+  const deficit = toAmounts(real.map((amount, i) => Math.max(0, amount - amountFor(take, i))));
+  const run = (verb: Verb, amounts: Amounts, mark?: number) =>
+    store.run({ verb, source, takes: [{ ...take, ...amounts, mark, maxWait: 0 }], retry: true });
   try {
-    const real = await realAmount(context, take, outcome);
-    if (real === take.amount && take.mark === undefined) return;
-    const verb = real < take.amount ? 'put' : 'charge';
-    const difference = { ...take, amount: Math.abs(real - take.amount), maxWait: 0 };
-    await store.run({ verb, source, takes: [difference], retry: true });
+    // Without the mark, which a charge ends and the refund needs.
+    if (excess.amount > 0 && deficit.amount > 0) await run('charge', deficit);
+    if (excess.amount > 0) await run('put', excess, take.mark);
+    else if (deficit.amount > 0 || take.mark !== undefined) await run('charge', deficit, take.mark);
   } catch (error) {
-    logger.warn(`Policy ${take.policy.name}: the cost of a request could not be settled: ${formatError(error)}`);
+    warnOfCost(take, error);
   }
 }
 
-function realAmount(context: ExecutionContext, take: RequestTake, outcome: Outcome): MaybePromise<number> {
-  const { settle, policy } = take.requestPolicy;
+function toAmounts(amounts: readonly number[]): Amounts {
+  const amount = Math.max(...amounts);
+  return { amount, amounts: amounts.every((one) => one === amount) ? undefined : amounts, checks: undefined };
+}
+
+/** The real amount for each limit. Limits with the same function share its result; if it fails, their estimates stay. */
+function realAmounts(context: ExecutionContext, take: RequestTake, outcome: Outcome): Promise<number[]> {
+  const resolved = new Map<SettleOption, Promise<number | undefined>>();
+  const realAmount = async (settle: SettleOption | undefined, taken: number): Promise<number> => {
+    if (typeof settle !== 'function') return amountOfOutcome(settle, taken, outcome);
+    const real = resolved.get(settle) ?? resolveAmount(settle, context, take, outcome);
+    resolved.set(settle, real);
+    return (await real) ?? taken;
+  };
+  return Promise.all(take.requestPolicy.costs.map(({ settle }, i) => realAmount(settle, amountFor(take, i))));
+}
+
+async function resolveAmount(
+  settle: Exclude<SettleOption, string>,
+  context: ExecutionContext,
+  take: RequestTake,
+  outcome: Outcome,
+): Promise<number | undefined> {
+  try {
+    return resolvedAmount('settled cost', take.policy.name, await settle(context, outcome));
+  } catch (error) {
+    warnOfCost(take, error);
+  }
+}
+
+function amountOfOutcome(settle: 'failures' | 'successes' | undefined, taken: number, outcome: Outcome): number {
   // Not by the error: an interceptor or a filter of the user's may have recovered from it.
   const failed = outcome.status >= 400;
-  if (settle === 'failures') return failed ? take.amount : 0;
+  if (settle === 'failures') return failed ? taken : 0;
   // A client that disconnects may have received what it wanted: otherwise disconnecting would avoid the cost.
   const disconnected = outcome.error instanceof ClientGoneError;
-  if (settle === 'successes') return failed && !disconnected ? 0 : take.amount;
-  if (!settle) return take.amount;
-  return chain(settle(context, outcome), (cost) => resolvedAmount('settled cost', policy, cost));
+  return settle === 'successes' && failed && !disconnected ? 0 : taken;
+}
+
+function warnOfCost({ policy }: RequestTake, error: unknown): void {
+  logger.warn(`Policy ${policy.name}: the cost of a request could not be settled: ${formatError(error)}`);
 }

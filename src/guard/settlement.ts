@@ -25,7 +25,7 @@ export function settleAtEnd(
   store: RateLimitStore,
   source: DecisionSource,
 ): void {
-  const settled = takes.filter(({ requestPolicy }) => requestPolicy.settle !== undefined);
+  const settled = takes.filter(({ requestPolicy }) => requestPolicy.isSettled);
   if (settled.length > 0) new Settlement(context, settled, store, source).start();
 }
 

@@ -6,6 +6,7 @@ import type { Plan } from '../policy/plan.js';
 import { compilePlan, knownPolicies } from '../policy/plan-compiler.js';
 import type { PlanRegistry } from '../policy/plan-registry.js';
 import { inputsOfMethod } from '../policy/rate-limit.decorator.js';
+import { maySettle } from '../policy/request-policy.js';
 import type { RateLimitOptionError } from '../util/option-error.js';
 import { returnTypeError } from './return-type.js';
 
@@ -57,7 +58,7 @@ export class CallPlans {
       isOfCalls: true,
     });
     const policies = knownPolicies({ declared }, context);
-    const isIntercepted = policies.some((policy) => !policy || policy.settle || policy.onLimited);
+    const isIntercepted = policies.some((policy) => maySettle(policy) || policy?.onLimited);
     if (isIntercepted) bindInterceptor(wrapper);
     return { plan, isIntercepted, error: returnTypeError(method) };
   }

@@ -5,6 +5,7 @@ import { bindAnswerObserver, bindInterceptor } from '../guard/rate-limit.interce
 import { type ExploredMethod, Explorer } from '../policy/explorer.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import { appliedLimits, knownPolicies } from '../policy/plan-compiler.js';
+import { maySettle } from '../policy/request-policy.js';
 import { bindToGateway, bindToStreamCall, RejectionFilter } from '../transport/rejection.filter.js';
 import { completeRejections } from '../transport/rejection-replies.js';
 import { bindToMessages } from './message-guard.js';
@@ -51,10 +52,10 @@ export class EnhancerBinder implements OnModuleInit {
     if (!explored.isDecorated) return;
     // A policy that is known only per request may have both.
     const policies = knownPolicies(explored, this.options);
-    const maySettle = policies.some((policy) => !policy || policy.settle);
+    const isSettled = policies.some(maySettle);
     const mayReplace = policies.some((policy) => policy?.onLimited || this.options.onLimited);
-    if (maySettle || mayReplace) bindInterceptor(explored.method);
+    if (isSettled || mayReplace) bindInterceptor(explored.method);
     // The answer over HTTP is the response, which is observed anyway.
-    if (maySettle && !Reflect.hasMetadata(HTTP_METHOD, explored.method)) bindAnswerObserver(explored.type);
+    if (isSettled && !Reflect.hasMetadata(HTTP_METHOD, explored.method)) bindAnswerObserver(explored.type);
   }
 }

@@ -3,7 +3,7 @@ import { mergeTakes, type Take } from '../core/request.js';
 import { exemptsAll } from '../core/resolved-policy.js';
 import type { FixedHeaders } from '../transport/header-formats.js';
 import { fixedHeaders } from '../transport/headers.js';
-import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
+import { chain, isPromise, type MaybePromise, resolveEach } from '../util/maybe-promise.js';
 import type { RequestPolicy } from './request-policy.js';
 import { type RequestTake, resolveTake, toTake } from './request-take.js';
 import type { ResolveFn } from './resolvable.js';
@@ -30,7 +30,7 @@ export class Plan {
     const fixed = sources.filter((source) => typeof source !== 'function');
     const [first] = fixed;
     const isFixed = fixed.length === sources.length;
-    this.settles = !isFixed || fixed.some(({ settle }) => settle !== undefined);
+    this.settles = !isFixed || fixed.some(({ isSettled }) => isSettled);
     if (sources.length === 1 && first && hasConstantCost(first) && !first.skip && !first.dryRun) this.single = first;
     this.isPlain = this.single?.maxWait === 0;
     if (isFixed) this.headers = fixedHeaders(fixed.map(({ policy }) => policy));
@@ -52,27 +52,17 @@ export class Plan {
   }
 
   private resolveAll(context: ExecutionContext): MaybePromise<readonly RequestTake[]> {
-    const takes: MaybePromise<RequestTake | undefined>[] = [];
-    try {
-      for (const source of this.sources) {
-        takes.push(
-          typeof source === 'function'
-            ? chain(source(context), (resolved) => takeOfResolved(resolved, context))
-            : resolveTake(source, context),
-        );
-      }
-    } catch (error) {
-      // The request fails with this error; pending ones must not become unhandled rejections.
-      for (const pending of takes) if (isPromise(pending)) pending.catch(() => {});
-      throw error;
-    }
-    if (takes.some(isPromise)) return Promise.all(takes).then(merge);
-    return merge(takes as (RequestTake | undefined)[]);
+    const takes = resolveEach(this.sources, (source) =>
+      typeof source === 'function'
+        ? chain(source(context), (resolved) => takeOfResolved(resolved, context))
+        : resolveTake(source, context),
+    );
+    return chain(takes, merge);
   }
 }
 
 function hasConstantCost(policy: RequestPolicy): policy is ConstantPolicy {
-  return typeof policy.cost === 'number' && policy.cost > 0;
+  return typeof policy.cost === 'number' && policy.cost > 0 && !policy.hasOwnCosts;
 }
 
 function takesOf(single: ConstantPolicy, key: PromiseLike<unknown>): Promise<readonly RequestTake[]> {

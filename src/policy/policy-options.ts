@@ -1,16 +1,19 @@
 import type { Type } from '@nestjs/common';
+import type { Limit } from '../core/algorithms/algorithm.js';
 import { toCostAmount, tokenRule } from '../core/amount.js';
-import { LIMIT_SYNONYMS } from '../core/limit.js';
+import { LIMIT_SYNONYMS, NAMED_LIMIT_OPTIONS } from '../core/limit.js';
 import { POLICY_OPTIONS, type Policy } from '../core/policy.js';
 import { FAILURE_MODES, type FailureMode } from '../core/request.js';
 import { parseDuration } from '../util/duration.js';
 import { invalidOption, RateLimitOptionError } from '../util/option-error.js';
-import type { LimitedResolver, RateLimitOptions, Resolvable, Resolver } from './rate-limit.options.js';
+import type { LimitedResolver, RateLimitOptions, Resolvable, Resolver, SettleOption } from './rate-limit.options.js';
 import { isResolver, type ResolveFn, type ResolverLookup, toResolveFn } from './resolvable.js';
 
 /** What the parsers of options need to know. */
 export interface OptionContext {
   readonly policy: Policy;
+  /** The limits that a `cost` applies to. */
+  readonly limits: readonly Limit[];
   readonly defaultKey: ResolveFn<unknown>;
   readonly resolvers: ResolverLookup;
   /** Whether the policy limits calls of methods, and not requests. */
@@ -57,6 +60,9 @@ export type ParsedRequestOptions = {
 /** The names of all options of `@RateLimit`. */
 export const OPTION_NAMES: readonly string[] = [...POLICY_OPTIONS, ...REQUEST_OPTION_NAMES];
 
+/** The names of all options of an entry of `limits`. */
+export const REQUEST_LIMIT_OPTIONS: readonly string[] = [...NAMED_LIMIT_OPTIONS, 'cost', 'settle'];
+
 /** What the options of other rate limiters are called here. */
 export const OPTION_SYNONYMS: Readonly<Record<string, string>> = {
   ...LIMIT_SYNONYMS,
@@ -80,10 +86,14 @@ export function parseRequestOptions(options: RateLimitOptions, context: OptionCo
 
 /** The injectable classes among the options of a policy, or of the module, with the names of the options. */
 export function resolversIn(options: object): [option: string, type: Type<Resolver<unknown>>][] {
-  return REQUEST_OPTION_NAMES.filter((name) => 'resolvable' in REQUEST_OPTIONS[name]).flatMap((name) => {
-    const value = (options as RateLimitOptions)[name];
-    return isResolver(value) ? [[name, value]] : [];
-  });
+  const { limits, ...others } = options as RateLimitOptions;
+  const values = REQUEST_OPTION_NAMES.filter((name) => 'resolvable' in REQUEST_OPTIONS[name]).map(
+    (name): [string, unknown] => [name, others[name]],
+  );
+  if (Array.isArray(limits)) {
+    values.push(...limits.map((entry, i): [string, unknown] => [`limits[${i}].cost`, entry?.cost]));
+  }
+  return values.filter((value): value is [string, Type<Resolver<unknown>>] => isResolver(value[1]));
 }
 
 /** A key: a string, a function or an injectable class. */
@@ -136,12 +146,12 @@ function parseMaxWait(maxWait: unknown, { isOfCalls }: OptionContext): number {
 }
 
 /** A constant cost in thousandths of a token, or a function that returns it in tokens. */
-function parseCost(given: unknown, { policy, resolvers }: OptionContext): number | ResolveFn<unknown> {
+export function parseCost(given: unknown, { policy, limits, resolvers }: OptionContext): number | ResolveFn<unknown> {
   if (given !== undefined) checkCosts('cost', policy);
   const cost = given === undefined ? 1 : given;
   if (typeof cost === 'function') return toResolveFn('cost', cost as Type<Resolver<unknown>>, resolvers);
   const amount = toCostAmount(cost) ?? invalidOption('cost', costRule(cost), cost);
-  const small = policy.limits.find(
+  const small = limits.find(
     (limit) => limit.kind !== 'concurrency' && limit.size > 0 && amount * limit.weight > limit.capacity,
   );
   if (small) invalidOption('cost', `at most ${small.size}, otherwise no request could be allowed`, cost);
@@ -161,10 +171,10 @@ function checkCosts(option: string, { limits }: Policy): void {
   );
 }
 
-function parseSettle(settle: unknown, { policy }: OptionContext): RateLimitOptions['settle'] {
+export function parseSettle(settle: unknown, { policy }: OptionContext): SettleOption | undefined {
   if (settle !== undefined) checkCosts('settle', policy);
   if (settle !== undefined && settle !== 'failures' && settle !== 'successes' && typeof settle !== 'function') {
     invalidOption('settle', "'failures', 'successes' or a function", settle);
   }
-  return settle as RateLimitOptions['settle'];
+  return settle as SettleOption | undefined;
 }

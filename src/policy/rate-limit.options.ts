@@ -1,5 +1,6 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import type { Decision } from '../core/decision.js';
+import type { NamedLimit } from '../core/limit.js';
 import type { LimitOptions } from '../core/policy.js';
 import type { FailureMode } from '../core/request.js';
 import type { Duration } from '../util/duration.js';
@@ -40,11 +41,33 @@ export interface LimitedResolver {
 /** A function that returns the response to send instead of a rejection, or an injectable class (a provider of any module). */
 export type OnLimited = LimitedResolver['resolve'] | Type<LimitedResolver>;
 
+/** Corrects the cost of a request after it was answered. */
+export type SettleOption =
+  | 'failures'
+  | 'successes'
+  | ((context: ExecutionContext, outcome: Outcome) => MaybePromise<number>);
+
+/** One of several limits of a policy for requests. */
+export interface RequestLimit extends NamedLimit {
+  /** Tokens that a request takes from this limit; default: the policy's `cost`. */
+  cost?: Resolvable<number>;
+  /**
+   * Corrects the cost of this limit. Default: the policy's `settle`; if that is a function, only for a limit without a
+   * `cost` of its own.
+   */
+  settle?: SettleOption;
+}
+
 /** The options of `@RateLimit`. */
 export interface RateLimitOptions extends LimitOptions {
+  /** Any number of limits, instead of the limit options. A request takes from all of them or from none. */
+  limits?: readonly RequestLimit[];
   /** Identifies the bucket, such as the user's id. Default: the module's `key`, by default the client's address. Never empty. */
   key?: KeyOption;
-  /** Tokens that a request takes; default 1, rounded up to a thousandth. 0 skips the policy. */
+  /**
+   * Tokens that a request takes; default 1, rounded up to a thousandth. 0 skips the policy. If the cost is settled, 0
+   * admits the request as long as the balance is positive.
+   */
   cost?: Resolvable<number>;
   /** `true` exempts the request from this policy. Default `false`. */
   skip?: Resolvable<boolean>;
@@ -57,7 +80,7 @@ export interface RateLimitOptions extends LimitOptions {
    * Corrects the cost after the request was answered: `'failures'` refunds it after a success (status below 400),
    * `'successes'` after a failure; a function returns the real cost (0 or more). Default: the cost stays.
    */
-  settle?: 'failures' | 'successes' | ((context: ExecutionContext, outcome: Outcome) => MaybePromise<number>);
+  settle?: SettleOption;
   /** `true` counts and publishes decisions, but never rejects a request and sends no headers. Default `false`. */
   dryRun?: boolean;
   /**

@@ -1,12 +1,19 @@
-import { checkName } from '../core/limit.js';
+import { checkLimitNames, checkName } from '../core/limit.js';
 import { definePolicy, type Policy } from '../core/policy.js';
 import { checkOptionNames, invalidOption } from '../util/option-error.js';
-import { OPTION_NAMES, OPTION_SYNONYMS, type ParsedRequestOptions, parseRequestOptions } from './policy-options.js';
-import type { RateLimitOptions } from './rate-limit.options.js';
+import { type LimitCosts, limitsOfCost, parseLimitCosts } from './limit-costs.js';
+import {
+  OPTION_NAMES,
+  OPTION_SYNONYMS,
+  type ParsedRequestOptions,
+  parseRequestOptions,
+  REQUEST_LIMIT_OPTIONS,
+} from './policy-options.js';
+import type { RateLimitOptions, RequestLimit } from './rate-limit.options.js';
 import type { ResolveFn, ResolverLookup } from './resolvable.js';
 
 /** A policy as a handler uses it: all its options, parsed. */
-export interface RequestPolicy extends ParsedRequestOptions {
+export interface RequestPolicy extends ParsedRequestOptions, LimitCosts {
   readonly policy: Policy;
   /** Whether its options have a `key`. */
   readonly hasKey: boolean;
@@ -28,8 +35,20 @@ export function parseRequestPolicy(
     invalidOption('options', 'an object', options);
   }
   checkOptionNames(options, OPTION_NAMES, OPTION_SYNONYMS);
+  if (options.limits !== undefined) checkLimitNames(options.limits, REQUEST_LIMIT_OPTIONS);
   if (options.name === undefined) checkName(name);
   const policy = define(options, name);
-  const parsed = parseRequestOptions(options, { policy, defaultKey, resolvers, isOfCalls });
-  return { policy, hasKey: options.key !== undefined, ...parsed };
+  const context = { policy, limits: limitsOfCost(options, policy), defaultKey, resolvers, isOfCalls };
+  const parsed = parseRequestOptions(options, context);
+  const costs = parseLimitCosts(options, context, { cost: parsed.cost, settle: parsed.settle });
+  return { policy, hasKey: options.key !== undefined, ...parsed, ...costs };
+}
+
+/** Whether the cost of a policy may be corrected; one that is known only per request may be. */
+export function maySettle(policy: RequestPolicy | RateLimitOptions | undefined): boolean {
+  if (!policy) return true;
+  // Invalid options are reported when plans are compiled.
+  const { isSettled, settle, limits }: Partial<RequestPolicy & RateLimitOptions> = Object(policy);
+  if (isSettled || settle !== undefined) return true;
+  return Array.isArray(limits) && limits.some((limit: RequestLimit | undefined) => limit?.settle !== undefined);
 }

@@ -2,15 +2,16 @@ import type { ExecutionContext } from '@nestjs/common';
 import { toCostAmount } from '../core/amount.js';
 import type { Decision } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
-import type { Take } from '../core/request.js';
+import type { Amounts, Take } from '../core/request.js';
 import { RateLimitResolverError } from '../exceptions/rate-limit-resolver.error.js';
 import { NO_CLIENT } from '../keys/client-key.js';
 import { invalidKey } from '../keys/key.js';
 import { warnOfKeyWithoutUser } from '../keys/missing-user-warning.js';
 import { warnOnce } from '../observe/logger.js';
 import { boundKey, toKey } from '../util/bounded-key.js';
-import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
+import { chain, isPromise, type MaybePromise, resolveEach } from '../util/maybe-promise.js';
 import { formatError, formatValue } from '../util/option-error.js';
+import type { LimitCost } from './limit-costs.js';
 import { costRule } from './policy-options.js';
 import type { RateLimitOptions } from './rate-limit.options.js';
 import type { RequestPolicy } from './request-policy.js';
@@ -53,10 +54,11 @@ function takeUnlessFree(
   requestPolicy: RequestPolicy,
   context: ExecutionContext,
 ): MaybePromise<RequestTake | undefined> {
-  const { cost, policy } = requestPolicy;
+  const { cost, policy, hasOwnCosts } = requestPolicy;
+  if (hasOwnCosts) return takeFromEach(requestPolicy, context);
   if (typeof cost === 'number') return takeAmount(requestPolicy, context, cost);
   return chain(cost(context), (resolved) =>
-    takeAmount(requestPolicy, context, resolvedAmount('cost', policy, resolved)),
+    takeAmount(requestPolicy, context, resolvedAmount('cost', policy.name, resolved)),
   );
 }
 
@@ -65,15 +67,50 @@ function takeAmount(
   context: ExecutionContext,
   amount: number,
 ): MaybePromise<RequestTake | undefined> {
-  if (amount === 0) return undefined;
+  if (amount === 0) return takeAmounts(requestPolicy, context, new Array(requestPolicy.costs.length).fill(0));
   return chain(requestPolicy.key(context), (key) => toTake(requestPolicy, key, amount));
+}
+
+/** Resolves the cost of each limit; that of several limits once. */
+function takeFromEach(requestPolicy: RequestPolicy, context: ExecutionContext): MaybePromise<RequestTake | undefined> {
+  const { costs, policy } = requestPolicy;
+  const resolved = new Map<LimitCost['cost'], MaybePromise<number>>();
+  const amounts = resolveEach(costs, ({ cost }, i) => {
+    if (typeof cost === 'number') return cost;
+    let amount = resolved.get(cost);
+    amount ??= chain(cost(context), (tokens) => resolvedAmount('cost', policy.labels[i], tokens));
+    resolved.set(cost, amount);
+    return amount;
+  });
+  return chain(amounts, (all) => takeAmounts(requestPolicy, context, all));
+}
+
+function takeAmounts(
+  requestPolicy: RequestPolicy,
+  context: ExecutionContext,
+  amounts: readonly number[],
+): MaybePromise<RequestTake | undefined> {
+  const taken = toAmounts(requestPolicy, amounts);
+  if (!taken) return undefined;
+  return chain(requestPolicy.key(context), (key) => {
+    const take = toTake(requestPolicy, key, taken.amount);
+    return take && { ...take, ...taken };
+  });
+}
+
+/** `undefined` if the policy does not apply: it takes nothing from any limit, and settles none. */
+function toAmounts({ costs }: RequestPolicy, amounts: readonly number[]): Amounts | undefined {
+  const amount = Math.max(...amounts);
+  const checks = amounts.map((one, i) => one === 0 && costs[i].settle !== undefined);
+  if (checks.includes(true)) return { amount, amounts, checks };
+  return amount === 0 ? undefined : { amount, amounts };
 }
 
 /** The take of a resolved key; `undefined` if the request has no client address, so the policy does not apply. */
 export function toTake(requestPolicy: RequestPolicy, key: unknown, amount: number): RequestTake | undefined {
   const { policy, maxWait, onStoreError } = requestPolicy;
   if (key === NO_CLIENT) return warnOfNoClient(policy);
-  const mark = requestPolicy.settle === undefined ? undefined : newMark(requestPolicy);
+  const mark = requestPolicy.isSettled ? newMark(requestPolicy) : undefined;
   return { policy, key: checkKey(requestPolicy, key), amount, maxWait, mark, onStoreError, requestPolicy };
 }
 
@@ -117,9 +154,9 @@ export function resolveMessage(
 }
 
 /** The amount of a cost that was resolved per request. */
-export function resolvedAmount(what: string, { name }: Policy, cost: unknown): number {
+export function resolvedAmount(what: string, policy: string, cost: unknown): number {
   const amount = toCostAmount(cost);
   if (amount !== undefined) return amount;
   const rule = `must be ${costRule(cost)}, got ${formatValue(cost)}`;
-  throw new RateLimitResolverError(`The ${what} of policy ${name} ${rule}`);
+  throw new RateLimitResolverError(`The ${what} of policy ${policy} ${rule}`);
 }

@@ -26,3 +26,18 @@ export function watchErrors<T>(run: () => MaybePromise<T>, onError: (error: unkn
     return rethrow(error);
   }
 }
+
+/** Resolves one value for each item. If one throws, promises of others do not become unhandled rejections. */
+export function resolveEach<T, R>(
+  items: readonly T[],
+  resolve: (item: T, i: number) => MaybePromise<R>,
+): MaybePromise<R[]> {
+  const values: MaybePromise<R>[] = [];
+  try {
+    for (let i = 0; i < items.length; i++) values.push(resolve(items[i], i));
+  } catch (error) {
+    for (const value of values) if (isPromise(value)) Promise.resolve(value).catch(() => {});
+    throw error;
+  }
+  return values.some(isPromise) ? Promise.all(values) : (values as R[]);
+}

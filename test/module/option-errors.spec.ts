@@ -101,8 +101,33 @@ const DECORATOR_ERRORS: [unknown, string][] = [
   [{ limits: [window, null] }, '`limits[1]` must be an object, got null'],
   [{ limits: [window, { capacity: 0, refill: 1 }] }, 'limits[1]: `capacity` must be a positive number, got 0'],
   [
-    { limits: [{ ...window, cost: 1 }] },
-    'limits[0]: unknown option `cost`; known options are duration, unit, maxRequest, capacity, refill, refillMode, concurrency, slotTtl, name',
+    { limits: [{ ...window, key: 'all' }] },
+    'limits[0]: unknown option `key`; known options are duration, unit, maxRequest, capacity, refill, refillMode, concurrency, slotTtl, name, cost, settle',
+  ],
+  [{ limits: [window, { ...bucket, cost: -1 }] }, 'limits[1]: `cost` must be a number of at least 0, got -1'],
+  [
+    { limits: [window, { ...bucket, cost: 6 }] },
+    'limits[1]: `cost` must be at most 5, otherwise no request could be allowed, got 6',
+  ],
+  [
+    { cost: 6, limits: [{ ...window, cost: 1 }, bucket] },
+    '`cost` must be at most 5, otherwise no request could be allowed, got 6',
+  ],
+  [
+    { limits: [{ ...window, cost: NoResolver }] },
+    'limits[0]: `cost` must be a function or a class with a `resolve` method, got class NoResolver',
+  ],
+  [
+    { limits: [{ ...window, settle: 'always' }] },
+    "limits[0]: `settle` must be 'failures', 'successes' or a function, got 'always'",
+  ],
+  [
+    { limits: [{ concurrency: 2, settle: 'failures' }, bucket] },
+    'limits[0]: `settle` must be omitted for a concurrency limit: a request takes one slot',
+  ],
+  [
+    { lease: 2, limits: [{ ...bucket, cost: 2 }] },
+    '`lease` must be omitted if a limit has a `cost` or `settle` of its own',
   ],
   [{ limits: [{ ...window, name: '' }] }, "limits[0]: `name` must be printable ASCII of 1 to 128 characters, got ''"],
   // All other options.

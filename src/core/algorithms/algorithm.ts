@@ -29,6 +29,8 @@ export interface Limit {
   readonly slot: number;
   /** The longest time from empty to full, in ms; `Infinity` without refill. */
   readonly fillTime: number;
+  /** The index of its entry in the option `limits`, if that is given. */
+  readonly entry?: number;
 }
 
 /**

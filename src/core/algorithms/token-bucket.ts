@@ -138,6 +138,8 @@ export const tokenBucket: Algorithm = {
   wait: (limit, { debts, at }, i, amount) => bucketWait(limit, debts[i], amount * limit.weight, at),
 
   take(limit, { debts, at }, i, amount, wait) {
+    // A request that waits for another limit only.
+    if (amount === 0) return;
     const units = amount * limit.weight;
     // Merged reservations may exceed the capacity.
     const ownWait = wait === 0 ? 0 : timeFor(limit, debts[i] + units - limit.capacity, at);

@@ -49,7 +49,9 @@ async function refundAll(takes: readonly Take[], rows: readonly ReplyRow[], run:
 /** The row of a bucket that nothing was taken from: its balance, and the wait if it would deny the take, too. */
 async function estimate(take: Take, run: Run): Promise<ReplyRow> {
   const row = await run({ verb: 'estimate', takes: [take] });
-  return row[0] === 0 ? row : run({ verb: 'estimate', takes: [{ ...take, amount: 0, amounts: undefined }] });
+  return row[0] === 0
+    ? row
+    : run({ verb: 'estimate', takes: [{ ...take, amount: 0, amounts: undefined, checks: undefined }] });
 }
 
 /** Merges the rows of several buckets: allowed if all are, with the longest delay. */

@@ -1,7 +1,7 @@
 import type { Policy } from '../../core/policy.js';
 import { matchLimits } from '../../core/replace.js';
 import type { SlotHolder, StoreRequest, Take } from '../../core/request.js';
-import { ABSENT, HELD, MARKED, PER_LIMIT, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
+import { ABSENT, CHECKED, HELD, MARKED, PER_LIMIT, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
 
 const NONE: readonly number[] = [];
 
@@ -36,8 +36,8 @@ export class ScriptInput {
     if (!this.last) return;
     const { verb, takes } = this.last;
     let run = `,${VERB_CODES[verb]},${this.count},${takes.length}`;
-    for (const { policy, amount, amounts, maxWait, mark, holder } of takes) {
-      const wanted = amounts ? `${PER_LIMIT},${amounts.join()}` : amount;
+    for (const { policy, amount, amounts, checks, maxWait, mark, holder } of takes) {
+      const wanted = amounts ? `${PER_LIMIT},${amountsOf(amounts, checks)}` : amount;
       const marked = mark === undefined ? '' : `${MARKED},${mark},`;
       const held =
         holder && verb !== 'hold'
@@ -78,6 +78,10 @@ function orAbsent(number: number | undefined): number {
   return number ?? ABSENT;
 }
 
+function amountsOf(amounts: readonly number[], checks: Take['checks']): string {
+  return checks ? amounts.map((amount, i) => (amount === 0 && checks[i] ? CHECKED : amount)).join() : amounts.join();
+}
+
 /** Whether two requests are the same but for their keys. */
 function differOnlyInKeys(one: StoreRequest, other: StoreRequest): boolean {
   return (
@@ -96,6 +100,7 @@ function takesAlike(one: Take, other: Take, isReport: boolean): boolean {
     one.policy === other.policy &&
     one.amount === other.amount &&
     one.amounts === other.amounts &&
+    one.checks === other.checks &&
     one.mark === other.mark &&
     one.maxWait === other.maxWait &&
     (one.holder === other.holder || holdersAlike(one.holder, other.holder, isReport))

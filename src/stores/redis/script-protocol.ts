@@ -39,6 +39,8 @@ export const HELD = -3;
 export const ABSENT = -1;
 /** Precedes an amount for each limit of a policy, instead of one amount for all. */
 export const PER_LIMIT = -1;
+/** Takes the place of an amount of 0 for a limit that is checked nevertheless. */
+export const CHECKED = -1;
 
 /** A line of Lua that declares a constant for each code: `local TAKE, TAKE_UP_TO = 1, 4`. */
 export function declareConstants(codes: Readonly<Record<string, number>>, prefix = ''): string {

@@ -3,7 +3,7 @@ import { bucketMore, bucketWait, debtAt, MAX_TIME, tokenBucket } from '../../cor
 import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
 import { Answer, type AnsweredLimit } from '../../core/answer.js';
 import type { LimitState, StoreAnswer } from '../../core/decision.js';
-import { amountFor, type Take } from '../../core/request.js';
+import { neededFrom, type Take } from '../../core/request.js';
 
 /** A denied take, as the deny cache remembers it. Instants are those of this process's clock. */
 export interface Denial {
@@ -38,7 +38,7 @@ export function newDenial(
 /** The denial of `takes` that follows from `denial`, a denial from the same buckets; `undefined` if none follows. */
 export function denialOf(denial: Denial, takes: readonly Take[]): Denial | undefined {
   if (takes.some((take, i) => startsBlock(take, denial.takes[i]))) return undefined;
-  return takes.every((take, i) => sameAmounts(take, denial.takes[i])) ? denial : denyLargerCost(denial, takes);
+  return takes.every((take, i) => sameNeeds(take, denial.takes[i])) ? denial : denyLargerCost(denial, takes);
 }
 
 /**
@@ -49,8 +49,8 @@ function startsBlock({ policy, maxWait }: Take, denied: Take): boolean {
   return policy.block > denied.policy.block || (policy.block > 0 && maxWait < denied.maxWait);
 }
 
-function sameAmounts(one: Take, other: Take): boolean {
-  return one.policy.limits.every((_, i) => amountFor(one, i) === amountFor(other, i));
+function sameNeeds(one: Take, other: Take): boolean {
+  return one.policy.limits.every((_, i) => neededFrom(one, i) === neededFrom(other, i));
 }
 
 /**

@@ -1,4 +1,4 @@
-import { bucketName, mergeTakes, type StoreRequest, type Take, type Verb } from '../../core/request.js';
+import { amountFor, bucketName, mergeTakes, type StoreRequest, type Take, type Verb } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
 import { detachedString } from '../../util/detached-string.js';
 
@@ -62,12 +62,12 @@ export function pendingEffect(request: StoreRequest, now: number): PendingEffect
 }
 
 /** The time until a bucket has refilled what an effect changes, in ms; for `block` its duration. */
-function lifetimeOf(verb: Verb, { policy, amount }: Take, duration = 0): number {
+function lifetimeOf(verb: Verb, take: Take, duration = 0): number {
   if (verb === 'block') return duration;
   return Math.max(
-    ...policy.limits.map(({ fillTime, weight, refill, period }) => {
+    ...take.policy.limits.map(({ fillTime, weight, refill, period }, i) => {
       if (fillTime === Infinity) return LIFETIME_WITHOUT_REFILL;
-      return fillTime + (refill > 0 ? Math.ceil((amount * weight) / refill) * period : 0);
+      return fillTime + (refill > 0 ? Math.ceil((amountFor(take, i) * weight) / refill) * period : 0);
     }),
   );
 }

@@ -15,7 +15,12 @@ local algorithms = {}
 
 -- A state is { at = …, blockedUntil = …, queueEnd = …, queue = {…} or nil, marks = {…},
 --   [i] = the state of limit i, as its algorithm keeps it }.
--- A take is { amount = …, amounts = {…} or nil, mark = … or nil, holder = … or nil }.
+-- A take is { amount = …, amounts = {…} or nil, checks = {…} or nil, mark = … or nil, holder = … or nil }.
 
 local function amountFor(take, i) return take.amounts and take.amounts[i] or take.amount end
+
+local function neededFrom(take, i)
+  local amount = amountFor(take, i)
+  return amount == 0 and take.checks and take.checks[i] and 1 or amount
+end
 `;

@@ -6,11 +6,15 @@ local function denies(state, wait, maxWait)
   return state.blockedUntil > 0 or (maxWait >= 0 and wait > maxWait) or wait == INFINITY
 end
 
+local function waitFor(limit, state, i, wanted)
+  local needed = neededFrom(wanted, i)
+  if needed == 0 and wanted.amounts then return 0 end
+  return algorithms[limit.kind].wait(limit, state, i, needed)
+end
+
 local function longestWait(policy, state, wanted)
   local longest = max(0, state.queueEnd - state.at)
-  for i, limit in ipairs(policy) do
-    longest = max(longest, algorithms[limit.kind].wait(limit, state, i, amountFor(wanted, i)))
-  end
+  for i, limit in ipairs(policy) do longest = max(longest, waitFor(limit, state, i, wanted)) end
   if longest == 0 then return 0 end
   return state.at - now + longest
 end
@@ -47,7 +51,7 @@ local function oneToken(limit) return min(AMOUNT_PER_TOKEN, limit.capacity / lim
 local function retryWait(limit, state, i, retried)
   local algorithm = algorithms[limit.kind]
   if algorithm.hint then return algorithm.hint(limit, state, i, retried.holder) end
-  return algorithm.wait(limit, state, i, amountFor(retried, i))
+  return waitFor(limit, state, i, retried)
 end
 
 -- Pushes the state of each limit. Nothing is available for \`held\` ms. retryAfter is the time until a request for the amounts \`retried\` would be allowed, or
@@ -171,8 +175,8 @@ local function step()
   if run.start ~= place then run = readRun(place) end
   local takes = {}
   for i, t in ipairs(run) do
-    takes[i] = { policy = t.policy, amount = t.amount, amounts = t.amounts, mark = t.mark, maxWait = t.maxWait }
-    takes[i].holder = t.holder
+    takes[i] = { policy = t.policy, amount = t.amount, amounts = t.amounts, checks = t.checks, maxWait = t.maxWait }
+    takes[i].mark, takes[i].holder = t.mark, t.holder
     takes[i].key = KEYS[nextKey]
     nextKey = nextKey + 1
   end

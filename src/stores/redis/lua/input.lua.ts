@@ -1,4 +1,4 @@
-import { ABSENT, HELD, LATE, MARKED, PER_LIMIT, UNREADABLE } from '../script-protocol.js';
+import { ABSENT, CHECKED, HELD, LATE, MARKED, PER_LIMIT, UNREADABLE } from '../script-protocol.js';
 
 /** The arguments and the reply of the script; its first part. */
 export const INPUT = `
@@ -10,8 +10,8 @@ export const INPUT = `
 --     kind (the id of its algorithm), capacity, weight, refill, period, slot
 --   then runs of requests that differ only in their keys; of each: verb, number of requests, number of takes;
 --     of each take: policy (from 1), ${HELD} and id, waited, nextWaited (${ABSENT}: absent) of its holder if it takes a slot,
---     ${MARKED} and its mark if it has one, amount (${PER_LIMIT}: an amount for each limit
---     follows), maxWait in ms (-1: no limit)
+--     ${MARKED} and its mark if it has one, amount (${PER_LIMIT}: an amount for each limit follows; ${CHECKED}: 0, but the
+--     limit must have some left), maxWait in ms (-1: no limit)
 --     then the number of arguments of the verb, and these: cancel, put: actAt per take; block: duration; hold:
 --     id, count, sequence and waited of the holder (${ABSENT}: absent);
 --     replace: policy, strategy, for each new limit the old one that it takes over from (0: none)

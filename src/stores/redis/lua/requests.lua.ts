@@ -3,7 +3,7 @@ import { slidingWindow } from '../../../core/algorithms/sliding-window.js';
 import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
 import { NEVER } from '../../../core/answer.js';
-import { ABSENT, declareConstants, HELD, MARKED, PER_LIMIT, VERB_CODES } from '../script-protocol.js';
+import { ABSENT, CHECKED, declareConstants, HELD, MARKED, PER_LIMIT, VERB_CODES } from '../script-protocol.js';
 
 /** The first part of the general path: constants, helpers, and the input as tables. */
 export const REQUESTS = `
@@ -55,9 +55,10 @@ local function readTake()
   end
   if take.amount == ${MARKED} then take.mark, take.amount = read(), read() end
   if take.amount == ${PER_LIMIT} then
-    take.amount, take.amounts = 0, {}
+    take.amount, take.amounts, take.checks = 0, {}, {}
     for i = 1, #take.policy do
       take.amounts[i] = read()
+      if take.amounts[i] == ${CHECKED} then take.amounts[i], take.checks[i] = 0, true end
       take.amount = max(take.amount, take.amounts[i])
     end
   end

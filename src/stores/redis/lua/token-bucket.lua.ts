@@ -63,6 +63,7 @@ algorithms[TOKEN_BUCKET] = {
   advance = function(limit, state, i, now) state[i] = debtAt(limit, state[i], state.at, now) end,
   wait = function(limit, state, i, amount) return bucketWait(limit, state[i], amount * limit.weight, state.at) end,
   take = function(limit, state, i, amount, wait)
+    if amount == 0 then return end
     local units = amount * limit.weight
     local ownWait = wait == 0 and 0 or timeFor(limit, state[i] + units - limit.capacity, state.at)
     state[i] = bucketTake(limit, state[i], units, state.at, ownWait, wait)
