@@ -7,6 +7,8 @@ import { boostDocument, searchOptions } from './search.mjs';
 const QUERIES = [
   ['only decorated routes', 'faq'],
   ['cost per request', 'guides/costs'],
+  ['llm tokens', 'guides/costs|quickstart'],
+  ['plan', 'guides/tiers-and-tenants|quickstart'],
   ['count only failed requests', 'faq'],
   ['burst', 'concepts'],
   ['skip', 'reference/module|reference/decorator'],

@@ -2,7 +2,7 @@ import type { Type } from '@nestjs/common';
 import { definePolicy, renamePolicy } from '../core/policy.js';
 import { defineResolvedPolicy } from '../core/resolved-policy.js';
 import { warnOfResolverWithoutUser } from '../keys/missing-user-warning.js';
-import { chain, watchErrors } from '../util/maybe-promise.js';
+import { chain, isPromise } from '../util/maybe-promise.js';
 import { formatValue, RateLimitOptionError, unknownPolicy, withErrorPrefix } from '../util/option-error.js';
 import type { DeclaredLimits, ExploredMethod } from './explorer.js';
 import type { ParsedModuleOptions } from './parsed-options.js';
@@ -138,12 +138,19 @@ class PlanCompiler {
       }
       return known;
     };
-    // Reading a property of a user that is not set yet throws a TypeError.
-    const checkUser = (error: unknown): void => {
+    const failed = (error: unknown): never => {
+      // A property of a user that is not set yet was read.
       if (error instanceof TypeError) warnOfResolverWithoutUser(resolverName, resolver);
+      throw error;
     };
-    const watched: typeof resolve = (request) => watchErrors(() => resolve(request), checkUser);
-    return (request) => chain(watched(request), parse);
+    return (request) => {
+      try {
+        const policy = chain(resolve(request), parse);
+        return isPromise(policy) ? policy.catch(failed) : policy;
+      } catch (error) {
+        return failed(error);
+      }
+    };
   }
 }
 

@@ -12,6 +12,7 @@ export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
 export function chain<T, R>(value: MaybePromise<T>, next: (value: T) => MaybePromise<R>): MaybePromise<R> {
   return isPromise(value) ? Promise.resolve(value).then(next) : next(value);
 }
+<<<<<<< ours
 
 /** Calls `run`, and `onError` with the error if it throws or its promise rejects; the error stays. */
 export function watchErrors<T>(run: () => MaybePromise<T>, onError: (error: unknown) => void): MaybePromise<T> {
@@ -41,3 +42,5 @@ export function resolveEach<T, R>(
   }
   return values.some(isPromise) ? Promise.all(values) : (values as R[]);
 }
+=======
+>>>>>>> theirs
