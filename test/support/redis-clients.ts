@@ -1,6 +1,6 @@
 import { expect } from '@jest/globals';
 import { GlideClient, GlideClusterClient, Logger } from '@valkey/valkey-glide';
-import { Cluster } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import type { BucketService, RateLimitModuleOptions, RedisTarget } from 'nest-rate-limit';
 import { createClient, createCluster } from 'redis';
 import { openBuckets } from './buckets.js';
@@ -51,6 +51,16 @@ export const CLIENTS: readonly TestedClient[] = [
     },
   },
 ];
+
+/** What an application may have: unlike the connection of the module, it queues commands and sends them again. */
+export const OWN_IOREDIS: TestedClient = {
+  name: 'ioredis with its defaults',
+  open: async (url) => {
+    const redis = new Redis(url);
+    redis.on('error', () => {});
+    return { redis, close: () => redis.disconnect() };
+  },
+};
 
 /** Clients of a Cluster, to one of whose nodes the URL leads. */
 export const CLUSTER_CLIENTS: readonly TestedClient[] = [

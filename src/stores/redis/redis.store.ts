@@ -58,6 +58,12 @@ export class RedisStore extends RateLimitStore {
     this.timeout = timeout;
     this.clock = clock ?? systemClock;
     this.subscriber = new RedisSubscriber(port, subscriber);
+    // Before the store listens itself: one of the settings is whether the application listens for errors.
+    const unsuitable = port.unsuitableSettings(timeout);
+    if (subscriber ? !subscriber.listen : !port.openSubscription) {
+      unsuitable.push(subscriber ? SILENT_SUBSCRIBER : NO_SUBSCRIBER);
+    }
+    if (unsuitable.length > 0) warnOnce.about(port.client, `Redis connection: ${unsuitable.join('; ')}`);
     this.sender = new CommandSender(port, {
       timeout,
       batch,
@@ -67,11 +73,6 @@ export class RedisStore extends RateLimitStore {
       keyOf: (policy, key) => this.keyOf(policy, key),
       nodeOf: (key) => this.nodeOf(key),
     });
-    const unsuitable = port.unsuitableSettings(timeout);
-    if (subscriber ? !subscriber.listen : !port.openSubscription) {
-      unsuitable.push(subscriber ? SILENT_SUBSCRIBER : NO_SUBSCRIBER);
-    }
-    if (unsuitable.length > 0) warnOnce.about(port.client, `Redis connection: ${unsuitable.join('; ')}`);
     if (timeout === Infinity) return;
     this.stopFetching = port.on('ready', () => void this.fetchServerTime());
     void this.fetchServerTime();

@@ -6,6 +6,7 @@ import { clientTimeouts, mayResend, unsuitableSettings } from './ioredis-setting
 import { listenOnIoredis, openSubscription } from './ioredis-subscription.js';
 import { keySlot } from './key-slot.js';
 import type { BufferClient } from './redis-client.js';
+import { listenTo } from './shared-listeners.js';
 
 /** The connections of an ioredis client. Only a part of this is public, so everything may be missing. */
 interface Connections {
@@ -65,10 +66,9 @@ export class IoredisPort implements ClientPort {
   }
 
   on(event: ClientEvent, listener: (error?: unknown) => void): () => void {
-    const names = EVENTS[event];
-    for (const name of names) this.client.on(name, listener);
+    const stops = EVENTS[event].map((name) => listenTo(this.client, name, listener));
     return () => {
-      for (const name of names) this.client.removeListener(name, listener);
+      for (const stop of stops) stop();
     };
   }
 

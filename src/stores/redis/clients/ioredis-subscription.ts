@@ -2,6 +2,7 @@ import type { Cluster, Redis } from 'ioredis';
 import type { Subscription, SubscriptionEvents } from './client-port.js';
 import { retryDelay } from './ioredis.js';
 import type { IoredisClient } from './redis-client.js';
+import { listenTo } from './shared-listeners.js';
 
 /**
  * Opens a second connection for subscriptions, also if the first is opened by its first command. It never gives up
@@ -26,8 +27,7 @@ export function openSubscription(client: IoredisClient, events: SubscriptionEven
 
 /** Listens on a client of the application, which is not closed. */
 export function listenOnIoredis(connection: IoredisClient, events: SubscriptionEvents): Subscription {
-  connection.on('message', events.message);
-  connection.on('ready', events.ready);
+  const stops = [listenTo(connection, 'message', events.message), listenTo(connection, 'ready', events.ready)];
   return {
     ...operationsOf(connection),
     get isReady() {
@@ -35,8 +35,7 @@ export function listenOnIoredis(connection: IoredisClient, events: SubscriptionE
     },
     reconnect: () => {},
     close: () => {
-      connection.removeListener('message', events.message);
-      connection.removeListener('ready', events.ready);
+      for (const stop of stops) stop();
     },
   };
 }

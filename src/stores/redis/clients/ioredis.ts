@@ -4,6 +4,7 @@ import { warnOnce } from '../../../observe/logger.js';
 import { laterAwake } from '../../../util/clock.js';
 import { safeError } from './client-error.js';
 import type { GlideClient, IoredisClient, NodeRedisClient } from './redis-client.js';
+import { nextEvent } from './shared-listeners.js';
 
 /**
  * What `store: { redis }` accepts: a URL, ioredis options, or your own client of ioredis, node-redis or Valkey GLIDE,
@@ -80,11 +81,7 @@ export async function whenReady(client: IoredisClient): Promise<void> {
   if (status === 'ready') return;
   if (status === 'end') throw new Error('the connection is closed');
   if (status === 'wait') (client as unknown as Redis).connect().catch(() => {});
-  await new Promise((resolve, reject) => {
-    (client as unknown as Redis)
-      .once('ready', resolve)
-      .once('end', () => reject(new Error('the connection is closed')));
-  });
+  await nextEvent(client, 'ready');
 }
 
 /** Why a connection is not ready; `undefined` if it is, or if its first command will open it. */

@@ -1,10 +1,11 @@
 import { steadyNow } from '../../../util/clock.js';
 import type { Subscription, SubscriptionEvents } from './client-port.js';
 import { keySlot } from './key-slot.js';
-import { BYTES, type NodeClient, type NodeRedisOptions, nextEvent, notSent, toReplyError } from './node-redis.js';
+import { BYTES, type NodeClient, type NodeRedisOptions, notSent, toReplyError } from './node-redis.js';
 import { NOT_OPEN, NodeRedisPort } from './node-redis-port.js';
 import { duplicateOf, NodeRedisSubscription } from './node-redis-subscription.js';
 import { ReplyCount } from './reply-count.js';
+import { nextEvent } from './shared-listeners.js';
 import { listenOn, type SubscribingClient } from './shared-subscription.js';
 
 interface Node {

@@ -1,10 +1,11 @@
 import type { EventEmitter } from 'node:events';
 import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
 import type { ClientEvent, ClientPort, ClientTimeouts, Subscription, SubscriptionEvents } from './client-port.js';
-import { BYTES, type NodeClient, type NodeRedisOptions, nextEvent, notSent, toReplyError } from './node-redis.js';
+import { BYTES, type NodeClient, type NodeRedisOptions, notSent, toReplyError } from './node-redis.js';
 import { nodeRedisTimeouts, unsuitableNodeRedisSettings } from './node-redis-settings.js';
 import { duplicateOf, NodeRedisSubscription } from './node-redis-subscription.js';
 import { ReplyCount } from './reply-count.js';
+import { listenTo, nextEvent } from './shared-listeners.js';
 import { listenOn } from './shared-subscription.js';
 
 /** What the clients of node-redis for one server, a Cluster and Sentinels have in common. */
@@ -42,10 +43,9 @@ export abstract class NodeRedisPort implements ClientPort {
   }
 
   on(event: ClientEvent, listener: (error?: unknown) => void): () => void {
-    const names = this.events[event];
-    for (const name of names) this.client.on(name, listener);
+    const stops = this.events[event].map((name) => listenTo(this.client, name, listener));
     return () => {
-      for (const name of names) this.client.removeListener(name, listener);
+      for (const stop of stops) stop();
     };
   }
 

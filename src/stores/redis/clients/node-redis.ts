@@ -46,19 +46,3 @@ export function notSent(reason: string): Promise<never> {
   const message = `Redis command not sent: ${reason}`;
   return Promise.reject(new RateLimitStoreError(message, 'store', { outcome: 'not-applied' }));
 }
-
-/** Resolves at the first of the `resolving` events; rejects at the event `end`. */
-export function nextEvent(emitter: EventEmitter, resolving: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (error?: Error) => {
-      emitter.removeListener(resolving, ready);
-      emitter.removeListener('end', ended);
-      if (error) reject(error);
-      else resolve();
-    };
-    const ready = () => settle();
-    const ended = () => settle(new Error('the connection is closed'));
-    emitter.on(resolving, ready);
-    emitter.on('end', ended);
-  });
-}

@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { Subscription, SubscriptionEvents } from './client-port.js';
+import { listenTo } from './shared-listeners.js';
 
 type Listener = (message: string, channel: string) => void;
 
@@ -21,7 +22,7 @@ export function listenOn(client: SubscribingClient, event: string, events: Subsc
   const notifyAll = () => {
     for (const channel of channels) events.message(channel, '');
   };
-  client.on(event, notifyAll);
+  const stop = listenTo(client, event, notifyAll);
   return {
     get isReady() {
       return client.isReady ?? client.isOpen;
@@ -38,7 +39,7 @@ export function listenOn(client: SubscribingClient, event: string, events: Subsc
     check: () => Promise.resolve(),
     reconnect: () => {},
     close: () => {
-      client.removeListener(event, notifyAll);
+      stop();
       if (client.isOpen) for (const channel of channels) client.unsubscribe(channel, notify).catch(() => {});
     },
   };

@@ -77,6 +77,17 @@ describe('RedisStore on node-redis', () => {
     ]);
   });
 
+  it('warns about a client without a listener of errors while it connects, too', async () => {
+    const client = createClient({ url: redisUrl(), socket: RECONNECTING, pingInterval: 500 });
+    const connected = client.connect();
+    cleanups.push(() => client.destroy());
+    await openBuckets({ store: { redis: client, prefix: prefix() } });
+    expect(log.lines).toEqual([
+      expect.stringMatching(/^warn: Redis connection: without a listener of `error`[^;]*; add/),
+    ]);
+    await connected;
+  });
+
   it('names the client to create instead of one that it cannot use', async () => {
     const pool = createClientPool({ url: redisUrl() });
     expect(() => new RedisStore({ client: pool as never })).toThrow(

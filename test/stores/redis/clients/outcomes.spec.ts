@@ -5,19 +5,9 @@ import { type RateLimitStoreError, RedisStore } from 'nest-rate-limit';
 import { createSentinel } from 'redis';
 import { parsePolicy } from '../../../../src/core/policy.js';
 import { Random } from '../../../support/random.js';
-import { CLIENTS, CLUSTER_CLIENTS, type TestedClient } from '../../../support/redis-clients.js';
+import { CLIENTS, CLUSTER_CLIENTS, OWN_IOREDIS, type TestedClient } from '../../../support/redis-clients.js';
 import { type Proxied, startProxied, startSentinel } from '../../../support/redis-groups.js';
 import { until } from '../../../support/requests.js';
-
-/** What an application may have: unlike the connection of the module, it queues commands and sends them again. */
-const OWN_IOREDIS: TestedClient = {
-  name: 'ioredis with its defaults',
-  open: async (url) => {
-    const redis = new Redis(url);
-    redis.on('error', () => {});
-    return { redis, close: () => redis.disconnect() };
-  },
-};
 
 const SENTINEL: TestedClient = {
   name: 'Sentinels of node-redis',
