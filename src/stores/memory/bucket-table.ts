@@ -1,12 +1,15 @@
 import type { BucketState, StateEntry } from '../../core/algorithms/algorithm.js';
+import { heldSlots } from '../../core/algorithms/concurrency.js';
+import type { Holders } from '../../core/algorithms/holders.js';
 import { lifetime, newState } from '../../core/bucket-state.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
 import { detachedString } from '../../util/detached-string.js';
-import type { BlockedSlots } from './blocked-slots.js';
+import { reportToOneLimit, takeOneSlot } from './concurrency-fast-path.js';
 import { EvictionOrder } from './eviction-order.js';
 import { hasFastPath, takeFromLimits, takeFromOneBucket } from './fast-path.js';
+import type { KeptSlots } from './kept-slots.js';
 import { SlotMap } from './slot-map.js';
 import { SlotStates } from './slot-states.js';
 
@@ -39,8 +42,13 @@ export class BucketTable {
   private readonly hasFastPath: boolean;
   /** Whether the policy is a single bucket. */
   private readonly isSingleBucket: boolean;
-  private readonly order = new EvictionOrder((slot) => this.fullAt(slot));
-  readonly blocked: Pick<BlockedSlots, 'size' | 'has' | 'endOf' | 'firstEnd'> = this.order.blocked;
+  /** Whether the policy is a single concurrency limit. */
+  private readonly isSingleConcurrency: boolean;
+  private readonly order = new EvictionOrder(
+    (slot) => this.fullAt(slot),
+    (slot) => this.isHeld(slot),
+  );
+  readonly blocked: Pick<KeptSlots, 'size' | 'has' | 'endOf' | 'firstEnd'> = this.order.blocked;
   private readonly opened: OpenBucket[] = [];
   private readonly scratch: BucketState;
 
@@ -49,6 +57,7 @@ export class BucketTable {
     this.scratch = newState(policy);
     this.hasFastPath = hasFastPath(policy);
     this.isSingleBucket = this.hasFastPath && policy.limits.length === 1 && !this.states.parts;
+    this.isSingleConcurrency = policy.limits.length === 1 && policy.slotIndex === 0;
     this.lists = { limits: [...policy.limits], labels: [...policy.labels] };
   }
 
@@ -79,10 +88,22 @@ export class BucketTable {
     const start = slot * states.width;
     // With a single limit `amounts` contains only `amount`.
     if (this.isSingleBucket) return takeFromOneBucket(take, states.cells, start, now, source);
+    if (this.isSingleConcurrency) return takeOneSlot(take, this.holdersOf(slot), states.cells, start, now, source);
     if (!this.hasFastPath || take.amounts) return undefined;
     // Another policy with the same numbers may have other limit names.
     const lists = take.policy === this.policy ? this.lists : take.policy;
     return takeFromLimits(take, lists, states.cells, start, states.parts, states.firstPart(slot), now, source);
+  }
+
+  /** Sets the slots that a process holds by the fast path; as `takeFast`. */
+  holdFast(take: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
+    const slot = this.isSingleConcurrency ? this.slots.get(take.key) : undefined;
+    if (slot === undefined) return undefined;
+    const { states } = this;
+    if (!states.isPlain(slot) || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
+    const answer = reportToOneLimit(take, this.holdersOf(slot), states.cells, slot * states.width, now, source);
+    if (answer && take.holder?.count === 0) this.order.bringForward(slot, now);
+    return answer;
   }
 
   /** Whether an opened bucket is in the table; it may have been evicted since. */
@@ -156,9 +177,9 @@ export class BucketTable {
     return dropped;
   }
 
-  /** When the unblocked bucket nearest to full will be full; `Infinity` if there is none. */
-  nextFullAt(): number {
-    return this.order.nextFullAt();
+  /** When the unblocked bucket nearest to full that is not held will be full; `Infinity` if there is none. */
+  nextFullAt(now: number): number {
+    return this.order.nextFullAt(now);
   }
 
   get hasUnblocked(): boolean {
@@ -166,14 +187,27 @@ export class BucketTable {
   }
 
   /** Drops the bucket nearest to full, or if all are blocked the one whose block ends first; returns how many. */
-  evict(): number {
-    const slot = this.order.first();
-    return slot === undefined ? 0 : this.delete(slot);
+  evict(now: number): number {
+    const slot = this.order.first(now);
+    if (slot === undefined) return 0;
+    return this.blocked.has(slot) ? this.evictBlocked() : this.delete(slot);
   }
 
-  /** Drops the bucket whose block ends first; returns how many. */
+  /** Drops the bucket whose block ends first, or only its block if slots of it are held; returns how many buckets. */
   evictBlocked(): number {
-    return this.blocked.size > 0 ? this.delete(this.order.blocked.first) : 0;
+    if (this.blocked.size === 0) return 0;
+    const { first } = this.order.blocked;
+    if (!this.isHeld(first)) return this.delete(first);
+    this.order.update(first, 0);
+    return 0;
+  }
+
+  private isHeld(slot: number): boolean {
+    return this.policy.slotIndex >= 0 && heldSlots(this.holdersOf(slot)) > 0;
+  }
+
+  private holdersOf(slot: number): Holders {
+    return this.states.parts?.[this.states.firstPart(slot) + this.policy.slotIndex] as Holders;
   }
 
   private load(slot: number, state: BucketState): void {

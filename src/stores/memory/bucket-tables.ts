@@ -110,21 +110,22 @@ export class BucketTables {
     this.evicted++;
   }
 
-  /** Evicts one bucket: a full one if there is one, else the one nearest to full, a blocked one last. */
+  /** Evicts one bucket: a full one if there is one, else the one nearest to full, a blocked one last, never a held one. */
   private evict(now: number): void {
     let nearest: BucketTable | undefined;
     let nearestFullAt = Infinity;
     let blockedOnly: BucketTable | undefined;
     for (const table of this.tables.values()) {
-      const fullAt = table.nextFullAt();
+      const fullAt = table.nextFullAt(now);
       if (fullAt < nearestFullAt || (nearest === undefined && table.hasUnblocked)) {
         nearest = table;
         nearestFullAt = fullAt;
-      } else if (table.size > 0) {
+      } else if (table.blocked.size > 0) {
         blockedOnly ??= table;
       }
     }
-    if (nearestFullAt > now) this.evicted++;
-    this.size -= (nearest ?? blockedOnly)?.evict() ?? 0;
+    const dropped = (nearest ?? blockedOnly)?.evict(now) ?? 0;
+    if (nearestFullAt > now) this.evicted += dropped;
+    this.size -= dropped;
   }
 }

@@ -19,6 +19,11 @@ export class DueHeap {
     return this.size > 0 ? this.dues[0] : Infinity;
   }
 
+  /** When a slot that is in the heap is due. */
+  dueOf(slot: number): number {
+    return this.dues[this.places[slot]];
+  }
+
   add(slot: number, due: number): void {
     if (this.size === this.dues.length) {
       this.dues = grown(this.dues, new Float64Array(this.size * 2));

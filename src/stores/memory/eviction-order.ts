@@ -1,5 +1,5 @@
-import { BlockedSlots } from './blocked-slots.js';
 import { DueHeap } from './due-heap.js';
+import { KeptSlots } from './kept-slots.js';
 
 /** How long a full bucket is kept, in ms: most clients return, and reusing their bucket is cheaper than making one. */
 const LINGER = 10_000;
@@ -8,15 +8,22 @@ const LINGER = 10_000;
  * The order in which buckets may be dropped: the unblocked ones by the instant when they will be full, then the blocked
  * ones by the end of their block.
  *
+ * A bucket that a process holds slots of is never dropped. It is taken out of the order when it would be next.
+ *
  * A take only postpones the instant when its bucket will be full, so it does not reorder. A bucket that reaches the
  * front before it is full is moved back at that point.
  */
 export class EvictionOrder {
-  readonly blocked = new BlockedSlots();
+  readonly blocked = new KeptSlots();
+  /** Buckets whose slots are held, until these expire: only those that would have been dropped otherwise. */
+  private readonly held = new KeptSlots();
   private readonly heap = new DueHeap();
 
-  /** `fullAt` returns when the bucket in a slot will be full. */
-  constructor(private readonly fullAt: (slot: number) => number) {}
+  /** `fullAt` returns when the bucket in a slot will be full; `isHeld` whether slots of it are held until then. */
+  constructor(
+    private readonly fullAt: (slot: number) => number,
+    private readonly isHeld: (slot: number) => boolean,
+  ) {}
 
   get hasUnblocked(): boolean {
     return this.heap.size > 0;
@@ -31,21 +38,27 @@ export class EvictionOrder {
   /** Repositions a slot after a change that may have made its bucket full sooner, or blocked or unblocked it. */
   update(slot: number, blockedUntil: number): void {
     if (blockedUntil > 0) {
-      if (!this.blocked.has(slot)) this.heap.remove(slot);
+      if (!this.blocked.has(slot) && !this.held.delete(slot)) this.heap.remove(slot);
       this.blocked.set(slot, blockedUntil);
-    } else if (this.blocked.delete(slot)) {
+    } else if (this.blocked.delete(slot) || this.held.delete(slot)) {
       this.heap.add(slot, this.fullAt(slot));
     } else {
       this.heap.move(slot, this.fullAt(slot));
     }
   }
 
+  /** The same for a bucket that is full now, and not blocked. */
+  bringForward(slot: number, now: number): void {
+    if (this.held.delete(slot)) this.heap.add(slot, now);
+    else if (this.heap.dueOf(slot) > now) this.heap.move(slot, now);
+  }
+
   delete(slot: number): void {
-    if (!this.blocked.delete(slot)) this.heap.remove(slot);
+    if (!this.blocked.delete(slot) && !this.held.delete(slot)) this.heap.remove(slot);
   }
 
   /**
-   * Moves up to `max` slots whose block has ended, then examines up to `max` that may be full, and passes those that
+   * Moves up to `max` slots whose block has ended, and up to `max` that are no longer held, then examines up to `max` that may be full, and passes those that
    * have been full for `LINGER` to `drop`.
    */
   sweep(now: number, max: number, drop: (slot: number) => void): void {
@@ -53,6 +66,7 @@ export class EvictionOrder {
       const { first } = this.blocked;
       this.update(first, 0);
     }
+    for (let seen = 0; seen < max && this.held.firstEnd <= now; seen++) this.update(this.held.first, 0);
     const latest = now - LINGER;
     for (let seen = 0; seen < max && this.heap.firstDue <= latest; seen++) {
       const { first } = this.heap;
@@ -62,20 +76,26 @@ export class EvictionOrder {
     }
   }
 
-  /** When the unblocked bucket nearest to full will be full; `Infinity` if there is none. */
-  nextFullAt(): number {
+  /** When the unblocked bucket nearest to full that is not held will be full; `Infinity` if there is none. */
+  nextFullAt(now: number): number {
     for (;;) {
       if (this.heap.size === 0) return Infinity;
       const { first, firstDue } = this.heap;
       const due = this.fullAt(first);
-      if (due <= firstDue) return firstDue;
-      this.heap.move(first, due);
+      if (due > now && this.isHeld(first)) {
+        this.heap.remove(first);
+        this.held.set(first, due);
+      } else if (due <= firstDue) {
+        return firstDue;
+      } else {
+        this.heap.move(first, due);
+      }
     }
   }
 
   /** The slot to drop first; `undefined` if there is none. */
-  first(): number | undefined {
-    if (this.nextFullAt() < Infinity || this.heap.size > 0) return this.heap.first;
+  first(now: number): number | undefined {
+    if (this.nextFullAt(now) < Infinity || this.heap.size > 0) return this.heap.first;
     return this.blocked.size > 0 ? this.blocked.first : undefined;
   }
 }

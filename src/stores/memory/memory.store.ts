@@ -22,7 +22,7 @@ export interface MemoryStoreOptions {
   /**
    * The most buckets kept at once, over all policies; default 1,000,000. At the limit, full buckets are evicted first,
    * then the one nearest to full, and blocked ones last. At most half may be blocked; beyond that, the bucket whose block
-   * ends first is evicted.
+   * ends first is evicted. Buckets whose slots are held are kept, even above the limit.
    */
   maxBuckets?: number;
 }
@@ -79,6 +79,9 @@ export class MemoryStore extends RateLimitStore {
     const now = this.clock.now();
     if (verb === 'take' && takes.length === 1) {
       const answer = this.tables.of(takes[0].policy).takeFast(takes[0], now, source);
+      if (answer) return answer;
+    } else if (verb === 'hold') {
+      const answer = this.tables.of(takes[0].policy).holdFast(takes[0], now, source);
       if (answer) return answer;
     }
     const { opened, row, tables } = this;

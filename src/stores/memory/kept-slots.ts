@@ -1,7 +1,7 @@
 import { DueHeap } from './due-heap.js';
 
-/** The slots whose buckets are blocked, in the order in which their blocks end. */
-export class BlockedSlots {
+/** Slots that are kept until an instant, such as those of blocked buckets, in the order of these ends. */
+export class KeptSlots {
   private readonly ends = new Map<number, number>();
   private readonly heap = new DueHeap();
 
@@ -9,12 +9,12 @@ export class BlockedSlots {
     return this.ends.size;
   }
 
-  /** The slot whose block ends first; there must be one. */
+  /** The slot whose end comes first; there must be one. */
   get first(): number {
     return this.heap.first;
   }
 
-  /** When the first block ends; `Infinity` if there is none. */
+  /** The first end; `Infinity` if there is none. */
   get firstEnd(): number {
     return this.heap.firstDue;
   }
@@ -23,19 +23,19 @@ export class BlockedSlots {
     return this.ends.has(slot);
   }
 
-  /** When the slot's block ends; 0 if it is not blocked. */
+  /** The end of a slot; 0 if it is not among these. */
   endOf(slot: number): number {
     return this.ends.get(slot) ?? 0;
   }
 
-  /** Blocks a slot, or moves the end of its block. */
+  /** Adds a slot, or moves its end. */
   set(slot: number, end: number): void {
     if (this.ends.has(slot)) this.heap.move(slot, end);
     else this.heap.add(slot, end);
     this.ends.set(slot, end);
   }
 
-  /** Unblocks a slot; returns whether it was blocked. */
+  /** Removes a slot; returns whether it was among these. */
   delete(slot: number): boolean {
     if (!this.ends.delete(slot)) return false;
     this.heap.remove(slot);

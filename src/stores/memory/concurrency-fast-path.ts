@@ -1,0 +1,92 @@
+import { RETRY_HINT } from '../../core/algorithms/concurrency.js';
+import type { Holder, Holders } from '../../core/algorithms/holders.js';
+import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
+import { Answer, limitState } from '../../core/answer.js';
+import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
+import type { Policy } from '../../core/policy.js';
+import type { Take } from '../../core/request.js';
+import type { SlotHolder } from '../../core/slot-holder.js';
+
+/*
+ * `execute` for nearly every request for slots of this process: of one concurrency limit, from an unblocked bucket in the
+ * table that no other process uses, and whose queue is empty. Entries are changed in place. As in `fast-path.ts`, the
+ * functions return `undefined`, and have changed nothing, if the request is not that simple.
+ */
+
+/** Takes a slot. */
+export function takeOneSlot(
+  { policy, holder, amount, maxWait }: Take,
+  holders: Holders,
+  cells: Float64Array,
+  start: number,
+  now: number,
+  source: DecisionSource,
+): StoreAnswer | undefined {
+  if (!holder || holder.waited !== undefined || holder.nextWaited !== undefined || cells[start] > now) return undefined;
+  const [limit] = policy.limits;
+  let own: Holder | undefined;
+  if (holders.list.length > 0) {
+    own = onlyHolder(holders, holder, now);
+    if (!own) return undefined;
+    if (own.count >= limit.size) {
+      return maxWait > 0 ? undefined : answerOf(policy, own.count, own.expiry - now, false, 0, source);
+    }
+  }
+  const expiry = holder.isLasting ? Infinity : now + limit.period;
+  if (own) {
+    own.count++;
+    own.expiry = expiry;
+  } else {
+    own = { id: holder.id, count: 1, expiry, sequence: 0, since: 0, waitsUntil: 0 };
+    holders.list = [own];
+  }
+  cells[start] = now;
+  return answerOf(policy, own.count, expiry - now, true, amount / AMOUNT_PER_TOKEN, source);
+}
+
+/** Sets the slots that a holder holds. */
+export function reportToOneLimit(
+  { policy, holder }: Take,
+  holders: Holders,
+  cells: Float64Array,
+  start: number,
+  now: number,
+  source: DecisionSource,
+): StoreAnswer | undefined {
+  if (holder?.count === undefined || holder.waited !== undefined || cells[start] > now) return undefined;
+  const { count, sequence = 0, isLasting } = holder;
+  const own = onlyHolder(holders, holder, now);
+  if (!own || sequence < own.sequence) return undefined;
+  cells[start] = now;
+  if (count === 0) {
+    holders.list = [];
+    return answerOf(policy, 0, 0, true, 0, source);
+  }
+  own.count = count;
+  own.sequence = sequence;
+  own.expiry = isLasting ? Infinity : now + policy.limits[0].period;
+  return answerOf(policy, count, own.expiry - now, true, 0, source);
+}
+
+/** The entry of `holder` if there is no other one, and if it does not wait. */
+function onlyHolder({ list }: Holders, holder: SlotHolder, now: number): Holder | undefined {
+  if (list.length !== 1) return undefined;
+  const [own] = list;
+  return own.id === holder.id && own.since === 0 && own.expiry > now ? own : undefined;
+}
+
+function answerOf(
+  policy: Policy,
+  count: number,
+  resetAfter: number,
+  allowed: boolean,
+  taken: number,
+  source: DecisionSource,
+): StoreAnswer {
+  const [limit] = policy.limits;
+  const isFull = count >= limit.size;
+  const retryAfter = isFull && taken === 0 ? RETRY_HINT : 0;
+  const balance = limit.capacity - count * AMOUNT_PER_TOKEN;
+  const state = limitState(policy.name, limit, balance, retryAfter, resetAfter, isFull ? RETRY_HINT : 0);
+  return new Answer(allowed, [state], taken, source);
+}
