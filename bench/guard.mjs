@@ -123,15 +123,17 @@ class HandWrittenGuard {
 }
 
 const makers = {
-  'nest-rate-limit': async (platform, limits, module) => {
+  'nest-rate-limit': async (platform, limits, module, toInput = (options) => options) => {
     const { RateLimit, RateLimitGuard, RateLimitModule } = await import('./build/index.js');
-    const options = limits.length > 1 ? { name: 'api', limits } : { ...limits[0], name: 'api' };
+    const options = toInput(limits.length > 1 ? { name: 'api', limits } : { ...limits[0], name: 'api' });
     const handler = Object.getOwnPropertyDescriptor(Controller.prototype, 'handle');
     RateLimit(options)(Controller.prototype, 'handle', handler);
     const app = await createApp(platform, { imports: [RateLimitModule.forRoot(module)] });
     return app.get(RateLimitGuard, { strict: false });
   },
   'nest-rate-limit, no headers': (platform, limits) => makers['nest-rate-limit'](platform, limits, { headers: false }),
+  'nest-rate-limit, resolved': (platform, limits) =>
+    makers['nest-rate-limit'](platform, limits, {}, ({ name, capacity, refill }) => () => ({ name, capacity, refill })),
   'nest-rate-limit, windows': async (platform, limits) => {
     const windows = limits.map(({ name, capacity, unit }) => ({ name, maxRequest: capacity, unit: unit ?? 'minutes' }));
     return makers['nest-rate-limit'](platform, windows);
@@ -242,6 +244,7 @@ const OURS = 'nest-rate-limit';
 const onFastify = [
   OURS,
   'nest-rate-limit, no headers',
+  'nest-rate-limit, resolved',
   'nest-rate-limit, windows',
   'hand-written',
   '@nestjs/throttler',
@@ -278,6 +281,9 @@ export async function run() {
     aims.push([`${platform}: times faster than ThrottlerGuard`, '≥ 15×', times(throttler), throttler >= 15]);
     aims.push([`${platform}: time against a hand-written guard`, '≤ 1.5×', times(written), written <= 1.5]);
   }
+  const resolved = results['one limit, Fastify'];
+  const cost = ratio(resolved[`${OURS}, resolved`], resolved[OURS]);
+  aims.push(['new options from a resolver per request against constant options', '≤ 1.3×', times(cost), cost <= 1.3]);
   const peer = ratio(results['one limit, Express'][OURS], results['one limit, Express'].hitlimit);
   aims.push(["Express: time against hitlimit's guard", '≤ 1×', times(peer), peer <= 1]);
   const three = results['three limits, Fastify'];
@@ -301,7 +307,7 @@ export async function run() {
     'guard',
     `## What a guard adds to a request
 
-\`canActivate\` of each guard from a real application, with a new \`ExecutionContextHost\` per call, ${CLIENTS.toLocaleString('en-US')} clients in turn, constant options and each library's own headers, which pass through Nest's real adapter into a response that only stores them. \`no guard\` is the loop itself, which is part of all other figures. A hand-written guard has a plan per handler, a GCRA in a Map and two headers. hitlimit has one limit only, and its guard fails on Fastify. A rejection is measured until its status and body are in the response.
+\`canActivate\` of each guard from a real application, with a new \`ExecutionContextHost\` per call, ${CLIENTS.toLocaleString('en-US')} clients in turn, constant options (\`resolved\`: a resolver returns a new object with them for each request) and each library's own headers, which pass through Nest's real adapter into a response that only stores them. \`no guard\` is the loop itself, which is part of all other figures. A hand-written guard has a plan per handler, a GCRA in a Map and two headers. hitlimit has one limit only, and its guard fails on Fastify. A rejection is measured until its status and body are in the response.
 
 ${parts.join('\n\n')}
 

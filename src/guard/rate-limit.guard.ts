@@ -84,7 +84,9 @@ export class RateLimitGuard extends SuspendableGuard {
 
   private takeAll(context: SuspendableRequestContext, plan: Plan, takes: readonly RequestTake[]): void | Promise<void> {
     if (takes.length === 0) return;
-    return plan.isPlain ? this.take(context, plan, takes, false) : this.takeChecked(context, plan, takes);
+    return plan.isPlain || isPlain(takes)
+      ? this.take(context, plan, takes, false)
+      : this.takeChecked(context, plan, takes);
   }
 
   /** Takes for dry runs separately, without the store for limits of 0, and without `maxWait` if the queue is full. */
@@ -199,4 +201,9 @@ export class RateLimitGuard extends SuspendableGuard {
     else if (answer.allowed) this.admit(context, plan, takes, answer);
     return endAnswered(context);
   }
+}
+
+/** Whether a request needs nothing but one take, of a policy that was resolved for it. */
+function isPlain(takes: readonly RequestTake[]): boolean {
+  return takes.length === 1 && takes[0].requestPolicy.isPlain;
 }

@@ -25,8 +25,12 @@ export function settleAtEnd(
   store: RateLimitStore,
   source: DecisionSource,
 ): void {
-  const settled = takes.filter(({ requestPolicy }) => requestPolicy.isSettled);
-  if (settled.length > 0) new Settlement(context, settled, store, source).start();
+  if (!takes.some(isSettled)) return;
+  new Settlement(context, takes.filter(isSettled), store, source).start();
+}
+
+function isSettled({ requestPolicy }: RequestTake): boolean {
+  return requestPolicy.isSettled;
 }
 
 /** Observes a handler, behind all interceptors, if a cost is settled by it. */

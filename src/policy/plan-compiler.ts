@@ -1,5 +1,5 @@
 import type { Type } from '@nestjs/common';
-import { definePolicy, renamePolicy } from '../core/policy.js';
+import { definePolicy } from '../core/policy.js';
 import { defineResolvedPolicy } from '../core/resolved-policy.js';
 import { warnOfResolverWithoutUser } from '../keys/missing-user-warning.js';
 import { chain, isPromise } from '../util/maybe-promise.js';
@@ -9,9 +9,10 @@ import type { ParsedModuleOptions } from './parsed-options.js';
 import { Plan, type PolicySource } from './plan.js';
 import { resolversIn } from './policy-options.js';
 import type { PolicyInput, PolicyResolver, RateLimitOptions } from './rate-limit.options.js';
-import { parseRequestPolicy, type RequestPolicy } from './request-policy.js';
+import { parseRequestPolicy, type RequestPolicy, renamed } from './request-policy.js';
 import { isResolver, type ResolverLookup, toResolveFn } from './resolvable.js';
 import { fixOf } from './resolver-result.js';
+import { ResultCache } from './result-cache.js';
 
 /** What the compiler requires of the application. */
 export interface PlanContext extends Pick<ParsedModuleOptions, 'named' | 'default' | 'key'> {
@@ -103,7 +104,7 @@ class PlanCompiler {
     let found = named.get(policy) ?? unknownPolicy(policy, named.keys());
     // Its default key is that of requests.
     if (isOfCalls && !found.hasKey) found = { ...found, key };
-    return found.perHandler ? { ...found, policy: renamePolicy(found.policy, `${policy}.${this.handlerName}`) } : found;
+    return found.perHandler ? renamed(found, `${policy}.${this.handlerName}`) : found;
   }
 
   private fromOptions(options: RateLimitOptions, index: number, define = definePolicy): RequestPolicy {
@@ -121,22 +122,25 @@ class PlanCompiler {
     const resolve = toResolveFn<string | RateLimitOptions>('options', resolver, this.context.resolvers);
     const resolverName = `The resolver of ${this.place}`;
     const subject = `${resolverName} returned`;
-    const parsed = new WeakMap<RateLimitOptions, RequestPolicy>();
+    const parseOptions = (result: RateLimitOptions) =>
+      withErrorPrefix(
+        `${subject} invalid options`,
+        () => this.fromOptions(result, index, defineResolvedPolicy),
+        fixOf(result),
+      );
+    const byOptions = new ResultCache(parseOptions);
+    const byName = new Map<string, RequestPolicy>();
+    const parseName = (name: string) => {
+      const found = withErrorPrefix(`${subject} an invalid policy name`, () => this.fromName(name));
+      byName.set(name, found);
+      return found;
+    };
     const parse = (result: string | RateLimitOptions): RequestPolicy => {
-      if (typeof result === 'string')
-        return withErrorPrefix(`${subject} an invalid policy name`, () => this.fromName(result));
-      if (typeof result !== 'object' || result === null || Array.isArray(result)) {
-        if (result === undefined || result === null) warnOfResolverWithoutUser(resolverName, resolver);
-        const rule = `${formatValue(result)}; it must return a policy name or options${fixOf(result)}`;
-        throw new RateLimitOptionError(`${subject} ${rule}`);
-      }
-      let known = parsed.get(result);
-      if (!known) {
-        const parseOptions = () => this.fromOptions(result, index, defineResolvedPolicy);
-        known = withErrorPrefix(`${subject} invalid options`, parseOptions, fixOf(result));
-        parsed.set(result, known);
-      }
-      return known;
+      if (typeof result === 'string') return byName.get(result) ?? parseName(result);
+      if (typeof result === 'object' && result !== null && !Array.isArray(result)) return byOptions.parsed(result);
+      if (result === undefined || result === null) warnOfResolverWithoutUser(resolverName, resolver);
+      const rule = `${formatValue(result)}; it must return a policy name or options${fixOf(result)}`;
+      throw new RateLimitOptionError(`${subject} ${rule}`);
     };
     const failed = (error: unknown): never => {
       // A property of a user that is not set yet was read.
@@ -145,7 +149,9 @@ class PlanCompiler {
     };
     return (request) => {
       try {
-        const policy = chain(resolve(request), parse);
+        const result = resolve(request);
+        // A result that is known is no promise.
+        const policy = byOptions.recall(result) ?? chain(result, parse);
         return isPromise(policy) ? policy.catch(failed) : policy;
       } catch (error) {
         return failed(error);

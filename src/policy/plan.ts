@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { mergeTakes, type Take } from '../core/request.js';
+import { mergeTakes } from '../core/request.js';
 import { exemptsAll } from '../core/resolved-policy.js';
 import type { FixedHeaders } from '../transport/header-formats.js';
 import { fixedHeaders } from '../transport/headers.js';
@@ -11,14 +11,14 @@ import type { ResolveFn } from './resolvable.js';
 /** Where a policy of a handler comes from: it is fixed, or resolved per request. */
 export type PolicySource = RequestPolicy | ResolveFn<RequestPolicy>;
 
-type ConstantPolicy = RequestPolicy & { readonly cost: number };
-
 const NOTHING: readonly RequestTake[] = [];
 
 /** What the guard does for one handler; compiled once. */
 export class Plan {
-  /** Set if a single policy with a constant cost and without `skip` is all there is: only its key is resolved. */
-  private readonly single: ConstantPolicy | undefined;
+  /** Set if a single policy of a fixed cost is all there is: only its key is resolved. */
+  private readonly single: RequestPolicy | undefined;
+  /** Set if a single policy that is resolved per request is all there is. */
+  private readonly resolver: ResolveFn<RequestPolicy> | undefined;
   /** Set if all policies are fixed. */
   private readonly headers: FixedHeaders | undefined;
   /** Whether costs may have to be settled afterwards. */
@@ -31,24 +31,28 @@ export class Plan {
     const [first] = fixed;
     const isFixed = fixed.length === sources.length;
     this.settles = !isFixed || fixed.some(({ isSettled }) => isSettled);
-    if (sources.length === 1 && first && hasConstantCost(first) && !first.skip && !first.dryRun) this.single = first;
-    this.isPlain = this.single?.maxWait === 0;
+    if (sources.length === 1) {
+      if (first?.hasFixedCost) this.single = first;
+      if (typeof sources[0] === 'function') this.resolver = sources[0];
+    }
+    this.isPlain = this.single?.isPlain ?? false;
     if (isFixed) this.headers = fixedHeaders(fixed.map(({ policy }) => policy));
   }
 
   /** The headers that all answers to these takes have in common. */
-  headersOf(takes: readonly Take[]): FixedHeaders {
+  headersOf(takes: readonly RequestTake[]): FixedHeaders {
     // There are fewer takes than policies if one was skipped, is a dry run or was merged with another.
     if (this.headers && takes.length === this.sources.length) return this.headers;
-    return fixedHeaders(takes.map(({ policy }) => policy));
+    return takes.length === 1 ? takes[0].requestPolicy.headers : fixedHeaders(takes.map(({ policy }) => policy));
   }
 
   /** What a request takes, of all policies that apply to it. Takes from one bucket are merged, except those of dry runs. */
   resolveTakes(context: ExecutionContext): MaybePromise<readonly RequestTake[]> {
-    const { single } = this;
-    if (!single) return this.resolveAll(context);
-    const key = single.key(context);
-    return isPromise(key) ? takesOf(single, key) : listOf(toTake(single, key, single.cost));
+    const { single, resolver } = this;
+    if (single) return takesOf(single, context);
+    if (!resolver) return this.resolveAll(context);
+    const resolved = resolver(context);
+    return isPromise(resolved) ? takesOfPending(resolved, context) : takesOfResolved(resolved, context);
   }
 
   private resolveAll(context: ExecutionContext): MaybePromise<readonly RequestTake[]> {
@@ -61,12 +65,22 @@ export class Plan {
   }
 }
 
-function hasConstantCost(policy: RequestPolicy): policy is ConstantPolicy {
-  return typeof policy.cost === 'number' && policy.cost > 0 && !policy.hasOwnCosts;
+/** The take of a policy of a fixed cost. */
+function takesOf(policy: RequestPolicy, context: ExecutionContext): MaybePromise<readonly RequestTake[]> {
+  const cost = policy.cost as number;
+  const key = policy.key(context);
+  if (!isPromise(key)) return listOf(toTake(policy, key, cost));
+  return Promise.resolve(key).then((resolved) => listOf(toTake(policy, resolved, cost)));
 }
 
-function takesOf(single: ConstantPolicy, key: PromiseLike<unknown>): Promise<readonly RequestTake[]> {
-  return Promise.resolve(key).then((resolved) => listOf(toTake(single, resolved, single.cost)));
+function takesOfPending(pending: Promise<RequestPolicy>, context: ExecutionContext): Promise<readonly RequestTake[]> {
+  return pending.then((resolved) => takesOfResolved(resolved, context));
+}
+
+/** What one policy takes that was resolved for this request. */
+function takesOfResolved(resolved: RequestPolicy, context: ExecutionContext): MaybePromise<readonly RequestTake[]> {
+  if (resolved.isPlain) return takesOf(resolved, context);
+  return chain(takeOfResolved(resolved, context), listOf);
 }
 
 function takeOfResolved(resolved: RequestPolicy, context: ExecutionContext): MaybePromise<RequestTake | undefined> {

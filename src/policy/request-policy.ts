@@ -1,5 +1,8 @@
 import { checkLimitNames, checkName } from '../core/limit.js';
-import { definePolicy, type Policy } from '../core/policy.js';
+import { definePolicy, type Policy, renamePolicy } from '../core/policy.js';
+import { deniesAll } from '../core/resolved-policy.js';
+import type { FixedHeaders } from '../transport/header-formats.js';
+import { fixedHeaders } from '../transport/headers.js';
 import { checkOptionNames, invalidOption } from '../util/option-error.js';
 import { type LimitCosts, limitsOfCost, parseLimitCosts } from './limit-costs.js';
 import {
@@ -17,6 +20,12 @@ export interface RequestPolicy extends ParsedRequestOptions, LimitCosts {
   readonly policy: Policy;
   /** Whether its options have a `key`. */
   readonly hasKey: boolean;
+  /** Whether every request takes the same amount, so that only the key is resolved. */
+  readonly hasFixedCost: boolean;
+  /** Whether a take needs nothing but the store: it has a fixed cost, and neither waits nor is a dry run. */
+  readonly isPlain: boolean;
+  /** The headers that all answers to its takes have in common. */
+  readonly headers: FixedHeaders;
 }
 
 /**
@@ -41,7 +50,17 @@ export function parseRequestPolicy(
   const context = { policy, limits: limitsOfCost(options, policy), defaultKey, resolvers, isOfCalls };
   const parsed = parseRequestOptions(options, context);
   const costs = parseLimitCosts(options, context, { cost: parsed.cost, settle: parsed.settle });
-  return { policy, hasKey: options.key !== undefined, ...parsed, ...costs };
+  const hasOneCost = typeof parsed.cost === 'number' && parsed.cost > 0 && !costs.hasOwnCosts;
+  const hasFixedCost = hasOneCost && !parsed.skip && !parsed.dryRun;
+  const isPlain = hasFixedCost && parsed.maxWait === 0 && policy.limits.length > 0 && !deniesAll(policy);
+  const headers = fixedHeaders([policy]);
+  return { policy, hasKey: options.key !== undefined, hasFixedCost, isPlain, headers, ...parsed, ...costs };
+}
+
+/** The same policy under another name, and so with buckets of its own. */
+export function renamed(requestPolicy: RequestPolicy, name: string): RequestPolicy {
+  const policy = renamePolicy(requestPolicy.policy, name);
+  return { ...requestPolicy, policy, headers: fixedHeaders([policy]) };
 }
 
 /** Whether the cost of a policy may be corrected; one that is known only per request may be. */

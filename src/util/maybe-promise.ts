@@ -12,21 +12,6 @@ export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
 export function chain<T, R>(value: MaybePromise<T>, next: (value: T) => MaybePromise<R>): MaybePromise<R> {
   return isPromise(value) ? Promise.resolve(value).then(next) : next(value);
 }
-<<<<<<< ours
-
-/** Calls `run`, and `onError` with the error if it throws or its promise rejects; the error stays. */
-export function watchErrors<T>(run: () => MaybePromise<T>, onError: (error: unknown) => void): MaybePromise<T> {
-  const rethrow = (error: unknown): never => {
-    onError(error);
-    throw error;
-  };
-  try {
-    const value = run();
-    return isPromise(value) ? Promise.resolve(value).catch(rethrow) : value;
-  } catch (error) {
-    return rethrow(error);
-  }
-}
 
 /** Resolves one value for each item. If one throws, promises of others do not become unhandled rejections. */
 export function resolveEach<T, R>(
@@ -42,5 +27,3 @@ export function resolveEach<T, R>(
   }
   return values.some(isPromise) ? Promise.all(values) : (values as R[]);
 }
-=======
->>>>>>> theirs
