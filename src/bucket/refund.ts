@@ -12,8 +12,9 @@ class Given {
 }
 
 /**
- * A decision whose takes a sliding window has admitted: a refund must name the instant of the admission. For a bucket
- * the decision's `source` suffices. Private fields are invisible, and cost a fraction of an entry in a `WeakMap`.
+ * A decision whose takes a sliding window or a calendar quota has admitted: a refund must name the instant of the
+ * admission. For a bucket the decision's `source` suffices. Private fields are invisible, and cost a fraction of an
+ * entry in a `WeakMap`.
  */
 class AdmittedDecision extends Given {
   readonly #takes: readonly Take[];
@@ -53,12 +54,8 @@ export function refundOf(decision: Decision, policy: Policy, key: string): Pick<
   if (!policy.labels.every((label) => limits.some(({ name }) => name === label))) {
     throw new RangeError(`\`decision\` must be one of policy ${policy.name}, got one of policy ${decision.policy}`);
   }
-  if (!hasWindow(policy)) return { source };
+  if (!policy.limits.some(({ algorithm }) => algorithm.needsTakenAt)) return { source };
   const actAt = AdmittedDecision.actAt(decision, policy, key);
   if (actAt !== undefined) return { source, actAt: [actAt] };
   throw new RangeError('`decision` must be what `decide`, `consume`, `charge` or `decideAll` returned for this key');
-}
-
-function hasWindow({ limits }: Policy): boolean {
-  return limits.some(({ kind }) => kind === 'window');
 }

@@ -107,13 +107,13 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
   let count = 0;
   let index = ROW_HEAD;
   let hasWaits = false;
-  let hasWindow = false;
+  let needsTakenAt = false;
   for (const { policy } of takes) {
     const heldFor = row[0] === 0 ? row[index] : 0;
     if (row[index++] !== 0) hasWaits = true;
     for (let i = 0; i < policy.limits.length; i++, index += ROW_LIMIT) {
       const limit = policy.limits[i];
-      if (limit.kind === 'window') hasWindow = true;
+      if (limit.algorithm.needsTakenAt) needsTakenAt = true;
       const state = limitState(
         policy.labels[i],
         limit,
@@ -126,7 +126,7 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
     }
   }
   const allowed = row[0] === 1;
-  const takenAt = allowed && hasWindow ? row[3] : undefined;
+  const takenAt = allowed && needsTakenAt ? row[3] : undefined;
   // Without a delay, too: the buckets of one request may be on servers whose clocks differ.
   const actAt = allowed && hasWaits ? waitsOf(takes, row).map((wait) => row[3] + wait) : undefined;
   return new Answer(allowed, limits, row[2] / AMOUNT_PER_TOKEN, source, takenAt, delay, actAt);

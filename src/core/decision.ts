@@ -11,7 +11,7 @@ export interface LimitState {
   readonly remaining: number;
   readonly retryAfter: number;
   readonly resetAfter: number;
-  /** Until more is available: one whole token, or an admission that leaves the window; 0 when full. */
+  /** Until more is available: one whole token, an admission that leaves the window, or the next period; 0 when full. */
   readonly moreAfter: number;
 }
 
@@ -60,7 +60,7 @@ export interface StoreAnswer extends Decision {
   readonly balance: number;
   /** Tokens taken from each bucket; 0 when denied. */
   readonly taken: number;
-  /** If a sliding window has admitted: when, in ms since 1970 by the store's clock. Its refund requires it. */
+  /** If a sliding window or a calendar quota has admitted: when, in ms since 1970 by the store's clock. Refunds require it. */
   readonly takenAt?: number;
   /** For each take when it acts, in ms since 1970, if not all act at once; `cancel` requires it. */
   readonly actAt: readonly number[] | undefined;

@@ -128,14 +128,20 @@ function denies(state: BucketState, wait: number, maxWait: number): boolean {
   return state.blockedUntil > 0 || wait > maxWait || wait === Infinity;
 }
 
-/** Milliseconds from `now` until every limit admits its amount, behind all queued requests. */
+/** Milliseconds from `now` until every limit admits its amount, behind all queued requests; `Infinity` for never. */
 function longestWait({ limits }: Policy, state: BucketState, amounts: Amounts, now: number): number {
   let longest = Math.max(0, state.queueEnd - state.at);
   for (let i = 0; i < limits.length; i++) {
     const wait = waitFor(limits[i], state, i, amounts);
     if (wait > longest) longest = wait;
   }
-  return longest === 0 ? 0 : state.at - now + longest;
+  if (longest === 0) return 0;
+  return isBeyondHorizon(limits, state, longest) ? Infinity : state.at - now + longest;
+}
+
+/** Whether nothing can be reserved for a request that would wait for `wait` ms. */
+function isBeyondHorizon(limits: readonly Limit[], state: BucketState, wait: number): boolean {
+  return limits.some((limit, i) => wait >= (limit.algorithm.horizon?.(limit, state, i) ?? Infinity));
 }
 
 /** Milliseconds from `state.at` until one limit admits its amount. */

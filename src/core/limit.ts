@@ -1,10 +1,18 @@
 import { type Duration, parseDuration, parsePeriod, type TimeUnit } from '../util/duration.js';
 import { checkOptionNames, invalidOption, RateLimitOptionError, withErrorPrefix } from '../util/option-error.js';
 import type { Limit } from './algorithms/algorithm.js';
+import { calendarLimit } from './algorithms/calendar.js';
+import {
+  CALENDAR_PERIODS,
+  type CalendarPeriod,
+  type CalendarPeriods,
+  calendarPeriods,
+} from './algorithms/calendar-periods.js';
 import { concurrencyLimit } from './algorithms/concurrency.js';
 import { slidingWindowLimit } from './algorithms/sliding-window.js';
 import { mostTokens, tokenBucketLimit } from './algorithms/token-bucket.js';
 import { toAmount, tokenRule } from './amount.js';
+import { checkCount, DECIMALS, parseCapacity } from './sizes.js';
 
 /**
  * The options of one limit. Which of them are given decides what the limit is:
@@ -15,6 +23,7 @@ import { toAmount, tokenRule } from './amount.js';
  * | `capacity`, `refill` (`duration`, `unit`) | token bucket: holds `capacity`, gains `refill` per `duration unit` |
  * | `duration`, `unit`, `maxRequest`, `capacity` | token bucket: gains `maxRequest` per `duration unit`, holds `capacity` |
  * | all five | both the window and the bucket |
+ * | `capacity`, `calendar` (`timeZone`) | calendar quota: at most `capacity` per day, week, month or year |
  * | `concurrency` (`slotTtl`) | concurrency limit: at most `concurrency` at once |
  */
 export interface LimitNumbers {
@@ -24,12 +33,22 @@ export interface LimitNumbers {
   unit?: TimeUnit;
   /** Requests per `duration unit`; a positive whole number. Resolved per request also 0, which denies, or `Infinity`. */
   maxRequest?: number;
-  /** The most tokens that the bucket holds; positive, at most three decimals. 0 and `Infinity` as for `maxRequest`. */
+  /**
+   * The most tokens that the bucket holds, or that a calendar quota has per period; positive, at most three decimals. 0
+   * and `Infinity` as for `maxRequest`.
+   */
   capacity?: number;
   /** Tokens gained per `duration unit`; 0 or more, at most three decimals. With 0 only `put` brings tokens back. */
   refill?: number;
   /** `'greedy'` (default): continuously. `'intervally'`: all at once at each multiple of the period since 1970. */
   refillMode?: 'greedy' | 'intervally';
+  /**
+   * Makes the limit a quota per period of the calendar: `capacity`, or `maxRequest`, is all that can be used in it, and is
+   * new at midnight. Weeks start on Monday.
+   */
+  calendar?: CalendarPeriod;
+  /** The IANA time zone of `calendar`, such as `'Europe/Berlin'`; default `'UTC'`. */
+  timeZone?: string;
   /**
    * How many may run at once, each in a *slot*; a positive whole number. Resolved per request also 0, which denies, or
    * `Infinity`. Not beside the options above: use `limits` for both.
@@ -44,7 +63,7 @@ export interface LimitNumbers {
 
 /** One of several limits of a policy. */
 export interface NamedLimit extends LimitNumbers {
-  /** Follows the policy's name in `Decision.limits` and headers; default `window`, `bucket` or `concurrency`, numbered if needed. */
+  /** Follows the policy's name in `Decision.limits` and headers; default its kind, such as `window` or `month`, numbered if needed. */
   name?: string;
 }
 
@@ -55,6 +74,8 @@ export const LIMIT_OPTIONS = [
   'capacity',
   'refill',
   'refillMode',
+  'calendar',
+  'timeZone',
   'concurrency',
   'slotTtl',
 ] as const;
@@ -64,11 +85,6 @@ const LEAST_SLOT_TTL = 1000;
 const MOST_SLOT_TTL = 3_600_000;
 
 export const NAMED_LIMIT_OPTIONS = [...LIMIT_OPTIONS, 'name'] as const;
-
-/** Its admissions, and as many that `charge` adds, are counted exactly. */
-const MOST_REQUESTS = Math.floor(Number.MAX_SAFE_INTEGER / 1e6);
-
-const DECIMALS = 'a number with at most three decimals';
 
 const MILLISECONDS = "`duration` with `unit: 'milliseconds'`";
 
@@ -86,12 +102,14 @@ export const LIMIT_SYNONYMS: Readonly<Record<string, string>> = {
   refillRate: '`refill`',
   maxConcurrent: '`concurrency`',
   permits: '`concurrency`',
+  tz: '`timeZone`',
 };
 
 /** The limits that one set of options means: one, or two if all five are given. */
 export function parseLimitOptions(options: LimitNumbers): Limit[] {
-  const { maxRequest, capacity, refill, refillMode } = options;
-  if (options.concurrency !== undefined) return [parseConcurrency(options)];
+  const { maxRequest, capacity, refill, refillMode, calendar, concurrency } = options;
+  if (concurrency !== undefined) return [parseConcurrency(options)];
+  if (calendar !== undefined) return [parseCalendar(calendar, options)];
   checkCombination(options);
   const period = parsePeriod(options.duration, options.unit);
   const limits: Limit[] = [];
@@ -116,13 +134,8 @@ function parseConcurrency({ concurrency, slotTtl = SLOT_TTL, ...others }: LimitN
   return concurrencyLimit(concurrency, ttl);
 }
 
-function checkCount(option: string, count: unknown): asserts count is number {
-  if (typeof count !== 'number' || !Number.isInteger(count) || count <= 0)
-    invalidOption(option, 'a positive whole number', count);
-  if (count > MOST_REQUESTS) invalidOption(option, `at most ${MOST_REQUESTS}`, count);
-}
-
-function checkCombination({ maxRequest, capacity, refill, refillMode, slotTtl }: LimitNumbers): void {
+function checkCombination({ maxRequest, capacity, refill, refillMode, timeZone, slotTtl }: LimitNumbers): void {
+  if (timeZone !== undefined) throw new RateLimitOptionError('`calendar` must be given with `timeZone`');
   if (slotTtl !== undefined) throw new RateLimitOptionError('`slotTtl` must be omitted without `concurrency`');
   if (maxRequest === undefined && capacity === undefined && refill === undefined) {
     throw new RateLimitOptionError('`maxRequest`, or `capacity` and `refill`, or `concurrency`, must be given');
@@ -138,10 +151,44 @@ function checkCombination({ maxRequest, capacity, refill, refillMode, slotTtl }:
   }
 }
 
-function parseBucket(capacity: unknown, refill: unknown, period: number, mode: unknown = 'greedy'): Limit {
-  const amount = toAmount(capacity);
-  if (typeof capacity !== 'number' || !(capacity > 0)) invalidOption('capacity', 'a positive number', capacity);
-  if (amount === undefined) invalidOption('capacity', tokenRule(capacity, DECIMALS), capacity);
+/** The options that say when tokens return, which the calendar does. */
+const REFILL_OPTIONS = ['duration', 'unit', 'refill', 'refillMode'] as const;
+
+function parseCalendar(calendar: CalendarPeriod, options: LimitNumbers): Limit {
+  if (!CALENDAR_PERIODS.includes(calendar)) {
+    invalidOption('calendar', `one of ${CALENDAR_PERIODS.join(', ')}`, calendar);
+  }
+  const refill = REFILL_OPTIONS.find((name) => options[name] !== undefined);
+  if (refill) {
+    throw new RateLimitOptionError(
+      `\`${refill}\` must be omitted beside \`calendar\`: a quota is full again at the start of the next ${calendar}`,
+    );
+  }
+  const { capacity, maxRequest, timeZone = 'UTC' } = options;
+  if (maxRequest !== undefined) checkCount('maxRequest', maxRequest);
+  if (capacity !== undefined && maxRequest !== undefined) {
+    throw new RateLimitOptionError('`maxRequest` must be omitted beside `calendar` and `capacity`: both are the quota');
+  }
+  const quota = capacity ?? maxRequest;
+  if (quota === undefined) throw new RateLimitOptionError('`capacity` must be given with `calendar`');
+  const amount = parseCapacity(quota);
+  const most = mostTokens(1);
+  if (quota > most) invalidOption('capacity', `at most ${most}`, quota);
+  return calendarLimit(quota, amount, parsePeriods(calendar, timeZone));
+}
+
+function parsePeriods(calendar: CalendarPeriod, timeZone: unknown): CalendarPeriods {
+  const rule = "an IANA time zone such as 'Europe/Berlin'";
+  if (typeof timeZone !== 'string') invalidOption('timeZone', rule, timeZone);
+  try {
+    return calendarPeriods(calendar, timeZone);
+  } catch {
+    return invalidOption('timeZone', rule, timeZone);
+  }
+}
+
+function parseBucket(capacity: number, refill: unknown, period: number, mode: unknown = 'greedy'): Limit {
+  const amount = parseCapacity(capacity);
   const gain = refill === 0 ? 0 : toAmount(refill);
   if (typeof refill !== 'number' || !(refill >= 0)) invalidOption('refill', 'a number of at least 0', refill);
   if (gain === undefined) invalidOption('refill', tokenRule(refill, DECIMALS), refill);

@@ -29,7 +29,7 @@ function parseResolvedLimit(options: LimitNumbers): Limit[] {
     refill: refill === Infinity && isExtreme(capacity) ? 1 : refill,
   });
   return limits.map((limit) => {
-    const sizes = [{ window: maxRequest, bucket: capacity, concurrency }[limit.kind]];
+    const sizes = [{ window: maxRequest, bucket: capacity, calendar: capacity, concurrency }[limit.kind]];
     if (limit.kind !== 'concurrency' && refill === undefined) sizes.push(maxRequest);
     if (sizes.includes(0)) return { ...limit, size: 0, capacity: 0, fillTime: 0 };
     return sizes.includes(Infinity) ? { ...limit, size: Infinity } : limit;

@@ -12,7 +12,7 @@ export interface HeaderWriter {
 export interface Quota {
   readonly label: string;
   readonly limit: number;
-  /** Seconds of a window, or that a bucket needs to fill; `undefined` below one, or without refill. */
+  /** Seconds of a window, or that a bucket needs to fill; `undefined` below one, without refill, or by the calendar. */
   readonly window: number | undefined;
   /** Whether it counts requests at the same time, which draft-11 reports as their quota unit. */
   readonly isConcurrency: boolean;

@@ -26,7 +26,8 @@ export function fixedHeaders(policies: readonly Policy[]): FixedHeaders {
 }
 
 function windowOf({ kind, fillTime }: Limit): number | undefined {
-  if (kind === 'concurrency') return undefined;
+  // Months differ in length; `t` of `RateLimit` is the time until the next one.
+  if (kind === 'concurrency' || kind === 'calendar') return undefined;
   return fillTime >= 1000 && fillTime !== Infinity ? Math.ceil(fillTime / 1000) : undefined;
 }
 

@@ -33,6 +33,7 @@ function startMethod(options: unknown): Promise<unknown> {
 
 const NO_LIMIT = '`maxRequest`, or `capacity` and `refill`, or `concurrency`, must be given';
 const bucket = { capacity: 5, refill: 1 };
+const quota = { capacity: 5, calendar: 'month' };
 const window = { maxRequest: 5 };
 class NoResolver {}
 
@@ -43,6 +44,39 @@ const DECORATOR_ERRORS: [unknown, string][] = [
   [{ refill: 1 }, '`capacity` must be given with `refill`'],
   [{ capacity: 1 }, '`refill` or `maxRequest` must be given with `capacity`'],
   [{ ...window, refillMode: 'greedy' }, '`refillMode` must be omitted without `capacity`: a window has no refill'],
+  [{ timeZone: 'UTC', ...bucket }, '`calendar` must be given with `timeZone`'],
+  [{ calendar: 'month' }, '`capacity` must be given with `calendar`'],
+  [{ ...quota, calendar: 'decade' }, "`calendar` must be one of day, week, month, year, got 'decade'"],
+  [{ ...quota, calendar: 1 }, '`calendar` must be one of day, week, month, year, got 1'],
+  [
+    { ...quota, refill: 1 },
+    '`refill` must be omitted beside `calendar`: a quota is full again at the start of the next month',
+  ],
+  [
+    { ...quota, refillMode: 'greedy' },
+    '`refillMode` must be omitted beside `calendar`: a quota is full again at the start of the next month',
+  ],
+  [
+    { ...quota, duration: 2 },
+    '`duration` must be omitted beside `calendar`: a quota is full again at the start of the next month',
+  ],
+  [
+    { ...quota, unit: 'days' },
+    '`unit` must be omitted beside `calendar`: a quota is full again at the start of the next month',
+  ],
+  [{ ...quota, maxRequest: 5 }, '`maxRequest` must be omitted beside `calendar` and `capacity`: both are the quota'],
+  [{ ...quota, capacity: 0 }, '`capacity` must be a positive number, got 0'],
+  [{ ...quota, capacity: 1e13 }, '`capacity` must be at most 9007199254740.99, got 10000000000000'],
+  [{ ...quota, capacity: 9e12 }, '`capacity` must be at most 4503599627370, got 9000000000000'],
+  [{ calendar: 'month', maxRequest: 1.5 }, '`maxRequest` must be a positive whole number, got 1.5'],
+  [
+    { ...quota, timeZone: 'Europe/Atlantis' },
+    "`timeZone` must be an IANA time zone such as 'Europe/Berlin', got 'Europe/Atlantis'",
+  ],
+  [{ ...quota, timeZone: 2 }, "`timeZone` must be an IANA time zone such as 'Europe/Berlin', got 2"],
+  [{ ...quota, timezone: 'UTC' }, 'unknown option `timezone`. Did you mean `timeZone`?'],
+  [{ ...quota, tz: 'UTC' }, 'unknown option `tz`. Did you mean `timeZone`?'],
+  [{ ...quota, lease: 5 }, '`lease` must be omitted for a calendar quota, whose tokens cannot be held'],
   [{ ...bucket, limits: [window] }, '`capacity` must be omitted beside `limits`'],
   [{ duration: 1, limits: [window] }, '`duration` must be omitted beside `limits`'],
   [{ slotTtl: '30s', ...window }, '`slotTtl` must be omitted without `concurrency`'],
@@ -102,7 +136,7 @@ const DECORATOR_ERRORS: [unknown, string][] = [
   [{ limits: [window, { capacity: 0, refill: 1 }] }, 'limits[1]: `capacity` must be a positive number, got 0'],
   [
     { limits: [{ ...window, key: 'all' }] },
-    'limits[0]: unknown option `key`; known options are duration, unit, maxRequest, capacity, refill, refillMode, concurrency, slotTtl, name, cost, settle',
+    'limits[0]: unknown option `key`; known options are duration, unit, maxRequest, capacity, refill, refillMode, calendar, timeZone, concurrency, slotTtl, name, cost, settle',
   ],
   [{ limits: [window, { ...bucket, cost: -1 }] }, 'limits[1]: `cost` must be a number of at least 0, got -1'],
   [

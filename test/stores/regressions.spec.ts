@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { FakeClock } from 'nest-rate-limit/testing';
 import type { LimitNumbers } from '../../src/core/limit.js';
 import { parsePolicy } from '../../src/core/policy.js';
 import { Subject, storeKinds, subject } from '../support/store-subject.js';
@@ -9,7 +10,8 @@ const ms = { unit: 'milliseconds' } as const;
 /** Each of these cases was once a bug in one of the stores or in both. */
 describe.each([memory, redis])('regressions: $name', (kind) => {
   it('does not accumulate refills beyond the capacity while a request is queued', async () => {
-    const bucket = subject(kind, { capacity: 10, refill: 10, duration: 1, unit: 'minutes', refillMode: 'intervally' });
+    const options = { capacity: 10, refill: 10, duration: 1, unit: 'minutes', refillMode: 'intervally' } as const;
+    const bucket = subject(kind, options, new FakeClock());
     await bucket.take(5);
     expect((await bucket.take(6, Infinity)).delay).toBe(60_000);
     await bucket.clock.advance(60_000);

@@ -9,6 +9,7 @@ import {
   expectWithinLimits,
   fractions,
   pauses,
+  periodNumber,
   policies,
   storeKinds,
   subject,
@@ -31,7 +32,11 @@ function balances(
   now: number,
 ): number[] {
   return (options.limits as LimitNumbers[]).map((limit) => {
-    const { capacity, maxRequest = 0, duration: period = 1 } = limit;
+    const { capacity, maxRequest = 0, duration: period = 1, calendar } = limit;
+    if (calendar) {
+      const isNow = ({ at }: { at: number }) => periodNumber(calendar, at) === periodNumber(calendar, now);
+      return (capacity ?? 0) - admissions.filter(isNow).reduce((sum, { counted }) => sum + counted, 0);
+    }
     if (capacity === undefined) {
       return maxRequest - admissions.reduce((sum, { at, counted }) => sum + (at > now - period ? counted : 0), 0);
     }

@@ -13,6 +13,7 @@ import {
   fractions,
   largeWindowLimits,
   pauses,
+  START,
   smallLimits,
   storeKinds,
 } from '../support/store-subject.js';
@@ -94,7 +95,7 @@ const scripts = ({ pause, key }: typeof forward): fc.Arbitrary<Step[]> =>
 class Run {
   readonly answers: unknown[] = [];
   readonly counts = { delayed: 0, denied: 0, aborted: 0, replaced: 0, settled: 0 };
-  private readonly clock = new FakeClock();
+  private readonly clock = new FakeClock(START);
   private readonly store: RateLimitStore;
   private readonly buckets: BucketService;
   private readonly handles = new Map<string, Bucket>();

@@ -137,8 +137,26 @@ export const largeWindowLimits: fc.Arbitrary<LimitNumbers> = fc
   .record({ maxRequest: fc.integer({ min: 129, max: 200 }), duration: fc.integer({ min: 128, max: 2000 }) })
   .map((limit) => ({ ...limit, ...milliseconds }));
 
+export const calendarLimits: fc.Arbitrary<LimitNumbers> = fc.record({
+  capacity: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.constantFrom(0.5, 2.5)),
+  calendar: fc.constantFrom('day', 'month'),
+});
+
 /** One limit of each kind, small enough for a few calls to exhaust it. A new algorithm is added here. */
-export const smallLimits = fc.oneof({ arbitrary: bucketLimits, weight: 3 }, { arbitrary: windowLimits, weight: 2 });
+export const smallLimits = fc.oneof(
+  { arbitrary: bucketLimits, weight: 6 },
+  { arbitrary: windowLimits, weight: 4 },
+  { arbitrary: calendarLimits, weight: 1 },
+);
+
+/** When the clocks of properties start: shortly before the end of a day and of a month. */
+export const START = new FakeClock().now() - 100;
+
+/** The number of a period of `calendar` in UTC, in their order. */
+export function periodNumber(calendar: string, at: number): number {
+  const date = new Date(at);
+  return calendar === 'day' ? Math.floor(at / 86_400_000) : date.getUTCFullYear() * 12 + date.getUTCMonth();
+}
 
 /** One to three of them. */
 export const policies: fc.Arbitrary<LimitOptions> = fc
@@ -162,8 +180,7 @@ export const fractions = fc.oneof(
 );
 
 /** Creates a subject on a new store. */
-export function subject(kind: StoreKind, options: LimitOptions): Subject {
-  const clock = new FakeClock();
+export function subject(kind: StoreKind, options: LimitOptions, clock = new FakeClock(START)): Subject {
   return new Subject(kind.make(clock), clock, parsePolicy(options, 'property'));
 }
 
@@ -205,7 +222,8 @@ export function expectWithinLimits(
 
 /** Thousandths of a token that a limit may admit from `from` to `to`, both inclusive. */
 function allowance(limit: LimitNumbers, from: number, to: number, slack: number): number {
-  const { capacity = 0, refill = 0, duration: period = 1, maxRequest = 0, refillMode } = limit;
+  const { capacity = 0, refill = 0, duration: period = 1, maxRequest = 0, refillMode, calendar } = limit;
+  if (calendar) return capacity * 1000 * (1 + periodNumber(calendar, to) - periodNumber(calendar, from));
   if (limit.capacity === undefined) return to - from < period ? maxRequest * 1000 : Infinity;
   if (refillMode === 'intervally') {
     const boundaries = Math.floor(to / period) - Math.floor(from / period);

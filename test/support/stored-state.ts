@@ -21,8 +21,8 @@ export function extendedState(numbers: readonly number[], flags: number): Buffer
 /** The state of a bucket as Redis keeps it. */
 export function storedState({ at, blockedUntil, debts, parts, marks, queue }: BucketState): Buffer {
   const limits = debts.map((debt, i) => {
-    const log = parts[i];
-    return log instanceof AdmissionLog ? [log.sum, ...log.entries()] : [debt];
+    const part = parts[i];
+    return part instanceof AdmissionLog ? [part.sum, ...part.entries()] : ((part?.entries() as number[]) ?? [debt]);
   });
   const sections: [flag: number, exists: boolean, numbers: () => number[]][] = [
     [BLOCKED, blockedUntil > 0, () => [blockedUntil]],

@@ -1,7 +1,8 @@
 import type { SlotHolder } from '../slot-holder.js';
+import type { CalendarPeriods } from './calendar-periods.js';
 
 /** The kind of a limit. `replacePolicy` carries state over only between limits of the same kind. */
-export type LimitKind = 'bucket' | 'window' | 'concurrency';
+export type LimitKind = 'bucket' | 'window' | 'concurrency' | 'calendar';
 
 /**
  * One compiled limit of a policy. All counts are whole numbers of *units*: an amount (a thousandth of a token) weighs
@@ -21,16 +22,18 @@ export interface Limit {
   readonly capacity: number;
   /** Units per thousandth of a token. */
   readonly weight: number;
-  /** Units added per `period`; 0 for a window or a bucket without refill. */
+  /** Units added per `period`; 0 for a window, a calendar quota or a bucket without refill. */
   readonly refill: number;
-  /** Bucket: ms between refills. Window: its length in ms. */
+  /** Bucket: ms between refills. Window: its length in ms. Calendar quota: 1. */
   readonly period: number;
-  /** Window: the resolution of its recorded admissions in ms; 1 is exact. Bucket: 1. */
+  /** Window: the resolution of its recorded admissions in ms; 1 is exact. Others: 1. */
   readonly slot: number;
   /** The longest time from empty to full, in ms; `Infinity` without refill. */
   readonly fillTime: number;
   /** The index of its entry in the option `limits`, if that is given. */
   readonly entry?: number;
+  /** Calendar quota: its periods. */
+  readonly calendar?: CalendarPeriods;
 }
 
 /**
@@ -110,6 +113,8 @@ export interface Algorithm {
   readonly title: string;
   /** Whether a process may take several tokens at once and spend them later (`lease`). */
   readonly leasable: boolean;
+  /** Whether a refund requires the time of the take, as usage ends on a date. */
+  readonly needsTakenAt?: boolean;
   /** The strategies that `replace` supports. */
   readonly strategies: readonly ReplaceStrategy[];
   /** A short string that encodes the limit. It is part of the key in Redis, so the encoding must never change. */
@@ -131,6 +136,8 @@ export interface Algorithm {
    * For a limit without a queue, whose `wait` is 0: the `retryAfter` of a request of `holder` in ms; 0 if it is admitted.
    */
   hint?(limit: Limit, state: BucketState, i: number, holder: SlotHolder | undefined): number;
+  /** Milliseconds after which nothing can be reserved; a request must act earlier. Without it, there is no such time. */
+  horizon?(limit: Limit, state: BucketState, i: number): number;
   /** Takes `amount` regardless of the balance, for a request that proceeds after `wait` ms (the longest of all limits). */
   take(limit: Limit, state: BucketState, i: number, amount: number, wait: number): void;
   /**

@@ -146,6 +146,7 @@ export const slidingWindow: Algorithm = {
   id: 2,
   title: 'sliding window',
   leasable: false,
+  needsTakenAt: true,
   strategies: ['reset', 'as-is'],
 
   fingerprint: ({ size, period }) => `w${size}/${period}`,

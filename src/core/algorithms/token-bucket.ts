@@ -98,7 +98,7 @@ function boundaries(limit: Limit, from: number, to: number): number {
 }
 
 /** The new limit's debt, rounded up to a whole unit where the two limits count in different units. */
-function carriedDebt(old: Limit, balance: number, limit: Limit, strategy: ReplaceStrategy): number {
+export function carriedDebt(old: Limit, balance: number, limit: Limit, strategy: ReplaceStrategy): number {
   const amount = balance / old.weight;
   const capacity = limit.capacity / limit.weight;
   let carried = amount;

@@ -1,7 +1,7 @@
 import type { Policy } from '../../core/policy.js';
 import type { StoreRequest } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
-import { type Clock, later, steadyNow } from '../../util/clock.js';
+import { type Clock, later, steadyNow, systemClock } from '../../util/clock.js';
 import { GIVING_VERBS } from '../rate-limit.store.js';
 import type { ClientPort } from './clients/client-port.js';
 import { CommandDeadline } from './command-deadline.js';
@@ -146,7 +146,7 @@ export class CommandSender {
         serverTime.observe(late, started, received);
         return this.sendAgain(batch, command, attempt);
       }
-      const serverNow = dispatchReplies(batch, reply);
+      const serverNow = dispatchReplies(batch, reply, (pending) => this.sendAgain([pending], command, attempt));
       if (serverNow !== undefined && !clock) serverTime.observe(serverNow, started, received);
     } catch (error) {
       this.fail(batch, command, attempt, error);
@@ -199,10 +199,16 @@ export class CommandSender {
     return this.port.isCluster ? this.options.nodeOf(takes[0].key) : undefined;
   }
 
+  /** The time by which the script decides, as far as it is known here. */
+  private estimatedNow(): number {
+    const { clock, serverTime } = this.options;
+    return clock?.now() ?? (Math.floor(serverTime.at(steadyNow())) || systemClock.now());
+  }
+
   private run(batch: readonly PendingRequest[], latest: number, withSource: boolean): Promise<unknown> {
     const { keyOf, clock, serverTime } = this.options;
     try {
-      const input = new ScriptInput(keyOf);
+      const input = new ScriptInput(keyOf, () => batch[0].calendarAt ?? this.estimatedNow());
       for (const { request } of batch) input.add(request);
       const deadline = latest === Infinity ? -1 : serverTime.at(latest);
       const argument = input.argument(clock ? clock.now() : -1, clock ? MIN_TTL_OF_INJECTED_CLOCK : 0, deadline);

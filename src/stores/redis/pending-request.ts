@@ -8,6 +8,8 @@ export type ReplyRow = readonly number[];
 export interface PendingRequest {
   readonly request: StoreRequest;
   readonly call: StoreCall | undefined;
+  /** The instant whose periods of the calendar the script needs, if not those of now. */
+  readonly calendarAt?: number;
   readonly resolve: (row: ReplyRow) => void;
   readonly reject: (error: unknown) => void;
 }

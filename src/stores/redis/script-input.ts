@@ -15,7 +15,11 @@ export class ScriptInput {
   private last: StoreRequest | undefined;
   private count = 0;
 
-  constructor(private readonly keyOf: (policy: Policy, key: string) => string) {}
+  /** `now` is about the time of the server, whose periods of the calendar the script receives. */
+  constructor(
+    private readonly keyOf: (policy: Policy, key: string) => string,
+    private readonly now: () => number,
+  ) {}
 
   add(request: StoreRequest): void {
     const { takes, to } = request;
@@ -64,7 +68,7 @@ export class ScriptInput {
   private policyNumber(policy: Policy): number {
     const index = this.policies.indexOf(policy);
     if (index >= 0) return index + 1;
-    this.definitions += definitionOf(policy);
+    this.definitions += definitionOf(policy, this.now);
     return this.policies.push(policy);
   }
 }
@@ -117,16 +121,38 @@ function holdersAlike(one: SlotHolder | undefined, other: SlotHolder | undefined
   );
 }
 
-const definitions = new WeakMap<Policy, string>();
+/** What the script reads about a policy. That of a policy with calendar quotas holds from `since` until `until`. */
+interface Definition {
+  readonly numbers: string;
+  readonly since: number;
+  readonly until: number;
+}
 
-function definitionOf(policy: Policy): string {
-  let definition = definitions.get(policy);
-  if (definition === undefined) {
-    definition = `,${policy.block},${policy.limits.length}`;
-    for (const { algorithm, capacity, weight, refill, period, slot } of policy.limits) {
-      definition += `,${algorithm.id},${capacity},${weight},${refill},${period},${slot}`;
-    }
-    definitions.set(policy, definition);
+const definitions = new WeakMap<Policy, Definition>();
+
+function definitionOf(policy: Policy, now: () => number): string {
+  const known = definitions.get(policy);
+  if (known && (known.until === Infinity || holdsAt(known, now()))) return known.numbers;
+  const definition = define(policy, now());
+  definitions.set(policy, definition);
+  return definition.numbers;
+}
+
+function holdsAt({ since, until }: Definition, at: number): boolean {
+  return at >= since && at < until;
+}
+
+function define({ block, limits }: Policy, now: number): Definition {
+  let numbers = `,${block},${limits.length}`;
+  let since = -Infinity;
+  let until = Infinity;
+  for (const { algorithm, capacity, weight, refill, period, slot, calendar } of limits) {
+    const pair = calendar?.pairAt(now);
+    numbers += `,${algorithm.id},${capacity},${weight},${(pair ?? [refill, period, slot]).join()}`;
+    if (!pair) continue;
+    // Nearer to another boundary, the pair is another one.
+    since = Math.max(since, (pair[0] + pair[1]) / 2);
+    until = Math.min(until, (pair[1] + pair[2]) / 2);
   }
-  return definition;
+  return { numbers, since, until };
 }

@@ -31,6 +31,8 @@ export const STRATEGY_CODES: Readonly<Record<ReplaceStrategy, number>> = {
 export const LATE = -1;
 /** Takes the place of `allowed` in a reply: the value of a key is not a bucket. */
 export const UNREADABLE = -2;
+/** Takes the place of `allowed` in a reply: the instant that follows is in no period of the calendar that the script has. */
+export const UNCOVERED = -3;
 /** Precedes the mark of a take, before its amount. */
 export const MARKED = -2;
 /** Precedes the holder of a take, before its mark and its amount: id, waited and nextWaited. */

@@ -4,7 +4,7 @@ import type { StoreRequest } from '../../core/request.js';
 import { RateLimitStoreError } from '../../exceptions/rate-limit-store.error.js';
 import { safeError } from './clients/client-error.js';
 import type { PendingRequest, ReplyRow } from './pending-request.js';
-import { LATE, UNREADABLE } from './script-protocol.js';
+import { LATE, UNCOVERED, UNREADABLE } from './script-protocol.js';
 
 /** Errors of a server that answers but does not write: out of memory, a replica, without disk or replicas, or by its ACL. */
 const WRITE_REJECTED =
@@ -50,14 +50,19 @@ export function lateReplyTime(reply: unknown): number | undefined {
   // A late reply is two doubles.
   if (doublesOf(reply)?.length !== 16) return undefined;
   const doubles = new DoubleReader(reply);
-  return doubles.next(UNREADABLE) === LATE ? doubles.next() : undefined;
+  return doubles.next(UNCOVERED) === LATE ? doubles.next() : undefined;
 }
 
 /**
  * Splits the reply and settles each request of the batch: with its row, or with an error if a bucket of it cannot be
- * read. Returns the server's time, if any row has it.
+ * read. Calls `sendAgain` for those that need other periods of the calendar. Returns the server's time, if any row has
+ * it.
  */
-export function dispatchReplies(batch: readonly PendingRequest[], reply: unknown): number | undefined {
+export function dispatchReplies(
+  batch: readonly PendingRequest[],
+  reply: unknown,
+  sendAgain: (pending: PendingRequest) => void,
+): number | undefined {
   const doubles = new DoubleReader(reply);
   const problems: unknown[] = Array.isArray(reply) ? reply.slice(1) : [];
   let unreadable = 0;
@@ -70,7 +75,9 @@ export function dispatchReplies(batch: readonly PendingRequest[], reply: unknown
   let serverNow: number | undefined;
   for (let i = 0; i < rows.length; i++) {
     const row = rows[i];
-    if (row) {
+    if (row?.[0] === UNCOVERED) {
+      askAgain(batch[i], row[1], sendAgain);
+    } else if (row) {
       serverNow = row[3];
       batch[i].resolve(row);
     } else {
@@ -82,8 +89,9 @@ export function dispatchReplies(batch: readonly PendingRequest[], reply: unknown
 
 /** The next row of the reply; `undefined` if a bucket of the request cannot be read. */
 function readRow({ takes }: StoreRequest, doubles: DoubleReader, reply: unknown): ReplyRow | undefined {
-  const allowed = doubles.next(UNREADABLE);
+  const allowed = doubles.next(UNCOVERED);
   if (allowed === UNREADABLE) return undefined;
+  if (allowed === UNCOVERED) return [allowed, doubles.next()];
   if (allowed !== 0 && allowed !== 1) throw unexpectedReply(reply);
   const row = new Array<number>(rowLength(takes));
   row[0] = allowed;
@@ -91,6 +99,13 @@ function readRow({ takes }: StoreRequest, doubles: DoubleReader, reply: unknown)
   // A balance may be negative.
   for (let i = ROW_HEAD; i < row.length; i++) row[i] = doubles.next(-Infinity);
   return row;
+}
+
+/** Sends a request again with the periods of the calendar at the instant `at`, once. */
+function askAgain(pending: PendingRequest, at: number, sendAgain: (pending: PendingRequest) => void): void {
+  if (pending.calendarAt === undefined) return sendAgain({ ...pending, calendarAt: at });
+  const reason = 'the clocks of its buckets differ by more than two periods of the calendar';
+  pending.reject(new RateLimitStoreError(`Request cannot be decided: ${reason}`, 'bucket', { outcome: 'not-applied' }));
 }
 
 /** `problem` is the key of the bucket and what is wrong with its value. */

@@ -55,17 +55,18 @@ export function pendingEffect(request: StoreRequest, now: number): PendingEffect
   return {
     request: { ...request, takes: [take] },
     at: now,
-    until: now + lifetimeOf(request.verb, take, request.duration),
+    until: now + lifetimeOf(request.verb, take, now, request.duration),
     count: 1,
     isSuperseded: false,
   };
 }
 
-/** The time until a bucket has refilled what an effect changes, in ms; for `block` its duration. */
-function lifetimeOf(verb: Verb, take: Take, duration = 0): number {
+/** The time from `now` until a bucket has refilled what an effect changes, in ms; for `block` its duration. */
+function lifetimeOf(verb: Verb, take: Take, now: number, duration = 0): number {
   if (verb === 'block') return duration;
   return Math.max(
-    ...take.policy.limits.map(({ fillTime, weight, refill, period }, i) => {
+    ...take.policy.limits.map(({ fillTime, weight, refill, period, calendar }, i) => {
+      if (calendar) return calendar.endAt(now) - now;
       if (fillTime === Infinity) return LIFETIME_WITHOUT_REFILL;
       return fillTime + (refill > 0 ? Math.ceil((amountFor(take, i) * weight) / refill) * period : 0);
     }),
@@ -90,5 +91,5 @@ export function mergeEffects(one: PendingEffect, other: PendingEffect): PendingE
   // A mark belongs to one take, and ends with its charge. Those of a sum stay in the bucket, unused.
   const takes = [{ ...take, mark: undefined }];
   const at = Math.max(one.at, other.at);
-  return { ...one, request: { ...one.request, takes }, at, until: at + lifetimeOf('charge', take), count };
+  return { ...one, request: { ...one.request, takes }, at, until: at + lifetimeOf('charge', take, at), count };
 }

@@ -6,9 +6,9 @@ import {
   CalendarPeriods,
   calendarPeriods,
 } from '../../../src/core/algorithms/calendar-periods.js';
+import { periodName } from '../../support/calendar.js';
 
-const MINUTE = 60_000;
-const HOUR = 60 * MINUTE;
+const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
 /** Any instant of the period, its start and its end, as a `Date` parses them in UTC. */
@@ -155,18 +155,6 @@ function utc(time: string): number {
   return Date.parse(`${time.includes('T') ? time : `${time}T00:00`}Z`);
 }
 
-/** Names the period of an instant by the latest date that the clocks of the zone have shown until then. */
-function nameOf(period: CalendarPeriod, zone: string, at: number): string {
-  const format = new Intl.DateTimeFormat('sv-SE', { timeZone: zone });
-  let latest = '';
-  for (let before = 0; before <= 3 * HOUR; before += MINUTE) {
-    const date = format.format(at - before);
-    if (date > latest) latest = date;
-  }
-  if (period === 'week') return `week ${Math.floor((Date.parse(latest) / DAY + 3) / 7)}`;
-  return latest.slice(0, { day: 10, month: 7, year: 4 }[period]);
-}
-
 function clockTime(zone: string, at: number): string {
   return new Intl.DateTimeFormat('sv-SE', { timeZone: zone, timeStyle: 'short' }).format(at);
 }
@@ -188,8 +176,8 @@ describe('CalendarPeriods', () => {
         if (clockTime(zone, end) !== clockTime(zone, end - DAY)) changes++;
         expect(end).toBeGreaterThan(at);
         expect(end - at).toBeLessThanOrEqual(periods.longest);
-        expect(nameOf(period, zone, end - 1)).toBe(nameOf(period, zone, at));
-        expect(nameOf(period, zone, end)).not.toBe(nameOf(period, zone, at));
+        expect(periodName(period, zone, end - 1)).toBe(periodName(period, zone, at));
+        expect(periodName(period, zone, end)).not.toBe(periodName(period, zone, at));
       }),
       { numRuns: 300 },
     );

@@ -5,6 +5,7 @@ import { FakeClock } from 'nest-rate-limit/testing';
 const BUCKET: LimitOptions = { name: 'bucket', capacity: 5, refill: 1 };
 const WINDOW: LimitOptions = { name: 'window', maxRequest: 3, duration: 10 };
 const BOTH: LimitOptions = { name: 'both', capacity: 5, refill: 1, maxRequest: 3, duration: 10 };
+const QUOTA: LimitOptions = { name: 'quota', capacity: 5, calendar: 'day' };
 
 /** Fills a store, and restores its dump into a second store, as after a restart. */
 function restarted(fill: (buckets: BucketService) => Promise<void>) {
@@ -20,14 +21,14 @@ function restarted(fill: (buckets: BucketService) => Promise<void>) {
 }
 
 describe('MemoryStore dump and restore', () => {
-  it.each([BUCKET, WINDOW, BOTH])('returns the same answers after a restart: $name', async (policy) => {
+  it.each([BUCKET, WINDOW, BOTH, QUOTA])('returns the same answers after a restart: $name', async (policy) => {
     const { clock, before, buckets } = await restarted(async (old) => {
       await old.bucket(policy, '__proto__').tryConsume(2);
       await old.bucket(policy, 'blocked').block('1m');
       await old.bucket(policy, 'charged').charge(4);
     });
     const old = new BucketService(before);
-    for (const ms of [0, 500, 2000, 57_000, 10_000]) {
+    for (const ms of [0, 500, 2000, 57_000, 10_000, 86_400_000]) {
       await clock.advance(ms);
       for (const key of ['__proto__', 'blocked', 'charged', 'new']) {
         expect(await buckets.bucket(policy, key).estimate()).toEqual(await old.bucket(policy, key).estimate());

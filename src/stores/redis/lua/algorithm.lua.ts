@@ -11,6 +11,7 @@ ${declareConstants(STRATEGY_CODES, 'STRATEGY_')}
 --   load(state, i, numbers, place)  fills state[i] from stored numbers, which start at place; returns where they end, or
 --                                   nothing if they are not a state
 --   store(state, i, numbers)        appends them
+--   covers(limit, at)               whether the limit is known at that instant; without it, it always is
 local algorithms = {}
 
 -- A state is { at = …, blockedUntil = …, queueEnd = …, queue = {…} or nil, marks = {…},

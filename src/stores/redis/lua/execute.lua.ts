@@ -1,4 +1,4 @@
-import { UNREADABLE } from '../script-protocol.js';
+import { UNCOVERED, UNREADABLE } from '../script-protocol.js';
 
 /** The twin of core/execute.ts, and the end of the general path. */
 export const EXECUTE = `
@@ -16,6 +16,10 @@ local function longestWait(policy, state, wanted)
   local longest = max(0, state.queueEnd - state.at)
   for i, limit in ipairs(policy) do longest = max(longest, waitFor(limit, state, i, wanted)) end
   if longest == 0 then return 0 end
+  for i, limit in ipairs(policy) do
+    local horizon = algorithms[limit.kind].horizon
+    if horizon and longest >= horizon(limit, state, i) then return INFINITY end
+  end
   return state.at - now + longest
 end
 
@@ -168,6 +172,22 @@ local function openAll(takes)
   for _, t in ipairs(takes) do t.state = open(t.policy, t.key) end
 end
 
+-- The instant of a state at which a limit is not known; nil if there is none.
+local function uncoveredAt(policy, state)
+  for _, limit in ipairs(policy) do
+    local covers = algorithms[limit.kind].covers
+    if covers and not covers(limit, state.at) then return state.at end
+  end
+end
+
+local function anyUncoveredAt(takes)
+  for _, t in ipairs(takes) do
+    local at = uncoveredAt(t.policy, t.state)
+    if at then return at end
+  end
+  return takes.target and uncoveredAt(takes.target.policy, takes[1].state)
+end
+
 local run, problems = {}, {}
 
 -- Executes the next request. Returns its row, and where its run ends.
@@ -188,7 +208,11 @@ local function step()
   -- An unreadable key fails only its own request, before anything has been changed.
   local readable, problem = pcall(openAll, takes)
   if readable and takes.target then readable, problem = pcall(openAll, { takes.target }) end
-  if readable then
+  local uncovered = readable and anyUncoveredAt(takes)
+  if uncovered then
+    push(${UNCOVERED})
+    push(uncovered)
+  elseif readable then
     execute(run.verb, takes, run.arguments)
   else
     push(${UNREADABLE})

@@ -1,4 +1,4 @@
-import { ABSENT, CHECKED, HELD, LATE, MARKED, PER_LIMIT, UNREADABLE } from '../script-protocol.js';
+import { ABSENT, CHECKED, HELD, LATE, MARKED, PER_LIMIT, UNCOVERED, UNREADABLE } from '../script-protocol.js';
 
 /** The arguments and the reply of the script; its first part. */
 export const INPUT = `
@@ -7,7 +7,8 @@ export const INPUT = `
 -- ARGV[1]  numbers, as a JSON array:
 --   now in ms (-1: the server's time), least TTL in ms, latest server time in ms (-1: no limit)
 --   number of policies; of each: block in ms, number of limits; of each limit:
---     kind (the id of its algorithm), capacity, weight, refill, period, slot
+--     kind (the id of its algorithm), capacity, weight, refill, period, slot; a calendar quota has in the last three the
+--     start, the boundary and the end of the two periods around the boundary nearest to now
 --   then runs of requests that differ only in their keys; of each: verb, number of requests, number of takes;
 --     of each take: policy (from 1), ${HELD} and id, waited, nextWaited (${ABSENT}: absent) of its holder if it takes a slot,
 --     ${MARKED} and its mark if it has one, amount (${PER_LIMIT}: an amount for each limit follows; ${CHECKED}: 0, but the
@@ -17,8 +18,9 @@ export const INPUT = `
 --     replace: policy, strategy, for each new limit the old one that it takes over from (0: none)
 -- Reply    the rows of all requests one after the other as doubles in one string (see answer.ts). The row of a request
 --          with an unreadable bucket is one ${UNREADABLE}; then the reply is a list of that string and of a message for
---          each such request. If the command arrived too late, the reply is ${LATE} and the server's time, and nothing
---          was changed
+--          each such request. A request whose bucket needs another period of the calendar is not executed: its row is
+--          ${UNCOVERED} and the instant. If the command arrived too late, the reply is ${LATE} and the server's time, and
+--          nothing was changed
 local input = cjson.decode(ARGV[1])
 local now, leastTtl, latest = input[1], input[2], input[3]
 local serverTime = redis.call('TIME')

@@ -1,3 +1,4 @@
+import { calendarQuota } from '../../../core/algorithms/calendar.js';
 import { concurrency } from '../../../core/algorithms/concurrency.js';
 import { slidingWindow } from '../../../core/algorithms/sliding-window.js';
 import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js';
@@ -8,7 +9,8 @@ import { ABSENT, CHECKED, declareConstants, HELD, MARKED, PER_LIMIT, VERB_CODES 
 /** The first part of the general path: constants, helpers, and the input as tables. */
 export const REQUESTS = `
 ${declareConstants(VERB_CODES)}
-local TOKEN_BUCKET, SLIDING_WINDOW, CONCURRENCY = ${tokenBucket.id}, ${slidingWindow.id}, ${concurrency.id}
+local TOKEN_BUCKET, SLIDING_WINDOW = ${tokenBucket.id}, ${slidingWindow.id}
+local CONCURRENCY, CALENDAR = ${concurrency.id}, ${calendarQuota.id}
 local AMOUNT_PER_TOKEN, MAX_SAFE_INTEGER, MAX_TIME = ${AMOUNT_PER_TOKEN}, ${Number.MAX_SAFE_INTEGER}, ${MAX_TIME}
 local INFINITY, NEVER = math.huge, ${NEVER}
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max

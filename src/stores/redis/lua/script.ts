@@ -1,5 +1,6 @@
 import { ALGORITHMS } from './algorithm.lua.js';
 import { BUCKET_STATE } from './bucket-state.lua.js';
+import { CALENDAR } from './calendar.lua.js';
 import { CONCURRENCY_LIMIT } from './concurrency.lua.js';
 import { EXECUTE } from './execute.lua.js';
 import { FAST_PATH, TAKE_FAST } from './fast-path.lua.js';
@@ -17,6 +18,7 @@ import { TOKEN_BUCKET } from './token-bucket.lua.js';
 const DECISION = [
   TOKEN_BUCKET,
   SLIDING_WINDOW,
+  CALENDAR,
   CONCURRENCY_LIMIT,
   QUEUE,
   MARKS,
