@@ -46,6 +46,10 @@ class Sms {
   @Get('fixed')
   fixed() {}
 
+  @RateLimit({ capacity: 100, calendar: 'year', timeZone: 'Europe/Berlin' })
+  @Get('quota')
+  quota() {}
+
   @RateLimit({ maxRequest: 1, name: 'say "hi" \\ bye; a=1, b' })
   @Get('quoted')
   quoted() {}
@@ -167,6 +171,21 @@ describe.each(ADAPTERS)('Option `headers` on %s', (adapter) => {
     expect((await limitHeaders('/fixed'))['retry-after']).toBe(`${secondsLeft}`);
   });
 
+  it('reports when the period of a calendar quota ends, but not its length', async () => {
+    await start();
+    const left = Math.ceil((Date.parse('2027-12-31T23:00Z') - clock.now()) / 1000);
+    expect(await limitHeaders('/quota')).toEqual({
+      'ratelimit-policy': '"Sms.quota";q=100',
+      ratelimit: `"Sms.quota";r=99;t=${left}`,
+    });
+    for (let i = 0; i < 99; i++) await limitHeaders('/quota');
+    expect(await limitHeaders('/quota')).toEqual({
+      'ratelimit-policy': '"Sms.quota";q=100',
+      ratelimit: `"Sms.quota";r=0;t=${left}`,
+      'retry-after': `${left}`,
+    });
+  });
+
   it('escapes quotes and backslashes in names so that parsers restore them', async () => {
     await start();
     const headers = await limitHeaders('/quoted');
@@ -230,7 +249,7 @@ describe.each(ADAPTERS)('Option `headers` on %s', (adapter) => {
     });
   });
 
-  it.each(['bucket', 'window', 'both', 'several', 'short', 'never', 'fixed', 'quoted', 'longest'])(
+  it.each(['bucket', 'window', 'both', 'several', 'short', 'never', 'fixed', 'quota', 'quoted', 'longest'])(
     'writes structured fields with integers in every set: /%s',
     async (path) => {
       await start({ headers: ['draft-11', 'draft-6', 'legacy'] });

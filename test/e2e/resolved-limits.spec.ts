@@ -73,6 +73,8 @@ const ZERO: [string, RateLimitOptions, string?][] = [
   ['a bucket of 0 beside a window', { maxRequest: 20, capacity: 0, refill: 10 }],
   ['0 beside Infinity', { maxRequest: Infinity, capacity: 0, refill: 10 }],
   ['a limit of 0 in a list', { limits: [{ maxRequest: 20 }, { maxRequest: 0, unit: 'days' }] }],
+  ['a quota of 0', { limits: [{ capacity: 0, calendar: 'month' }] }],
+  ['a quota of 0 requests', { limits: [{ maxRequest: 0, calendar: 'month' }] }],
   ['0 with maxWait', { maxRequest: 0, maxWait: '5s' }],
   ['0 with a block', { maxRequest: 0, block: '1h' }],
   ['0 with a cost', { capacity: 0, refill: 1, cost: 2.5 }],
@@ -87,6 +89,7 @@ const INFINITE: [string, RateLimitOptions][] = [
   ['a bucket that gains infinitely many requests', { capacity: 20, maxRequest: Infinity }],
   ['both', { maxRequest: Infinity, capacity: Infinity, refill: 1 }],
   ['all limits of a list', { limits: [{ maxRequest: Infinity }, { capacity: Infinity, refill: 1 }] }],
+  ['a quota', { limits: [{ capacity: Infinity, calendar: 'month' }] }],
   ['a limit with maxWait and a block', { maxRequest: Infinity, maxWait: '5s', block: '1h' }],
   ['a bucket with a lease and a cost', { capacity: Infinity, refill: 1, lease: 10, cost: 1e6 }],
 ];

@@ -54,16 +54,16 @@ function sameNeeds(one: Take, other: Take): boolean {
 }
 
 /**
- * The denial of a larger cost, which has a longer wait. That wait can be computed only for a single greedy bucket that
- * is not blocked, where the answer contains the exact balance.
+ * The denial of a larger cost. Its wait can be computed only for a single limit that is not blocked: for a greedy bucket,
+ * of which the answer contains the exact balance, and for a calendar quota, where it is the same.
  */
 function denyLargerCost(denial: Denial, [{ policy, amount }]: readonly Take[]): Denial | undefined {
   const [limit] = policy.limits;
-  if (policy.limits.length > 1 || denial.takes.length > 1 || limit.algorithm !== tokenBucket || limit.period > 1) {
-    return undefined;
-  }
+  if (policy.limits.length > 1 || denial.takes.length > 1) return undefined;
   const [{ amount: denied }] = denial.takes;
   const [state] = denial.limits;
+  if (limit.calendar) return amount < denied || amount > limit.capacity || state.heldFor ? undefined : denial;
+  if (limit.algorithm !== tokenBucket || limit.period > 1) return undefined;
   const debt = debtOf(limit, state);
   if (bucketWait(limit, debt, denied * limit.weight, 0) !== state.retryAfter) return undefined;
   const retryAfter = bucketWait(limit, debt, amount * limit.weight, 0);

@@ -61,6 +61,18 @@ describe.each([memory, redis])('answers of the deny cache in front of $name', (k
     expect(await steps(twins, bucket, 95, 10, 5)).toEqual([0]);
   });
 
+  it('are the same until the period of a calendar quota ends, for a larger cost, too', async () => {
+    const twins = new Twins(kind);
+    twins.clock.set(twins.clock.now() - 500);
+    const quota = policy({ capacity: 5, calendar: 'day' });
+    await twins.take(quota, 3);
+    expect(await twins.take(quota, 3)).toBe('store');
+    expect(await twins.take(quota, 4)).toBe('cache');
+    expect(await twins.take(quota, 6)).toBe('store');
+    expect(await twins.take(quota, 2.5)).toBe('store');
+    expect(await steps(twins, quota, 6, 100, 4)).toEqual([5]);
+  });
+
   it('are those of the store again when an admission has left the window, though too few have', async () => {
     const twins = new Twins(kind);
     const window = policy({ maxRequest: 3, duration: 900, ...ms });

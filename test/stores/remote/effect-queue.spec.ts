@@ -9,7 +9,9 @@ import { until } from '../../support/requests.js';
 
 const BUCKET: LimitOptions = { name: 'bucket', capacity: 10, refill: 1 };
 const WINDOW: LimitOptions = { name: 'window', maxRequest: 10, unit: 'minutes' };
+const QUOTA: LimitOptions = { name: 'quota', capacity: 10, calendar: 'day' };
 const POOL: LimitOptions = { name: 'pool', capacity: 10, refill: 0 };
+const DAY = 86_400_000;
 const MAX_EFFECTS = 10_000;
 
 const messages: EffectMessage[] = [];
@@ -75,6 +77,21 @@ describe('Effects that the store has not applied', () => {
     await clock.advance(lifetime);
     await recover();
     expect(await balance(options, 'late')).toBe(10);
+    expect(countOf('dropped', 'expired')).toBe(1);
+  });
+
+  it('are repeated for a calendar quota, until its period ends', async () => {
+    const untilMidnight = () => DAY - (clock.now() % DAY);
+    await goDown();
+    await run('charge', QUOTA, 5);
+    await clock.advance(untilMidnight() - 1);
+    await recover();
+    expect(await balance(QUOTA)).toBe(5);
+    await goDown();
+    await run('charge', QUOTA, 5, 'late');
+    await clock.advance(untilMidnight());
+    await recover();
+    expect(await balance(QUOTA, 'late')).toBe(10);
     expect(countOf('dropped', 'expired')).toBe(1);
   });
 

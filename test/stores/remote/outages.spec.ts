@@ -39,9 +39,11 @@ function resilient(limit: LimitOptions, options: Options = {}) {
   return { far, store, run, left, advance, policy };
 }
 
+const DAY = 86_400_000;
 const BUCKET = { capacity: 10, refill: 1 };
 const POOL = { capacity: 10, refill: 0 };
 const WINDOW = { maxRequest: 10, duration: 10 };
+const QUOTA = { capacity: 10, calendar: 'day' } as const;
 const INTERVALS = { capacity: 10, refill: 10, duration: 10, refillMode: 'intervally' } as const;
 
 describe('a local bucket in an outage', () => {
@@ -51,6 +53,7 @@ describe('a local bucket in an outage', () => {
     ['a bucket with intervals', INTERVALS],
     ['a window', WINDOW],
     ['a window with slots', { maxRequest: 200, duration: 10 }],
+    ['a calendar quota', QUOTA],
     ['two limits', { limits: [BUCKET, WINDOW] }],
   ])('begins with what the store last answered: %s', async (_, limit) => {
     const { run, left } = resilient(limit);
@@ -104,9 +107,19 @@ describe('a local bucket in an outage', () => {
     expect(await left()).toBe(10);
   });
 
+  it('is full again when the period of a calendar quota ends', async () => {
+    const { run, left, advance } = resilient(QUOTA);
+    await run('take', 4);
+    advance(DAY - 1);
+    expect(await left()).toBe(6);
+    advance(1);
+    expect(await left()).toBe(10);
+  });
+
   it.each([
     ['a bucket', BUCKET],
     ['a window', WINDOW],
+    ['a calendar quota', QUOTA],
   ])('stays blocked: %s', async (_, limit) => {
     const { run, left, advance, far } = resilient(limit);
     await run('block', 0, { duration: 60_000 });
@@ -130,6 +143,8 @@ describe('a local bucket in an outage', () => {
   it.each([
     [BUCKET, 4, 1.5],
     [WINDOW, 4, 1.5],
+    [QUOTA, 4, 1.5],
+    [{ capacity: 2, calendar: 'month' } as const, 0, 1],
     [BUCKET, 10, 0],
     [{ capacity: 2, refill: 1 }, 0, 1],
     [{ maxRequest: 2, duration: 1 }, 2, 0],
@@ -333,6 +348,7 @@ describe('local takes of an outage', () => {
     ['a bucket with intervals', INTERVALS, 10_000, 10],
     ['a window', WINDOW, 10_000, 10],
     ['two limits', { limits: [BUCKET, WINDOW] }, 10_000, 10],
+    ['a calendar quota', QUOTA, DAY, 10],
   ])('is taken from the store when it is back: %s', async (_, limit, ms, expected) => {
     const { local, settled } = await outage(limit, ms);
     expect(local).toBe(expected);
