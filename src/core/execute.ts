@@ -141,7 +141,11 @@ function longestWait({ limits }: Policy, state: BucketState, amounts: Amounts, n
 
 /** Whether nothing can be reserved for a request that would wait for `wait` ms. */
 function isBeyondHorizon(limits: readonly Limit[], state: BucketState, wait: number): boolean {
-  return limits.some((limit, i) => wait >= (limit.algorithm.horizon?.(limit, state, i) ?? Infinity));
+  for (let i = 0; i < limits.length; i++) {
+    const { algorithm } = limits[i];
+    if (algorithm.horizon && wait >= algorithm.horizon(limits[i], state, i)) return true;
+  }
+  return false;
 }
 
 /** Milliseconds from `state.at` until one limit admits its amount. */

@@ -23,8 +23,7 @@ export interface LimitOptions extends LimitNumbers {
   block?: Duration;
   /**
    * With a remote store: how many tokens a process takes at once and then spends without querying the store. A whole
-   * number, at most the capacity; not for a sliding window or a calendar quota, nor without a refill. Default: every request queries the
-   * store.
+   * number, at most the capacity; only for token buckets with a refill. Default: every request queries the store.
    */
   lease?: number;
 }

@@ -7,7 +7,7 @@ export type CalendarPeriod = 'day' | 'week' | 'month' | 'year';
 const DAY = 86_400_000;
 
 interface Unit {
-  /** The longest period in ms. Clocks that are set back add some hours. */
+  /** The longest period in ms, and a day more: clocks that are set back make a period longer. */
   readonly longest: number;
   /** The first midnight of the `n`th period after that of a date, as local time. */
   start(year: number, month: number, day: number, daysSinceMonday: number, n: number): number;

@@ -7,7 +7,7 @@ do
   -- end of the second are its refill, period and slot.
   local LONGEST_PERIODS = { ${LONGEST_PERIODS.join(', ')} }
 
-  -- When the period ends that contains an instant; 0 if the limit has not that period.
+  -- When the period ends that contains an instant; 0 if the limit does not have that period.
   local function endAt(limit, at)
     if at < limit.refill or at >= limit.slot then return 0 end
     return at < limit.period and limit.period or limit.slot
