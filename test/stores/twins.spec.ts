@@ -61,11 +61,11 @@ const scripts = ({ pause, key }: typeof forward): fc.Arbitrary<Step[]> =>
           },
           {
             arbitrary: fc.record({ op: fc.constant('consume'), maxWait: fc.constantFrom(0, 20, 1000, Infinity) }),
-            weight: 5,
+            weight: 6,
           },
           {
             arbitrary: fc.record({ op: fc.constant('take'), maxWait: fc.constantFrom(0, 0, 20, Infinity) }),
-            weight: 5,
+            weight: 8,
           },
           {
             arbitrary: fc.record({

@@ -138,14 +138,14 @@ export const largeWindowLimits: fc.Arbitrary<LimitNumbers> = fc
   .map((limit) => ({ ...limit, ...milliseconds }));
 
 export const calendarLimits: fc.Arbitrary<LimitNumbers> = fc.record({
-  capacity: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.constantFrom(0.5, 2.5)),
+  capacity: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 7, max: 80 }), fc.constantFrom(0.5, 2.5, 30)),
   calendar: fc.constantFrom('day', 'month'),
 });
 
 /** One limit of each kind, small enough for a few calls to exhaust it. A new algorithm is added here. */
 export const smallLimits = fc.oneof(
-  { arbitrary: bucketLimits, weight: 6 },
-  { arbitrary: windowLimits, weight: 4 },
+  { arbitrary: bucketLimits, weight: 9 },
+  { arbitrary: windowLimits, weight: 6 },
   { arbitrary: calendarLimits, weight: 1 },
 );
 
