@@ -22,7 +22,7 @@ export const COUNTING = patchScript(
   `  if row then
     redis.call('INCR', input[policy + 2] == ${slidingWindow.id} and '${COUNTERS[1]}' or '${COUNTERS[0]}')\n`,
 );
-export const WITHOUT_FAST_PATH = patchScript(' and not (opened and opened[key]) then', ' and false then');
+export const WITHOUT_FAST_PATH = SCRIPT.replaceAll(' and not (opened and opened[key]) then', ' and false then');
 
 /** Adds how many takes used each fast path, and resets the counters. */
 export async function addHits(client: Redis, hits: number[]): Promise<void> {

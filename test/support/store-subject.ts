@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll } from '@jest/globals';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
@@ -60,7 +61,9 @@ export function storeKinds(): { memory: StoreKind; redis: StoreKind; client: Red
     await client.quit();
   });
   let count = 0;
-  const prefix = () => `properties-${process.pid}-`;
+  // Test files of one worker share a process, and keys live on.
+  const id = randomUUID();
+  const prefix = () => `properties-${id}-`;
   const closeLater = (store: RateLimitStore) => {
     opened.push(store);
     return store;

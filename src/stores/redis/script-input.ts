@@ -40,14 +40,9 @@ export class ScriptInput {
     if (!this.last) return;
     const { verb, takes } = this.last;
     let run = `,${VERB_CODES[verb]},${this.count},${takes.length}`;
-    for (const { policy, amount, amounts, checks, maxWait, mark, holder } of takes) {
-      const wanted = amounts ? `${PER_LIMIT},${amountsOf(amounts, checks)}` : amount;
-      const marked = mark === undefined ? '' : `${MARKED},${mark},`;
-      const held =
-        holder && verb !== 'hold'
-          ? `${HELD},${holder.id},${orAbsent(holder.waited)},${orAbsent(holder.nextWaited)},`
-          : '';
-      run += `,${this.policyNumber(policy)},${held}${marked}${wanted},${maxWait === Infinity ? -1 : maxWait}`;
+    for (const take of takes) {
+      // A report has numbers of its own, as arguments of the verb.
+      run += `,${this.policyNumber(take.policy)},${verb === 'hold' ? '0,0' : numbersOf(take)}`;
     }
     const more = this.argumentsOf(this.last);
     this.runs += more.length === 0 ? `${run},0` : `${run},${more.length},${more.join()}`;
@@ -71,6 +66,13 @@ export class ScriptInput {
     this.definitions += definitionOf(policy, this.now);
     return this.policies.push(policy);
   }
+}
+
+function numbersOf({ amount, amounts, checks, maxWait, mark, holder }: Take): string {
+  const held = holder ? `${HELD},${holder.id},${orAbsent(holder.waited)},${orAbsent(holder.nextWaited)},` : '';
+  const marked = mark === undefined ? '' : `${MARKED},${mark},`;
+  const wanted = amounts ? `${PER_LIMIT},${amountsOf(amounts, checks)}` : amount;
+  return `${held}${marked}${wanted},${maxWait === Infinity ? -1 : maxWait}`;
 }
 
 function reportOf(holder: SlotHolder | undefined): readonly number[] {

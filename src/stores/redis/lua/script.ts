@@ -2,6 +2,7 @@ import { ALGORITHMS } from './algorithm.lua.js';
 import { BUCKET_STATE } from './bucket-state.lua.js';
 import { CALENDAR } from './calendar.lua.js';
 import { CONCURRENCY_LIMIT } from './concurrency.lua.js';
+import { CHANGE_SLOTS_FAST, CONCURRENCY_FAST_PATH } from './concurrency-fast-path.lua.js';
 import { EXECUTE } from './execute.lua.js';
 import { FAST_PATH, TAKE_FAST } from './fast-path.lua.js';
 import { INPUT } from './input.lua.js';
@@ -52,10 +53,12 @@ return defineDecision()
 export const SCRIPT = `
 ${INPUT}
 ${FAST_PATH}
+${CONCURRENCY_FAST_PATH}
 local step, finish
 while left do
   local row, stop = nil, place + 7
   ${TAKE_FAST}
+  ${CHANGE_SLOTS_FAST}
   if row then
     nextKey = nextKey + 1
   else
