@@ -1,7 +1,7 @@
 import { RETRY_HINT } from '../../core/algorithms/concurrency.js';
 import type { Holder, Holders } from '../../core/algorithms/holders.js';
 import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
-import { Answer, limitState } from '../../core/answer.js';
+import type { AnsweredLimit } from '../../core/answer.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import type { Policy } from '../../core/policy.js';
 import type { Take } from '../../core/request.js';
@@ -12,6 +12,53 @@ import type { SlotHolder } from '../../core/slot-holder.js';
  * table that no other process uses, and whose queue is empty. Entries are changed in place. As in `fast-path.ts`, the
  * functions return `undefined`, and have changed nothing, if the request is not that simple.
  */
+
+/** The answer of a policy with a concurrency limit alone. Its values are computed when they are read. */
+class SlotAnswer implements StoreAnswer, AnsweredLimit {
+  readonly delay = 0;
+  readonly actAt = undefined;
+
+  constructor(
+    private readonly own: Policy,
+    private readonly count: number,
+    readonly resetAfter: number,
+    readonly allowed: boolean,
+    readonly taken: number,
+    readonly source: DecisionSource,
+  ) {}
+
+  get policy(): string {
+    return this.own.name;
+  }
+
+  get name(): string {
+    return this.own.name;
+  }
+
+  get limits(): readonly AnsweredLimit[] {
+    return [this];
+  }
+
+  get limit(): number {
+    return this.own.limits[0].size;
+  }
+
+  get balance(): number {
+    return this.limit - this.count;
+  }
+
+  get remaining(): number {
+    return Math.max(0, this.balance);
+  }
+
+  get retryAfter(): number {
+    return this.taken > 0 ? 0 : this.moreAfter;
+  }
+
+  get moreAfter(): number {
+    return this.balance > 0 ? 0 : RETRY_HINT;
+  }
+}
 
 /** Takes a slot. */
 export function takeOneSlot(
@@ -29,7 +76,7 @@ export function takeOneSlot(
     own = onlyHolder(holders, holder, now);
     if (!own) return undefined;
     if (own.count >= limit.size) {
-      return maxWait > 0 ? undefined : answerOf(policy, own.count, own.expiry - now, false, 0, source);
+      return maxWait > 0 ? undefined : new SlotAnswer(policy, own.count, own.expiry - now, false, 0, source);
     }
   }
   const expiry = holder.isLasting ? Infinity : now + limit.period;
@@ -41,7 +88,7 @@ export function takeOneSlot(
     holders.list = [own];
   }
   cells[start] = now;
-  return answerOf(policy, own.count, expiry - now, true, amount / AMOUNT_PER_TOKEN, source);
+  return new SlotAnswer(policy, own.count, expiry - now, true, amount / AMOUNT_PER_TOKEN, source);
 }
 
 /** Sets the slots that a holder holds. */
@@ -60,12 +107,12 @@ export function reportToOneLimit(
   cells[start] = now;
   if (count === 0) {
     holders.list = [];
-    return answerOf(policy, 0, 0, true, 0, source);
+    return new SlotAnswer(policy, 0, 0, true, 0, source);
   }
   own.count = count;
   own.sequence = sequence;
   own.expiry = isLasting ? Infinity : now + policy.limits[0].period;
-  return answerOf(policy, count, own.expiry - now, true, 0, source);
+  return new SlotAnswer(policy, count, own.expiry - now, true, 0, source);
 }
 
 /** The entry of `holder` if there is no other one, and if it does not wait. */
@@ -73,20 +120,4 @@ function onlyHolder({ list }: Holders, holder: SlotHolder, now: number): Holder 
   if (list.length !== 1) return undefined;
   const [own] = list;
   return own.id === holder.id && own.since === 0 && own.expiry > now ? own : undefined;
-}
-
-function answerOf(
-  policy: Policy,
-  count: number,
-  resetAfter: number,
-  allowed: boolean,
-  taken: number,
-  source: DecisionSource,
-): StoreAnswer {
-  const [limit] = policy.limits;
-  const isFull = count >= limit.size;
-  const retryAfter = isFull && taken === 0 ? RETRY_HINT : 0;
-  const balance = limit.capacity - count * AMOUNT_PER_TOKEN;
-  const state = limitState(policy.name, limit, balance, retryAfter, resetAfter, isFull ? RETRY_HINT : 0);
-  return new Answer(allowed, [state], taken, source);
 }
