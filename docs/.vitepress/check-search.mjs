@@ -38,6 +38,8 @@ const QUERIES = [
   ['fake clock', 'guides/testing|concepts'],
   ['custom error message', 'guides/responses|reference/decorator'],
   ['Retry-After', 'concepts|guides/responses|guides/retrying-clients'],
+  ['limit outgoing requests', 'guides/outbound'],
+  ['axios', 'guides/outbound|guides/retrying-clients|reference/api'],
   ['reset a client', 'faq|guides/manual-checks'],
   ['login', 'guides/login-protection'],
   ['kubernetes', 'guides/deployment'],

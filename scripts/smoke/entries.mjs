@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 
 const require = createRequire(import.meta.url);
 
-for (const entry of ['', '/opentelemetry', '/swagger', '/testing']) {
+for (const entry of ['', '/opentelemetry', '/outbound', '/swagger', '/testing']) {
   const imported = await import(`nest-rate-limit${entry}`);
   const required = require(`nest-rate-limit${entry}`);
   for (const name of Object.keys(imported)) {

@@ -38,11 +38,13 @@ export interface BucketPolicy {
  * ```
  */
 export class Bucket {
-  private readonly policy: Policy;
+  /** @internal */
+  readonly policy: Policy;
   private readonly onStoreError: FailureMode | undefined;
 
   constructor(
-    private readonly store: RateLimitStore,
+    /** @internal */
+    readonly store: RateLimitStore,
     { policy, onStoreError }: BucketPolicy,
     readonly key: string,
     private readonly parse: (policy: string | LimitOptions, fallbackName: string) => BucketPolicy,
@@ -231,8 +233,8 @@ export class Bucket {
     return this.store.run({ ...more, verb, takes: this.takes(amount, 0, verb === 'put' || verb === 'takeUpTo') });
   }
 
-  /** Sleeps for `ms`; rejects if `signal` is aborted or the application closes. */
-  private async sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  /** @internal Sleeps for `ms`; rejects if `signal` is aborted or the application closes. */
+  async sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
     const aborted = anySignal(signal, this.closing);
     try {
       await this.store.clock.sleep(ms, aborted.signal);
@@ -241,7 +243,8 @@ export class Bucket {
     }
   }
 
-  private takes(amount: number, maxWait = 0, isOfTokens = true): readonly Take[] {
+  /** @internal */
+  takes(amount: number, maxWait = 0, isOfTokens = true): readonly Take[] {
     const { policy, key, onStoreError } = this;
     if (isOfTokens) checkSlotless(policy);
     return [{ policy, key, amount, maxWait, onStoreError }];

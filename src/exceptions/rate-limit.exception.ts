@@ -52,6 +52,9 @@ export function withoutStackTrace<T extends Error>(make: () => T): T {
   }
 }
 
+/** ms after which a client may retry while the store is unavailable. */
+export const STORE_RETRY_AFTER = 1000;
+
 /**
  * A request cannot be decided now: status 503. Thrown when the store is unavailable and the policy's failure mode is
  * `'closed'`, and, with another message, when a request is queued or suspended while the application shuts down.
@@ -60,6 +63,9 @@ export class RateLimitUnavailableException extends ServiceUnavailableException {
   static {
     brand(this, 'RateLimitUnavailableException');
   }
+
+  /** Milliseconds after which the client may retry, sent as `Retry-After`; `Infinity` for never. 1000 by default. */
+  readonly retryAfter: number = STORE_RETRY_AFTER;
 
   constructor(cause?: Error, body: string | object = UNAVAILABLE_MESSAGE) {
     super(body, { cause });

@@ -8,11 +8,12 @@ import {
   RateLimitExceededException,
   RateLimitUnavailableException,
   rejection,
+  STORE_RETRY_AFTER,
   UNAVAILABLE_MESSAGE,
 } from '../exceptions/rate-limit.exception.js';
 import type { FixedHeaders } from './header-formats.js';
 import { RESPONSE_WRITER, toFixedHeaders, writeHeaders, writeRetryAfter } from './headers.js';
-import { retryAfterMember, STORE_RETRY_AFTER, type Transport } from './transport.js';
+import { retryAfterMember, type Transport } from './transport.js';
 
 /** Apollo and Mercurius. Errors have `extensions`, which graphql-js copies into its own error. */
 export const graphql: Transport = {
@@ -41,7 +42,8 @@ export const graphql: Transport = {
   /** An exception with extensions is the guard's, and complete. */
   answerThrown(exception) {
     if ('extensions' in exception) return undefined;
-    if (exception instanceof RateLimitUnavailableException) return unavailable(exception.cause, exception.message);
+    if (exception instanceof RateLimitUnavailableException)
+      return unavailable(exception.cause, exception.message, exception.retryAfter);
     if (exception instanceof RateLimitExceededException) return exceeded(exception.decision, exception.message);
     return undefined;
   },
@@ -56,8 +58,8 @@ function exceeded(decision: Decision, given: string | object = DEFAULT_MESSAGE):
   return Object.assign(rejection(decision, bodyOf(message)), { extensions });
 }
 
-function unavailable(cause: unknown, message = UNAVAILABLE_MESSAGE): Error {
-  const extensions = extensionsOf('SERVICE_UNAVAILABLE', 503, STORE_RETRY_AFTER);
+function unavailable(cause: unknown, message = UNAVAILABLE_MESSAGE, retryAfter = STORE_RETRY_AFTER): Error {
+  const extensions = extensionsOf('SERVICE_UNAVAILABLE', 503, retryAfter);
   return Object.assign(new RateLimitUnavailableException(cause as Error | undefined, bodyOf(message)), { extensions });
 }
 

@@ -1,8 +1,13 @@
 import { areHeadersSent } from '../context/answered.js';
 import { responseOf } from '../context/http.js';
-import { DEFAULT_MESSAGE, RateLimitUnavailableException, rejection } from '../exceptions/rate-limit.exception.js';
+import {
+  DEFAULT_MESSAGE,
+  RateLimitUnavailableException,
+  rejection,
+  STORE_RETRY_AFTER,
+} from '../exceptions/rate-limit.exception.js';
 import { writeHeaders, writeRetryAfter } from './headers.js';
-import { STORE_RETRY_AFTER, type Transport } from './transport.js';
+import type { Transport } from './transport.js';
 
 /** Express and Fastify: 429 with headers. */
 export const http: Transport = {

@@ -5,11 +5,12 @@ import {
   MissingHeaderException,
   RateLimitUnavailableException,
   rejection,
+  STORE_RETRY_AFTER,
   UNAVAILABLE_MESSAGE,
   withoutStackTrace,
 } from '../exceptions/rate-limit.exception.js';
 import type { MaybePromise } from '../util/maybe-promise.js';
-import { retryAfterMember, retryAfterOf, STORE_RETRY_AFTER, type Thrown, type Transport } from './transport.js';
+import { retryAfterMember, retryAfterOf, type Thrown, type Transport } from './transport.js';
 
 type MessageException = new (answer: object) => Error;
 

@@ -38,9 +38,6 @@ export interface Transport {
   answerThrown?(exception: Thrown, host: ArgumentsHost): unknown;
 }
 
-/** ms after which a client may retry while the store is unavailable. */
-export const STORE_RETRY_AFTER = 1000;
-
 /** `retryAfter` in ms as a member of a message or an extension; empty if no retry can succeed. */
 export function retryAfterMember(retryAfter: number): { retryAfter?: number } {
   return retryAfter === Infinity ? {} : { retryAfter };
@@ -48,5 +45,5 @@ export function retryAfterMember(retryAfter: number): { retryAfter?: number } {
 
 /** Milliseconds after which the client may retry; `Infinity` for never. */
 export function retryAfterOf(exception: Rejection): number {
-  return exception instanceof RateLimitExceededException ? exception.decision.retryAfter : STORE_RETRY_AFTER;
+  return exception instanceof RateLimitExceededException ? exception.decision.retryAfter : exception.retryAfter;
 }

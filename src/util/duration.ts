@@ -15,7 +15,8 @@ export const TimeUnit = Object.freeze({
 export type TimeUnit = `${'millisecond' | 'second' | 'minute' | 'hour' | 'day'}${'' | 's'}`;
 
 const UNIT_MS: Record<string, number> = { millisecond: 1, second: 1e3, minute: 6e4, hour: 36e5, day: 864e5 };
-const SUFFIX_MS: Record<string, number> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
+/** Milliseconds of the units of a `Duration`. */
+export const SUFFIX_MS: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
 
 /** The longest duration that an option may have: ten years, in ms. Sums of durations stay safe integers. */
 export const MAX_DURATION = 3650 * 864e5;
