@@ -10,18 +10,18 @@ import { type RedisServer, startRedis } from '../support/redis.js';
 import { until } from '../support/requests.js';
 import { startUpstream, type Upstream } from '../support/upstream.js';
 
-/** `OUTBOUND_SECONDS` makes the undisturbed runs longer, and prints what they measured. */
-const SECONDS = Number(process.env.OUTBOUND_SECONDS ?? 3);
+/**
+ * `OUTBOUND_SECONDS` makes the undisturbed runs as long, and checks and prints which share of their limit the processes
+ * use. Without it, only the limit is checked: on a busy machine they miss turns.
+ */
+const SECONDS = Number(process.env.OUTBOUND_SECONDS ?? 0);
+const TIMEOUT = SECONDS * 1000 + 60_000;
 
 /** The upstream allows five calls per second, by its own clock, and tolerates that the network shifts them by 50 ms. */
 const CALLS = 5;
 const WINDOW = 950;
 /** What a call is later than that is the doing of this machine, which runs five processes for this test. */
 const NETWORK = 50;
-/** ms for one of these runs. */
-const TIMEOUT = SECONDS * 1000 + 60_000;
-/** What the processes use of their limit at least: on a busy machine they miss turns. */
-const SHARE = process.env.OUTBOUND_SECONDS ? 0.98 : 0.6;
 /** The policies of docs/guides/outbound.md, with how many calls they admit in a second. */
 const POLICIES = [
   { policy: { name: 'window', maxRequest: 5, duration: 1050, unit: 'milliseconds' }, rate: 5 / 1.05 },
@@ -46,7 +46,7 @@ describe('Two processes that share a bucket', () => {
   let rejectedAt: number;
   let rejectNext: boolean;
   let dir: string;
-  /** A server that crashes loses nothing that it has replied to; only a machine that does would need `fsync`. */
+  /** A server that crashes loses nothing that it has acknowledged; `fsync` is for machines that crash. */
   const persistent = () => ['--dir', dir, '--appendonly', 'yes', '--appendfsync', 'no'];
 
   beforeEach(async () => {
@@ -83,20 +83,19 @@ describe('Two processes that share a bucket', () => {
   const shortest = (from = earliest) => Math.min(...arrivals.slice(CALLS).map((at, i) => at - from[i]));
 
   it.each(POLICIES)(
-    'use what the upstream allows: $policy.name',
+    'never exceed it, from a cold start: $policy.name',
     async ({ policy, rate }) => {
       await start(policy);
       await sleep(SECONDS * 1000);
-      const seconds = (time() - arrivals[0]) / 1000;
-      const share = arrivals.length / (rate * seconds);
-      if (process.env.OUTBOUND_SECONDS) {
-        console.log(
-          `${policy.name}: ${arrivals.length} calls in ${seconds.toFixed(1)} s, ${(share * 100).toFixed(2)} %`,
-        );
-        console.log(`six calls in ${shortest().toFixed(1)} ms, as received in ${shortest(arrivals).toFixed(1)} ms`);
-      }
+      await until(() => arrivals.length >= 3 * CALLS, 40_000, 10);
       expect(shortest()).toBeGreaterThan(WINDOW);
-      expect(share).toBeGreaterThan(SHARE);
+      if (SECONDS > 0) {
+        const seconds = (time() - arrivals[0]) / 1000;
+        const share = arrivals.length / (rate * seconds);
+        const six = `six in ${shortest().toFixed()} ms, as received in ${shortest(arrivals).toFixed()} ms`;
+        console.log(`${arrivals.length} calls in ${seconds.toFixed(1)} s, ${(share * 100).toFixed(1)} %; ${six}`);
+        expect(share).toBeGreaterThan(0.98);
+      }
       expect(callers.map(({ exitCode }) => exitCode)).toEqual([null, null]);
     },
     TIMEOUT,

@@ -8,6 +8,7 @@ import {
   RateLimitExceededException,
   RateLimitUnavailableException,
 } from 'nest-rate-limit';
+import { OutboundLimitExceededException } from 'nest-rate-limit/outbound';
 import { isObservable, lastValueFrom } from 'rxjs';
 import { MissingHeaderException } from '../../src/exceptions/rate-limit.exception.js';
 import { RejectionFilter } from '../../src/transport/rejection.filter.js';
@@ -15,6 +16,7 @@ import { RejectionFilter } from '../../src/transport/rejection.filter.js';
 const filter = new RejectionFilter({} as HttpAdapterHost);
 const exceeded = new RateLimitExceededException({ retryAfter: 500 } as Decision);
 const unavailable = new RateLimitUnavailableException(new Error('ECONNREFUSED'));
+const outbound = new OutboundLimitExceededException('supplier', 7000);
 const complete = Object.assign(new RateLimitExceededException({ retryAfter: 500 } as Decision), { extensions: {} });
 
 function contextOf(type: string): ExecutionContext {
@@ -43,6 +45,12 @@ describe('RejectionFilter', () => {
       { sent: { status: 'error', message: 'Client disconnected before it was answered' } },
     ],
     ['graphql', exceeded, { extensions: { code: 'TOO_MANY_REQUESTS', http: { status: 429 }, retryAfter: 500 } }],
+    [
+      'rpc',
+      outbound,
+      { sent: { status: 'error', message: 'The limit of calls to another service is reached', retryAfter: 7000 } },
+    ],
+    ['graphql', outbound, { extensions: { code: 'SERVICE_UNAVAILABLE', http: { status: 503 }, retryAfter: 7000 } }],
     ['graphql', unavailable, { extensions: { code: 'SERVICE_UNAVAILABLE', http: { status: 503 }, retryAfter: 1000 } }],
   ])('answers over %s: %s', async (type, exception, answer) => {
     expect(await caught(type, exception)).toMatchObject(answer);
