@@ -42,6 +42,7 @@ export type {
   WaitEnd,
   WaitMessage,
 } from './observe/channels.js';
+export { RateLimitDecision, ReportCost } from './policy/handler-parameters.js';
 export type { RedisOptionsOfModule } from './policy/parsed-options.js';
 export { RateLimit, SkipRateLimit } from './policy/rate-limit.decorator.js';
 export type {

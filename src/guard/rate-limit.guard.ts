@@ -17,7 +17,7 @@ import { transportOf } from '../transport/transports.js';
 import { brand } from '../util/brand.js';
 import { chain, isPromise } from '../util/maybe-promise.js';
 import { rejectDenied, rejections, rejectUnavailable } from './reject.js';
-import { settleAtEnd } from './settlement.js';
+import { track } from './settlement.js';
 import { WaitQueue } from './wait-queue.js';
 
 /** Set on the execution context of a counted request, so that a guard that is bound twice counts it once. */
@@ -187,7 +187,7 @@ export class RateLimitGuard extends SuspendableGuard {
   }
 
   private admit(context: ExecutionContext, plan: Plan, takes: readonly RequestTake[], answer: StoreAnswer): void {
-    if (plan.settles) settleAtEnd(context, takes, this.store, answer.source);
+    if (plan.isTracked) track(context, plan, takes, this.store, answer);
   }
 
   /** Other code has answered the request: a reserved place is released, and a cost is settled by that response. */

@@ -13,15 +13,46 @@ import { endWaits } from './unstarted.js';
 /** The calls of each store that are settling costs. */
 const inFlight = new WeakMap<RateLimitStore, Set<Promise<void>>>();
 
-/** Settles the cost of a request that has ended. */
+/** What a handler has reported for each limit. */
+type Reported = readonly (number | undefined)[];
+
+/** Settles the cost of a request that has ended. Resolves with the real amount for each limit, once it is known. */
 export function settleCost(
   context: ExecutionContext,
   take: RequestTake,
   outcome: Outcome,
+  reported: Reported,
+  store: RateLimitStore,
+  source: DecisionSource,
+): Promise<number[]> {
+  const real = realAmounts(context, take, outcome, reported);
+  countCall(
+    store,
+    real.then((amounts) => settle(take, amounts, store, source)),
+  );
+  return real;
+}
+
+/** Charges by how much `reported` exceeds `settled`, which it raises. */
+export function chargeLateReport(
+  take: RequestTake,
+  settled: Promise<number[]>,
+  reported: Reported,
   store: RateLimitStore,
   source: DecisionSource,
 ): void {
-  const call = settle(context, take, outcome, store, source);
+  const call = settled.then(async (amounts) => {
+    const deficit = toAmounts(amounts.map((amount, i) => Math.max(0, (reported[i] ?? 0) - amount)));
+    for (let i = 0; i < amounts.length; i++) amounts[i] = Math.max(amounts[i], reported[i] ?? 0);
+    if (deficit.amount > 0) await correct('charge', take, deficit, undefined, store, source);
+  });
+  countCall(
+    store,
+    call.catch((error) => warnOfCost(take, error)),
+  );
+}
+
+function countCall(store: RateLimitStore, call: Promise<void>): void {
   const calls = inFlight.get(store) ?? new Set();
   inFlight.set(store, calls.add(call));
   call.then(() => calls.delete(call));
@@ -42,25 +73,33 @@ export async function settlementsDone(store: RateLimitStore): Promise<void> {
 
 /** Refunds overestimates of the costs, and charges underestimates; either way the take can no longer be refunded. */
 async function settle(
-  context: ExecutionContext,
   take: RequestTake,
-  outcome: Outcome,
+  real: readonly number[],
   store: RateLimitStore,
   source: DecisionSource,
 ): Promise<void> {
-  const real = await realAmounts(context, take, outcome);
   const excess = toAmounts(real.map((amount, i) => Math.max(0, amountFor(take, i) - amount)));
   const deficit = toAmounts(real.map((amount, i) => Math.max(0, amount - amountFor(take, i))));
-  const run = (verb: Verb, amounts: Amounts, mark?: number) =>
-    store.run({ verb, source, takes: [{ ...take, ...amounts, mark, maxWait: 0 }], retry: true });
+  const { mark } = take;
   try {
     // Without the mark, which a charge ends and the refund needs.
-    if (excess.amount > 0 && deficit.amount > 0) await run('charge', deficit);
-    if (excess.amount > 0) await run('put', excess, take.mark);
-    else if (deficit.amount > 0 || take.mark !== undefined) await run('charge', deficit, take.mark);
+    if (excess.amount > 0 && deficit.amount > 0) await correct('charge', take, deficit, undefined, store, source);
+    if (excess.amount > 0) await correct('put', take, excess, mark, store, source);
+    else if (deficit.amount > 0 || mark !== undefined) await correct('charge', take, deficit, mark, store, source);
   } catch (error) {
     warnOfCost(take, error);
   }
+}
+
+async function correct(
+  verb: Verb,
+  take: RequestTake,
+  amounts: Amounts,
+  mark: number | undefined,
+  store: RateLimitStore,
+  source: DecisionSource,
+): Promise<void> {
+  await store.run({ verb, source, takes: [{ ...take, ...amounts, mark, maxWait: 0 }], retry: true });
 }
 
 function toAmounts(amounts: readonly number[]): Amounts {
@@ -69,7 +108,12 @@ function toAmounts(amounts: readonly number[]): Amounts {
 }
 
 /** The real amount for each limit. Limits with the same function share its result; if it fails, their estimates stay. */
-function realAmounts(context: ExecutionContext, take: RequestTake, outcome: Outcome): Promise<number[]> {
+function realAmounts(
+  context: ExecutionContext,
+  take: RequestTake,
+  outcome: Outcome,
+  reported: Reported,
+): Promise<number[]> {
   const resolved = new Map<SettleOption, Promise<number | undefined>>();
   const realAmount = async (settle: SettleOption | undefined, taken: number): Promise<number> => {
     if (typeof settle !== 'function') return amountOfOutcome(settle, taken, outcome);
@@ -77,7 +121,8 @@ function realAmounts(context: ExecutionContext, take: RequestTake, outcome: Outc
     resolved.set(settle, real);
     return (await real) ?? taken;
   };
-  return Promise.all(take.requestPolicy.costs.map(({ settle }, i) => realAmount(settle, amountFor(take, i))));
+  const { costs } = take.requestPolicy;
+  return Promise.all(costs.map(({ settle }, i) => reported[i] ?? realAmount(settle, amountFor(take, i))));
 }
 
 async function resolveAmount(

@@ -8,25 +8,35 @@ import {
   responseConnection,
 } from '../context/connection.js';
 import { readerOf } from '../context/readers.js';
-import type { DecisionSource } from '../core/decision.js';
+import { toDecision } from '../core/answer.js';
+import type { StoreAnswer } from '../core/decision.js';
+import { type AdmittedRequest, provideParameters } from '../policy/handler-parameters.js';
+import type { Plan } from '../policy/plan.js';
 import type { Outcome } from '../policy/rate-limit.options.js';
 import type { RequestTake } from '../policy/request-take.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
-import { settleCost } from './settle-cost.js';
+import { ReportedCosts } from './reported-costs.js';
+import { chargeLateReport, settleCost } from './settle-cost.js';
 import { whenNotStarted } from './unstarted.js';
 
 /** The settlements of admitted requests, by what guard and interceptor have in common. */
 const open = new WeakMap<object, Settlement>();
 
-/** Settles the real cost of an admitted request when it has been answered, has failed, or its client disconnected. */
-export function settleAtEnd(
+/**
+ * Settles the real cost of an admitted request when it has been answered, has failed, or its client disconnected, and
+ * provides the injected parameters of its handler.
+ */
+export function track(
   context: ExecutionContext,
+  plan: Plan,
   takes: readonly RequestTake[],
   store: RateLimitStore,
-  source: DecisionSource,
+  answer: StoreAnswer,
 ): void {
-  if (!takes.some(isSettled)) return;
-  new Settlement(context, takes.filter(isSettled), store, source).start();
+  if (plan.parameters.length === 0 && !takes.some(isSettled)) return;
+  const settled = takes.filter(isSettled);
+  const settlement = new Settlement(context, plan, settled, store, answer);
+  if (settled.length > 0) settlement.start();
 }
 
 function isSettled({ requestPolicy }: RequestTake): boolean {
@@ -51,11 +61,16 @@ export function observeAnswer(context: ExecutionContext, next: CallHandler): Obs
  * interceptors.
  */
 class Settlement {
+  private readonly reported: ReportedCosts;
+  /** For each take the settled amount of each limit, once the request has ended. */
+  private settled: readonly Promise<number[]>[] = [];
   private value: { readonly value?: unknown } = {};
   private error: { readonly error?: unknown } = {};
   private hasStarted = false;
   private isRunning = false;
   private isOver = false;
+  /** The status of a response that ended while a handler was running that may still report its cost. */
+  private endedWith: number | undefined;
   /** Whether the client disconnected while the handler was running: then the end of the handler counts. */
   private isDisconnected = false;
   private hasAnswerObserver = false;
@@ -63,13 +78,16 @@ class Settlement {
   private readonly endsWithResponse: boolean;
   private stopListening = () => {};
   private stopWaiting = () => {};
+  private withdrawParameters = () => {};
 
   constructor(
     private readonly context: ExecutionContext,
+    private readonly plan: Plan,
     private readonly takes: readonly RequestTake[],
     private readonly store: RateLimitStore,
-    private readonly source: DecisionSource,
+    private readonly answer: StoreAnswer,
   ) {
+    this.reported = new ReportedCosts(takes, plan);
     this.started = store.clock.now();
     const reader = readerOf(context);
     this.endsWithResponse = reader.endsWithResponse;
@@ -92,6 +110,7 @@ class Settlement {
         subscribe: () => {
           // Again, if an interceptor retries.
           this.startHandling();
+          this.provideParameters();
           this.isRunning = true;
           this.value = {};
           this.error = {};
@@ -126,6 +145,24 @@ class Settlement {
     );
   }
 
+  private report(total: number, limit: string | undefined): void {
+    this.reported.report(total, limit);
+    for (const [i, amounts] of this.settled.entries()) {
+      chargeLateReport(this.takes[i], amounts, this.reported.of(this.takes[i]), this.store, this.answer.source);
+    }
+  }
+
+  private provideParameters(): void {
+    const { length } = this.plan.parameters;
+    this.withdrawParameters();
+    if (length === 0) return;
+    const request: AdmittedRequest = {
+      decision: toDecision(this.answer),
+      report: (total, limit) => this.report(total, limit),
+    };
+    this.withdrawParameters = provideParameters(this.context.getArgs(), request, length);
+  }
+
   private startHandling(): void {
     this.hasStarted = true;
     this.stopWaiting();
@@ -146,8 +183,9 @@ class Settlement {
       return disconnected ? this.clientLeft() : this.notCalled();
     }
     this.isDisconnected = disconnected;
-    if (this.isDisconnected && this.isRunning) return;
-    this.end(responseConnection(this.context)?.statusCode ?? 200);
+    const status = responseConnection(this.context)?.statusCode ?? 200;
+    if (this.isRunning && (disconnected || this.plan.parameters.includes('cost'))) this.endedWith = status;
+    else this.end(status);
   }
 
   private notCalled(): void {
@@ -155,11 +193,12 @@ class Settlement {
     this.end(500);
   }
 
-  /** Over HTTP the response ends the request, unless its client disconnected before the handler had finished. */
+  /** Over HTTP the response ends the request, unless it has waited for the handler. */
   private handlerEnded(status: number): void {
     this.isRunning = false;
+    this.withdrawParameters();
     if (this.endsWithResponse) {
-      if (this.isDisconnected) this.end(status);
+      if (this.endedWith !== undefined) this.end(this.endedWith);
     } else if (!this.hasAnswerObserver) {
       this.answered(status);
     }
@@ -192,7 +231,10 @@ class Settlement {
       status: this.isDisconnected ? 499 : status,
       durationMs: this.store.clock.now() - this.started,
     };
-    for (const take of this.takes) settleCost(this.context, take, outcome, this.store, this.source);
+    const { context, store, reported, answer } = this;
+    this.settled = this.takes.map((take) =>
+      settleCost(context, take, outcome, reported.of(take), store, answer.source),
+    );
   }
 }
 

@@ -3,6 +3,7 @@ import { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/co
 import { RateLimitGuard } from '../guard/rate-limit.guard.js';
 import { bindAnswerObserver, bindInterceptor } from '../guard/rate-limit.interceptor.js';
 import { type ExploredMethod, Explorer } from '../policy/explorer.js';
+import { parametersOf } from '../policy/handler-parameters.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import { appliedLimits, knownPolicies } from '../policy/plan-compiler.js';
 import { maySettle } from '../policy/request-policy.js';
@@ -47,14 +48,15 @@ export class EnhancerBinder implements OnModuleInit {
     if (httpAdapter) completeRejections(httpAdapter, this.options.problemDetails);
   }
 
-  /** Nothing for handlers whose costs are never settled, and whose rejections are never answered by `onLimited`. */
+  /** Nothing for handlers without injected parameters or settled costs whose rejections `onLimited` never answers. */
   private bindInterceptors(explored: ExploredMethod): void {
     if (!explored.isDecorated) return;
     // A policy that is known only per request may have both.
     const policies = knownPolicies(explored, this.options);
-    const isSettled = policies.some(maySettle);
+    const parameters = policies.length > 0 ? parametersOf(explored.type.prototype, explored.property) : [];
+    const isSettled = parameters.includes('cost') || policies.some(maySettle);
     const mayReplace = policies.some((policy) => policy?.onLimited || this.options.onLimited);
-    if (isSettled || mayReplace) bindInterceptor(explored.method);
+    if (isSettled || mayReplace || parameters.length > 0) bindInterceptor(explored.method);
     // The answer over HTTP is the response, which is observed anyway.
     if (isSettled && !Reflect.hasMetadata(HTTP_METHOD, explored.method)) bindAnswerObserver(explored.type);
   }

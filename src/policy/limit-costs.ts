@@ -10,6 +10,8 @@ export interface LimitCost {
   /** Thousandths of a token, or a function that returns tokens. */
   readonly cost: number | ResolveFn<unknown>;
   readonly settle: SettleOption | undefined;
+  /** Whether the options state either: otherwise the limit counts requests. */
+  readonly isStated: boolean;
 }
 
 /** The costs of the limits of a policy. */
@@ -52,6 +54,7 @@ function parseLimitCost({ cost, settle }: RequestLimit, context: OptionContext, 
   return {
     cost: cost === undefined ? ofPolicy.cost : parseCost(cost, context),
     settle: settle === undefined ? inherited : parseSettle(settle, context),
+    isStated: true,
   };
 }
 
@@ -60,7 +63,7 @@ function rejectCost({ cost }: RequestLimit): never {
   throw new RateLimitOptionError(`\`${option}\` must be omitted for a concurrency limit: a request takes one slot`);
 }
 
-/** Whether options have a cost of their own: otherwise they count requests. */
+/** Whether options state a cost. */
 export function hasCost({ cost, settle }: Pick<RequestLimit, 'cost' | 'settle'>): boolean {
   return cost !== undefined || settle !== undefined;
 }

@@ -5,6 +5,7 @@ import { warnOfResolverWithoutUser } from '../keys/missing-user-warning.js';
 import { chain, isPromise } from '../util/maybe-promise.js';
 import { formatValue, RateLimitOptionError, unknownPolicy, withErrorPrefix } from '../util/option-error.js';
 import type { DeclaredLimits, ExploredMethod } from './explorer.js';
+import { type HandlerParameter, parametersOf } from './handler-parameters.js';
 import type { ParsedModuleOptions } from './parsed-options.js';
 import { Plan, type PolicySource } from './plan.js';
 import { resolversIn } from './policy-options.js';
@@ -65,13 +66,17 @@ export function compilePlan(
 ): Plan {
   const className = context.nameOf(type);
   const handlerName = `${className}.${String(property)}`;
+  const parameters = parametersOf(type.prototype, property);
   if (from === 'handler') {
     const place = `@RateLimit on ${type.name}.${String(property)}`;
-    return new PlanCompiler(place, handlerName, handlerName, context).compile(inputs);
+    return new PlanCompiler(place, handlerName, handlerName, context).compile(inputs, parameters);
   }
   if (from === 'class')
-    return new PlanCompiler(`@RateLimit on ${type.name}`, className, handlerName, context).compile(inputs);
-  return new PlanCompiler('`default` of RateLimitModule.forRoot', 'default', handlerName, context).compile(inputs);
+    return new PlanCompiler(`@RateLimit on ${type.name}`, className, handlerName, context).compile(inputs, parameters);
+  return new PlanCompiler('`default` of RateLimitModule.forRoot', 'default', handlerName, context).compile(
+    inputs,
+    parameters,
+  );
 }
 
 class PlanCompiler {
@@ -84,11 +89,11 @@ class PlanCompiler {
     private readonly context: PlanContext,
   ) {}
 
-  compile(inputs: readonly PolicyInput[]): Plan {
+  compile(inputs: readonly PolicyInput[], parameters: readonly HandlerParameter[]): Plan {
     const place = `Invalid ${this.place}`;
     const sources = inputs.map((input, index) => withErrorPrefix(place, () => this.source(input, index)));
     withErrorPrefix(place, () => checkNames(sources, inputs));
-    return new Plan(sources);
+    return new Plan(sources, parameters);
   }
 
   private source(input: PolicyInput, index: number): PolicySource {

@@ -3,6 +3,7 @@ import { MemoryStore } from '../stores/memory/memory.store.js';
 import { RateLimitOptionError, withErrorPrefix } from '../util/option-error.js';
 import { nameClasses, warnOfMinified } from './class-names.js';
 import { type ExploredClass, type ExploredMethod, Explorer, type Handler, propertyOf } from './explorer.js';
+import { parametersOf } from './handler-parameters.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from './parsed-options.js';
 import type { Plan } from './plan.js';
 import {
@@ -173,11 +174,11 @@ export class PlanRegistry implements OnModuleInit {
   private compile(method: ExploredMethod): Plan | undefined {
     const applied = appliedLimits(method, this.options.default);
     if (!applied) return undefined;
-    let plan = this.shared.get(applied.inputs);
-    if (plan) return plan;
-    plan = compilePlan(method, applied, this.context);
     const hasSharedPlan =
-      applied.from !== 'handler' && applied.inputs.every((input) => this.isPerHandler(input) === false);
+      applied.from !== 'handler' &&
+      parametersOf(method.type.prototype, method.property).length === 0 &&
+      applied.inputs.every((input) => this.isPerHandler(input) === false);
+    const plan = (hasSharedPlan && this.shared.get(applied.inputs)) || compilePlan(method, applied, this.context);
     if (hasSharedPlan) this.shared.set(applied.inputs, plan);
     return plan;
   }

@@ -1,9 +1,11 @@
 import type { ExecutionContext } from '@nestjs/common';
+import type { Policy } from '../core/policy.js';
 import { mergeTakes } from '../core/request.js';
 import { exemptsAll } from '../core/resolved-policy.js';
 import type { FixedHeaders } from '../transport/header-formats.js';
 import { fixedHeaders } from '../transport/headers.js';
 import { chain, isPromise, type MaybePromise, resolveEach } from '../util/maybe-promise.js';
+import type { HandlerParameter } from './handler-parameters.js';
 import type { RequestPolicy } from './request-policy.js';
 import { type RequestTake, resolveTake, toTake } from './request-take.js';
 import type { ResolveFn } from './resolvable.js';
@@ -21,22 +23,35 @@ export class Plan {
   private readonly resolver: ResolveFn<RequestPolicy> | undefined;
   /** Set if all policies are fixed. */
   private readonly headers: FixedHeaders | undefined;
-  /** Whether costs may have to be settled afterwards. */
-  readonly settles: boolean;
+  /** Whether admitted requests are followed to their end, or seen by their handler. */
+  readonly isTracked: boolean;
   /** Whether every request is one take that neither waits nor is a dry run. */
   readonly isPlain: boolean;
 
-  constructor(private readonly sources: readonly PolicySource[]) {
-    const fixed = sources.filter((source) => typeof source !== 'function');
+  private readonly sources: readonly PolicySource[];
+
+  constructor(
+    sources: readonly PolicySource[],
+    /** The parameters of the handler that are injected. */
+    readonly parameters: readonly HandlerParameter[] = [],
+  ) {
+    this.sources = parameters.includes('cost') ? sources.map(toReported) : sources;
+    const fixed = this.sources.filter((source) => typeof source !== 'function');
     const [first] = fixed;
     const isFixed = fixed.length === sources.length;
-    this.settles = !isFixed || fixed.some(({ isSettled }) => isSettled);
+    this.isTracked = !isFixed || parameters.length > 0 || fixed.some(({ isSettled }) => isSettled);
     if (sources.length === 1) {
+      const [source] = this.sources;
       if (first?.hasFixedCost) this.single = first;
-      if (typeof sources[0] === 'function') this.resolver = sources[0];
+      if (typeof source === 'function') this.resolver = source;
     }
     this.isPlain = this.single?.isPlain ?? false;
     if (isFixed) this.headers = fixedHeaders(fixed.map(({ policy }) => policy));
+  }
+
+  /** All policies, if they are fixed. */
+  get policies(): readonly Policy[] | undefined {
+    return this.headers && this.sources.flatMap((source) => (typeof source === 'function' ? [] : source.policy));
   }
 
   /** The headers that all answers to these takes have in common. */
@@ -63,6 +78,12 @@ export class Plan {
     );
     return chain(takes, merge);
   }
+}
+
+/** The same source for a handler that reports its costs. */
+function toReported(source: PolicySource): PolicySource {
+  const reported = (policy: RequestPolicy): RequestPolicy => ({ ...policy, isReported: true, isSettled: true });
+  return typeof source === 'function' ? (context) => chain(source(context), reported) : reported(source);
 }
 
 /** The take of a policy of a fixed cost. */

@@ -4,7 +4,7 @@ import { deniesAll } from '../core/resolved-policy.js';
 import type { FixedHeaders } from '../transport/header-formats.js';
 import { fixedHeaders } from '../transport/headers.js';
 import { checkOptionNames, invalidOption } from '../util/option-error.js';
-import { type LimitCosts, limitsOfCost, parseLimitCosts } from './limit-costs.js';
+import { hasCost, type LimitCosts, limitsOfCost, parseLimitCosts } from './limit-costs.js';
 import {
   OPTION_NAMES,
   OPTION_SYNONYMS,
@@ -26,6 +26,8 @@ export interface RequestPolicy extends ParsedRequestOptions, LimitCosts {
   readonly isPlain: boolean;
   /** The headers that all answers to its takes have in common. */
   readonly headers: FixedHeaders;
+  /** Whether the handler may report its costs. */
+  readonly isReported: boolean;
 }
 
 /**
@@ -49,12 +51,22 @@ export function parseRequestPolicy(
   const policy = define(options, name);
   const context = { policy, limits: limitsOfCost(options, policy), defaultKey, resolvers, isOfCalls };
   const parsed = parseRequestOptions(options, context);
-  const costs = parseLimitCosts(options, context, { cost: parsed.cost, settle: parsed.settle });
-  const hasOneCost = typeof parsed.cost === 'number' && parsed.cost > 0 && !costs.hasOwnCosts;
+  const { cost, settle } = parsed;
+  const costs = parseLimitCosts(options, context, { cost, settle, isStated: hasCost(options) });
+  const hasOneCost = typeof cost === 'number' && cost > 0 && !costs.hasOwnCosts;
   const hasFixedCost = hasOneCost && !parsed.skip && !parsed.dryRun;
   const isPlain = hasFixedCost && parsed.maxWait === 0 && policy.limits.length > 0 && !deniesAll(policy);
-  const headers = fixedHeaders([policy]);
-  return { policy, hasKey: options.key !== undefined, hasFixedCost, isPlain, headers, ...parsed, ...costs };
+  const hasKey = options.key !== undefined;
+  return {
+    policy,
+    hasKey,
+    hasFixedCost,
+    isPlain,
+    isReported: false,
+    headers: fixedHeaders([policy]),
+    ...parsed,
+    ...costs,
+  };
 }
 
 /** The same policy under another name, and so with buckets of its own. */

@@ -99,9 +99,9 @@ function takeAmounts(
 }
 
 /** `undefined` if the policy does not apply: it takes nothing from any limit, and settles none. */
-function toAmounts({ costs }: RequestPolicy, amounts: readonly number[]): Amounts | undefined {
+function toAmounts({ costs, isReported }: RequestPolicy, amounts: readonly number[]): Amounts | undefined {
   const amount = Math.max(...amounts);
-  const checks = amounts.map((one, i) => one === 0 && costs[i].settle !== undefined);
+  const checks = amounts.map((one, i) => one === 0 && (isReported || costs[i].settle !== undefined));
   if (checks.includes(true)) return { amount, amounts, checks };
   return amount === 0 ? undefined : { amount, amounts };
 }
