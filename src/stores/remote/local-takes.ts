@@ -51,9 +51,10 @@ export class LocalTakes {
     }
   }
 
-  private change({ policy, key, mark }: Take, amount: number): void {
-    // Without a refill nothing is spent twice, and the cost of a take with a mark is known only when it is settled.
-    if (policy.fillTime === Infinity || mark !== undefined) return;
+  private change({ policy, key, mark, amounts }: Take, amount: number): void {
+    // Without a refill nothing is spent twice, the cost of a take with a mark is known only when it is settled, and
+    // `takeUpTo` takes the same amount from all limits.
+    if (policy.fillTime === Infinity || mark !== undefined || amounts !== undefined) return;
     const name = bucketName({ policy, key });
     const sum = (this.takes.get(name)?.amount ?? 0) + amount;
     this.takes.delete(name);

@@ -438,6 +438,12 @@ describe('local takes of an outage', () => {
     expect((await far.run({ verb: 'estimate', takes: [take] })).balance).toBe(5);
   });
 
+  it('stays local if it has an amount for each limit: the store would lose the largest from all of them', async () => {
+    const { local, settled } = await outage({ limits: [BUCKET, WINDOW] }, 10_000, { amounts: [1000, 0] });
+    expect(local).toBe(10);
+    expect(await settled()).toBe(10);
+  });
+
   it('is kept for the last 10,000 buckets', () => {
     const takes = new LocalTakes();
     const policy = parsePolicy(BUCKET, 'policy');
