@@ -12,6 +12,7 @@ import {
 import type { Policy } from './policy.js';
 import { advanceQueue, cancelReservation, chargeBehindQueue, enqueue, refundBehindQueue } from './queue.js';
 import { type Amounts, amountFor, type Take } from './request.js';
+import { rescale, timeToFullIn } from './scales.js';
 
 /** The state of a full bucket that no request has used yet. */
 export function newState(policy: Policy): BucketState {
@@ -23,6 +24,7 @@ export function newState(policy: Policy): BucketState {
     debts: policy.limits.map(() => 0),
     parts: policy.limits.map((limit) => limit.algorithm.newPart()),
     marks: [],
+    scales: undefined,
     changed: false,
   };
 }
@@ -33,6 +35,7 @@ export function clear(policy: Policy, state: BucketState): void {
   state.queueEnd = 0;
   state.queue = undefined;
   state.marks = [];
+  state.scales = undefined;
   for (let i = 0; i < state.debts.length; i++) {
     state.debts[i] = 0;
     if (state.parts[i]) state.parts[i] = policy.limits[i].algorithm.newPart();
@@ -58,9 +61,10 @@ function setBack(policy: Policy, state: BucketState, now: number): void {
  * from further ahead counts as no state. So a step of any size locks a key for at most one fill time.
  */
 export function advance(policy: Policy, state: BucketState, now: number): void {
+  if (state.scales) rescale(policy, state);
   const ahead = state.at - now;
   if (ahead > 0) {
-    if (ahead <= Math.max(policy.fillTime, state.blockedUntil - state.at)) return;
+    if (ahead <= Math.max(longestFillTime(policy, state), state.blockedUntil - state.at)) return;
     setBack(policy, state, now);
   }
   const { limits } = policy;
@@ -74,6 +78,10 @@ export function advance(policy: Policy, state: BucketState, now: number): void {
   if (state.marks.length > 0) dropSpentMarks(policy, state);
   if (state.blockedUntil <= now) state.blockedUntil = 0;
   if (state.queueEnd <= now) state.queueEnd = 0;
+}
+
+function longestFillTime({ fillTime }: Policy, { scales = [] }: BucketState): number {
+  return Math.max(fillTime, ...scales.map((scale) => scale.fillTime));
 }
 
 /**
@@ -90,6 +98,7 @@ export function take(policy: Policy, state: BucketState, amounts: Amounts, wait:
     limit.algorithm.take(limit, state, i, amountFor(amounts, i), wait);
   }
   if (mark !== undefined) addMark(policy, state, mark, wait);
+  state.scales ??= policy.scales;
   state.changed = true;
 }
 
@@ -126,9 +135,12 @@ export function cancel(policy: Policy, state: BucketState, amounts: Amounts & Pi
 export function lifetime(policy: Policy, state: BucketState, now: number): number {
   let reset = Math.max(0, state.blockedUntil - state.at, state.queueEnd - state.at);
   const { limits } = policy;
+  const { scales, debts } = state;
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
-    reset = Math.max(reset, limit.algorithm.timeToFull(limit, state, i));
+    const { algorithm } = limit;
+    const isScaled = scales && algorithm.rescale;
+    reset = Math.max(reset, isScaled ? timeToFullIn(scales[i], debts[i]) : algorithm.timeToFull(limit, state, i));
   }
   return reset === 0 ? 0 : state.at - now + reset;
 }

@@ -1,6 +1,6 @@
 import { type Duration, parseDuration } from '../util/duration.js';
 import { checkOptionNames, invalidOption, RateLimitOptionError } from '../util/option-error.js';
-import type { Limit } from './algorithms/algorithm.js';
+import type { Limit, Scale } from './algorithms/algorithm.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import {
   checkLimitNames,
@@ -12,6 +12,7 @@ import {
   parseLimitOptions,
   parseLimits,
 } from './limit.js';
+import { scalesOf } from './scales.js';
 
 /** The options of a policy: one set of limit options, or several limits that are taken together or not at all. */
 export interface LimitOptions extends LimitNumbers {
@@ -40,19 +41,31 @@ export interface Policy {
   readonly block: number;
   /** Thousandths of a token that a process takes at once; 0 for no lease. */
   readonly lease: number;
-  /** Name and numbers: state of other numbers is never read. */
+  /**
+   * Name and numbers: state of other numbers is never read. If the numbers are resolved per request, the name and the
+   * kinds of its limits: see `scales`.
+   */
   readonly id: string;
   /** The index of its concurrency limit; -1 without one. */
   readonly slotIndex: number;
+  /** The numbers that states count in, if other numbers may have been resolved for them (see `scales.ts`). */
+  readonly scales: readonly Scale[] | undefined;
+  /** Whether it was resolved for a request. */
+  readonly isResolved: boolean;
   /** The longest time that any of its limits needs from empty to full, in ms. */
   readonly fillTime: number;
 }
 
 /** Validates `options` and returns the frozen policy. Unknown option names are for the caller to check. */
-export function definePolicy(options: LimitOptions, fallbackName: string, limits = limitsOf(options)): Policy {
+export function definePolicy(
+  options: LimitOptions,
+  fallbackName: string,
+  limits = limitsOf(options),
+  isResolved = false,
+): Policy {
   const name = options.name === undefined ? fallbackName : checkName(options.name);
   const block = options.block === undefined ? 0 : parseDuration('block', options.block);
-  return makePolicy(name, limits, block, parseLease(options.lease, limits));
+  return makePolicy(name, limits, block, parseLease(options.lease, limits), isResolved);
 }
 
 /** The same for options that hold nothing else: unknown names are errors. */
@@ -62,34 +75,44 @@ export function parsePolicy(options: LimitOptions, fallbackName: string): Policy
   return definePolicy(options, fallbackName);
 }
 
-function makePolicy(name: string, limits: readonly Limit[], block: number, lease: number): Policy {
+function makePolicy(name: string, limits: readonly Limit[], block: number, lease: number, isResolved: boolean): Policy {
   return Object.freeze({
     name,
     limits: Object.freeze(limits.map((limit) => Object.freeze(limit))),
     labels: Object.freeze(limits.length === 1 ? [name] : limits.map((limit) => `${name}/${limit.name}`)),
     block,
     lease,
-    id: `${name}:${limits.map((limit) => limit.algorithm.fingerprint(limit)).join('+')}`,
+    id: isResolved ? `${name}:~${limits.map(structureOf).join('+')}` : `${name}:${limits.map(fingerprintOf).join('+')}`,
     slotIndex: limits.findIndex(({ kind }) => kind === 'concurrency'),
+    scales: isResolved && limits.some(({ algorithm }) => algorithm.rescale) ? scalesOf(limits) : undefined,
+    isResolved,
     fillTime: Math.max(...limits.map((limit) => limit.fillTime)),
   });
 }
 
+function fingerprintOf(limit: Limit): string {
+  return limit.algorithm.fingerprint(limit);
+}
+
+function structureOf(limit: Limit): string {
+  return limit.algorithm.structure?.(limit) ?? fingerprintOf(limit);
+}
+
 /** The policy of one limit, whose bucket is in no store. */
 export function policyOf(limit: Limit): Policy {
-  return makePolicy('', [limit], 0, 0);
+  return makePolicy('', [limit], 0, 0, false);
 }
 
 /** The same limits under another name, and so with buckets of their own. */
-export function renamePolicy({ limits, block, lease }: Policy, name: string): Policy {
-  return makePolicy(name, limits, block, lease);
+export function renamePolicy({ limits, block, lease, isResolved }: Policy, name: string): Policy {
+  return makePolicy(name, limits, block, lease, isResolved);
 }
 
 /** The policy of the same limits divided among `instances`, each still able to admit one request. */
 export function dividePolicy(policy: Policy, instances: number): Policy {
   if (instances === 1) return policy;
   const limits = policy.limits.map((limit) => limit.algorithm.divide(limit, instances));
-  return makePolicy(policy.name, limits, policy.block, 0);
+  return makePolicy(policy.name, limits, policy.block, 0, policy.isResolved);
 }
 
 /** The limits that the options mean; `parse` returns those of one set. */

@@ -15,7 +15,8 @@ import type { Take } from './request.js';
 export function defineResolvedPolicy(options: LimitOptions, fallbackName: string): Policy {
   const limits = limitsOf(options, parseResolvedLimit);
   const zero = limits.filter(({ size }) => size === 0);
-  return definePolicy(options, fallbackName, zero.length > 0 ? zero : limits.filter(({ size }) => size !== Infinity));
+  const kept = zero.length > 0 ? zero : limits.filter(({ size }) => size !== Infinity);
+  return definePolicy(options, fallbackName, kept, true);
 }
 
 function parseResolvedLimit(options: LimitNumbers): Limit[] {

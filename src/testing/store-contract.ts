@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { BucketService } from '../bucket/bucket.service.js';
 import { type LimitOptions, parsePolicy } from '../core/policy.js';
+import { defineResolvedPolicy } from '../core/resolved-policy.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { FakeClock } from './fake-clock.js';
 import { readVectorFiles } from './vector-files.js';
@@ -63,6 +64,7 @@ export function describeStoreContract(
     testAtomicity(test);
     testReplacement(test);
     testMarks(test);
+    testResolved(test);
   });
 }
 
@@ -181,6 +183,25 @@ function testMarks(test: DeclareTest): void {
     assert.equal(await nextWait(), 2500);
     await leave(second);
     assert.equal(await nextWait(), 500);
+  });
+}
+
+function testResolved(test: DeclareTest): void {
+  test('keeps the balance of a bucket whose numbers change between requests', async (_, clock, store) => {
+    const take = async (capacity: number, refill: number, tokens: number) => {
+      const policy = defineResolvedPolicy({ name: 'plan', capacity, refill }, 'plan');
+      const answer = await store.run({
+        verb: 'take',
+        takes: [{ policy, key: 'key', amount: tokens * 1000, maxWait: 0 }],
+      });
+      return [answer.allowed, answer.remaining];
+    };
+    assert.deepEqual(await take(10, 3, 4), [true, 6]);
+    assert.deepEqual(await take(1, 1, 2), [false, 1]);
+    assert.deepEqual(await take(100, 7, 5), [true, 1]);
+    await clock.advance(2000);
+    assert.deepEqual(await take(10, 4, 10), [false, 9]);
+    assert.deepEqual(await take(20, 5, 11), [true, 0]);
   });
 }
 

@@ -187,6 +187,15 @@ describe('Examples in the documentation', () => {
     expect(await bucket?.available()).toBe(10_000 - 1234);
   });
 
+  it('choose the numbers by tier, in one line', async () => {
+    await start(await run(snippetIn('docs/guides/tiers-and-tenants.md', 'In one line')));
+    const words = async (key: string) => (await get('/words', { 'x-api-key': key })).headers.ratelimit;
+    expect(await words('ada')).toBe('"WordsController";r=1;t=60');
+    expect(await words('pro-grace')).toBe('"WordsController";r=99;t=60');
+    expect(await words('ada')).toBe('"WordsController";r=0;t=60');
+    expect((await get('/words', { 'x-api-key': 'ada' })).status).toBe(429);
+  });
+
   it('choose the policy by tier', async () => {
     await start(await run(snippetIn('docs/guides/tiers-and-tenants.md', 'A policy per API key', 0)));
     expect((await get('/maps', { 'x-api-key': 'paid-1' })).headers.ratelimit).toBe('"paid";r=99;t=1');

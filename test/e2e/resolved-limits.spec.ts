@@ -215,7 +215,22 @@ describe.each(COMBINATIONS)('Limits resolved per request on $adapter with the $s
       resolved = { maxRequest };
       found.push((await get('/one')).status);
     }
-    expect(found).toEqual([429, 200, 429, 200, 429, 200, 200, 429]);
+    // The request that 1 has admitted counts for 2, too.
+    expect(found).toEqual([429, 200, 429, 200, 429, 200, 429, 429]);
+  });
+
+  it.each<[string, (size: number) => RateLimitOptions, number[], string]>([
+    ['a window', (maxRequest) => ({ maxRequest }), [200, 200, 429, 200, 429, 429], '"account";r=0;t=3600'],
+    ['a bucket', (capacity) => ({ capacity, refill: capacity }), [200, 200, 429, 429, 429, 429], '"account";r=0;t=900'],
+  ])('carry the balance over as the numbers change: %s', async (_, of, statuses, ratelimit) => {
+    const found: number[] = [];
+    for (const size of [2, 2, 2, 3, 3, 2]) {
+      resolved = of(size);
+      found.push((await get('/one')).status);
+    }
+    expect(found).toEqual(statuses);
+    resolved = of(4);
+    expect((await get('/one')).headers.ratelimit).toBe(ratelimit);
   });
 
   it('do not deny a request that `skip` or a cost of 0 exempts', async () => {

@@ -5,6 +5,7 @@ import type { BucketState } from '../../src/core/algorithms/algorithm.js';
 export const BLOCKED = 1;
 export const MARKED = 2;
 export const QUEUED = 4;
+export const SCALED = 8;
 
 /** A compact state as Redis keeps it. */
 export function compactState(numbers: readonly number[]): Buffer {
@@ -19,7 +20,7 @@ export function extendedState(numbers: readonly number[], flags: number): Buffer
 }
 
 /** The state of a bucket as Redis keeps it. */
-export function storedState({ at, blockedUntil, debts, parts, marks, queue }: BucketState): Buffer {
+export function storedState({ at, blockedUntil, debts, parts, marks, queue, scales = [] }: BucketState): Buffer {
   const limits = debts.map((debt, i) => {
     const part = parts[i];
     return part instanceof AdmissionLog ? [part.sum, ...part.entries()] : ((part?.entries() as number[]) ?? [debt]);
@@ -35,6 +36,7 @@ export function storedState({ at, blockedUntil, debts, parts, marks, queue }: Bu
         return [...debts, reservations.length, ...reservations.flatMap(({ actAt, amounts }) => [actAt, ...amounts])];
       },
     ],
+    [SCALED, scales.length > 0, () => scales.flatMap(({ capacity, weight, fillTime }) => [capacity, weight, fillTime])],
   ];
   const existing = sections.filter(([, exists]) => exists);
   const numbers = [at, ...limits.flat(), ...existing.flatMap(([, , numbersOf]) => numbersOf())];

@@ -55,6 +55,11 @@ export interface BucketState {
   readonly parts: (StatePart | undefined)[];
   /** The takes that may still be refunded, the oldest first. Never modified, only replaced; it is plain data for JSON. */
   marks: readonly Mark[];
+  /**
+   * For each limit the numbers that its state counts in, if they may differ between requests (see `scales.ts`). Never
+   * modified, only replaced; it is plain data for JSON.
+   */
+  scales: readonly Scale[] | undefined;
   /** Whether the state has changed since it was loaded. If so, the store must save it. */
   changed: boolean;
 }
@@ -77,6 +82,14 @@ export interface Reservation {
 export interface Mark {
   readonly id: number;
   readonly limits: readonly number[];
+}
+
+/** The numbers of a limit that its state counts in: units of which size, and how many of them. */
+export interface Scale {
+  readonly capacity: number;
+  readonly weight: number;
+  /** The longest `fillTime` of all numbers that the state has counted in; whole ms. */
+  readonly fillTime: number;
 }
 
 /** The state of one limit where it is more than a number. */
@@ -119,6 +132,13 @@ export interface Algorithm {
   readonly strategies: readonly ReplaceStrategy[];
   /** A short string that encodes the limit. It is part of the key in Redis, so the encoding must never change. */
   fingerprint(limit: Limit): string;
+  /**
+   * The part of `fingerprint` that limits have in common which may share a state, if they are resolved per request.
+   * Default: all of it.
+   */
+  structure?(limit: Limit): string;
+  /** The debt in the numbers of `limit`, with the same balance; absent if it is the same in all numbers. */
+  rescale?(limit: Limit, debt: number, scale: Scale): number;
   /** The limit's share for one of `instances` processes; at least one request. */
   divide(limit: Limit, instances: number): Limit;
   /** The part of a full state; `undefined` if its debt is its whole state. */

@@ -151,6 +151,8 @@ export const slidingWindow: Algorithm = {
 
   fingerprint: ({ size, period }) => `w${size}/${period}`,
 
+  structure: ({ period }) => `w/${period}`,
+
   divide(limit, instances) {
     const size = Math.floor(Math.max(limit.size / instances, Math.min(limit.size, 1)));
     return { ...limit, size, capacity: size * AMOUNT_PER_TOKEN };

@@ -98,7 +98,12 @@ function boundaries(limit: Limit, from: number, to: number): number {
 }
 
 /** The new limit's debt, rounded up to a whole unit where the two limits count in different units. */
-export function carriedDebt(old: Limit, balance: number, limit: Limit, strategy: ReplaceStrategy): number {
+export function carriedDebt(
+  old: Pick<Limit, 'capacity' | 'weight'>,
+  balance: number,
+  limit: Limit,
+  strategy: ReplaceStrategy,
+): number {
   const amount = balance / old.weight;
   const capacity = limit.capacity / limit.weight;
   let carried = amount;
@@ -117,6 +122,13 @@ export const tokenBucket: Algorithm = {
 
   fingerprint({ size, refill, weight, period }) {
     return `b${size}:${refill}/${weight}${period === 1 ? '' : `@${period}`}`;
+  },
+
+  structure: () => 'b',
+
+  rescale(limit, debt, scale) {
+    if (scale.capacity === limit.capacity && scale.weight === limit.weight) return debt;
+    return carriedDebt(scale, scale.capacity - debt, limit, 'as-is');
   },
 
   divide(limit, instances) {

@@ -1,4 +1,4 @@
-import type { BucketState, StateEntry } from '../../core/algorithms/algorithm.js';
+import type { BucketState, Scale, StateEntry } from '../../core/algorithms/algorithm.js';
 import { heldSlots } from '../../core/algorithms/concurrency.js';
 import type { Holders } from '../../core/algorithms/holders.js';
 import { lifetime, newState } from '../../core/bucket-state.js';
@@ -15,9 +15,15 @@ import { SlotStates } from './slot-states.js';
 
 /**
  * One bucket of a `MemoryDump`: its key, its clock and the end of its block (ms since 1970; 0: not blocked), and for each
- * limit its debt in units or the entries of its `StatePart`.
+ * limit its debt in units or the entries of its `StatePart`; the scales of its debts, if they differ between requests.
  */
-export type DumpedBucket = [key: string, at: number, blockedUntil: number, limits: (number | StateEntry[])[]];
+export type DumpedBucket = [
+  key: string,
+  at: number,
+  blockedUntil: number,
+  limits: (number | StateEntry[])[],
+  scales?: readonly Scale[],
+];
 
 /** A bucket's state as `BucketTable.open` returns it; `slot` is `undefined` if the bucket is not in the table. */
 export interface OpenBucket extends BucketState {
@@ -42,6 +48,8 @@ export class BucketTable {
   private readonly hasFastPath: boolean;
   /** Whether the policy is a single bucket. */
   private readonly isSingleBucket: boolean;
+  /** Whether its numbers are constant, too. */
+  private readonly isConstantBucket: boolean;
   /** Whether the policy is a single concurrency limit. */
   private readonly isSingleConcurrency: boolean;
   private readonly order = new EvictionOrder(
@@ -57,6 +65,7 @@ export class BucketTable {
     this.scratch = newState(policy);
     this.hasFastPath = hasFastPath(policy);
     this.isSingleBucket = this.hasFastPath && policy.limits.length === 1 && !this.states.parts;
+    this.isConstantBucket = this.isSingleBucket && !this.states.scales;
     this.isSingleConcurrency = policy.limits.length === 1 && policy.slotIndex === 0;
     this.lists = { limits: [...policy.limits], labels: [...policy.labels] };
   }
@@ -87,10 +96,12 @@ export class BucketTable {
     if (!states.isPlain(slot) || (this.blocked.size > 0 && this.blocked.has(slot))) return undefined;
     const start = slot * states.width;
     // With a single limit `amounts` contains only `amount`.
-    if (this.isSingleBucket) return takeFromOneBucket(take, states.cells, start, now, source);
+    if (this.isConstantBucket) return takeFromOneBucket(take, states.cells, start, now, source);
     if (this.isSingleConcurrency) return takeOneSlot(take, this.holdersOf(slot), states.cells, start, now, source);
     if (!this.hasFastPath || take.amounts) return undefined;
-    // Another policy with the same numbers may have other limit names.
+    if (states.scales && states.scales[slot] !== take.policy.scales) return undefined;
+    if (this.isSingleBucket) return takeFromOneBucket(take, states.cells, start, now, source);
+    // Another policy with the same id may have other limit names, or other numbers.
     const lists = take.policy === this.policy ? this.lists : take.policy;
     return takeFromLimits(take, lists, states.cells, start, states.parts, states.firstPart(slot), now, source);
   }
@@ -150,15 +161,16 @@ export class BucketTable {
   dump(): DumpedBucket[] {
     return [...this.slots.entries()].map(([key, slot]) => {
       this.load(slot, this.scratch);
-      const { at, blockedUntil, debts, parts } = this.scratch;
-      return [key, at, blockedUntil, debts.map((debt, i) => parts[i]?.entries() ?? debt)];
+      const { at, blockedUntil, debts, parts, scales } = this.scratch;
+      const limits = debts.map((debt, i) => parts[i]?.entries() ?? debt);
+      return scales ? [key, at, blockedUntil, limits, scales] : [key, at, blockedUntil, limits];
     });
   }
 
   /** Adds a dumped bucket unless it is full or its key already has a bucket; returns whether it was added. */
-  restore([key, at, blockedUntil, limits]: DumpedBucket): boolean {
+  restore([key, at, blockedUntil, limits, scales]: DumpedBucket): boolean {
     if (this.slots.get(key) !== undefined) return false;
-    const bucket: OpenBucket = { ...newState(this.policy), slot: undefined, key, at, blockedUntil };
+    const bucket: OpenBucket = { ...newState(this.policy), slot: undefined, key, at, blockedUntil, scales };
     limits.forEach((limit, i) => {
       if (typeof limit === 'number') bucket.debts[i] = limit;
       else bucket.parts[i]?.restore(limit);

@@ -114,6 +114,7 @@ export class MemoryStore extends RateLimitStore {
     const bucket = this.tables.of(policy).open(key, 0);
     advance(policy, bucket, now);
     change(bucket);
+    bucket.scales ??= policy.scales;
     this.tables.save(policy, bucket, 'charge', now);
   }
 

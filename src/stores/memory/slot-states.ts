@@ -1,4 +1,4 @@
-import type { BucketState, StatePart } from '../../core/algorithms/algorithm.js';
+import type { BucketState, Scale, StatePart } from '../../core/algorithms/algorithm.js';
 import { newState } from '../../core/bucket-state.js';
 import type { Policy } from '../../core/policy.js';
 
@@ -20,6 +20,8 @@ export class SlotStates {
   cells: Float64Array;
   /** The `StatePart` of each limit of each slot; `undefined` if no limit of the policy has one. */
   readonly parts: (StatePart | undefined)[] | undefined;
+  /** The scales of each slot; `undefined` if the numbers of the policy are constant. */
+  readonly scales: (readonly Scale[] | undefined)[] | undefined;
   private used = 0;
   /** The first slot that was freed; its first cell holds the next one. */
   private free = NO_SLOT;
@@ -30,6 +32,7 @@ export class SlotStates {
     this.width = 1 + policy.limits.length;
     this.cells = new Float64Array(16 * this.width);
     this.parts = newState(policy).parts.some((part) => part !== undefined) ? [] : undefined;
+    this.scales = policy.scales && [];
   }
 
   /** Returns a slot that is not in use. Its contents are arbitrary until `save`. */
@@ -46,6 +49,7 @@ export class SlotStates {
 
   release(slot: number): void {
     this.rare.delete(slot);
+    if (this.scales) this.scales[slot] = undefined;
     this.parts?.fill(undefined, this.firstPart(slot), this.firstPart(slot + 1));
     this.cells[slot * this.width] = this.free;
     this.free = slot;
@@ -74,6 +78,7 @@ export class SlotStates {
     state.blockedUntil = 0;
     state.at = this.cells[cell++];
     for (let i = 0; i < debts.length; i++) debts[i] = this.cells[cell++];
+    state.scales = this.scales?.[slot];
     const first = this.firstPart(slot);
     if (this.parts) for (let i = 0; i < debts.length; i++) this.copyPart(this.parts, first + i, state.parts, i, i);
     setRare(state, (this.rare.size > 0 && this.rare.get(slot)) || NONE);
@@ -85,19 +90,21 @@ export class SlotStates {
     state.changed = false;
     state.blockedUntil = 0;
     setRare(state, NONE);
+    state.scales = undefined;
     state.at = 0;
     for (let i = 0; i < debts.length; i++) debts[i] = 0;
     if (this.parts) for (let i = 0; i < parts.length; i++) parts[i] = this.newPart(i);
   }
 
   /** Copies `state` into a slot, except its block. */
-  save(slot: number, { at, queueEnd, queue, debts, parts, marks }: BucketState): void {
+  save(slot: number, { at, queueEnd, queue, debts, parts, marks, scales }: BucketState): void {
     const { cells } = this;
     let cell = slot * this.width;
     cells[cell++] = at;
     for (let i = 0; i < debts.length; i++) cells[cell++] = debts[i];
     if (queueEnd > 0 || marks.length > 0) this.rare.set(slot, { queueEnd, queue, marks });
     else if (this.rare.size > 0) this.rare.delete(slot);
+    if (this.scales) this.scales[slot] = scales;
     const first = this.firstPart(slot);
     if (this.parts) for (let i = 0; i < parts.length; i++) this.copyPart(parts, i, this.parts, first + i, i);
   }

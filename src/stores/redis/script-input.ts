@@ -1,7 +1,7 @@
 import type { Policy } from '../../core/policy.js';
 import { matchLimits } from '../../core/replace.js';
 import type { SlotHolder, StoreRequest, Take } from '../../core/request.js';
-import { ABSENT, CHECKED, HELD, MARKED, PER_LIMIT, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
+import { ABSENT, CHECKED, HELD, MARKED, PER_LIMIT, RESOLVED, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
 
 const NONE: readonly number[] = [];
 
@@ -68,11 +68,12 @@ export class ScriptInput {
   }
 }
 
-function numbersOf({ amount, amounts, checks, maxWait, mark, holder }: Take): string {
+function numbersOf({ policy, amount, amounts, checks, maxWait, mark, holder }: Take): string {
+  const resolved = policy.scales ? `${RESOLVED},` : '';
   const held = holder ? `${HELD},${holder.id},${orAbsent(holder.waited)},${orAbsent(holder.nextWaited)},` : '';
   const marked = mark === undefined ? '' : `${MARKED},${mark},`;
   const wanted = amounts ? `${PER_LIMIT},${amountsOf(amounts, checks)}` : amount;
-  return `${held}${marked}${wanted},${maxWait === Infinity ? -1 : maxWait}`;
+  return `${resolved}${held}${marked}${wanted},${maxWait === Infinity ? -1 : maxWait}`;
 }
 
 function reportOf(holder: SlotHolder | undefined): readonly number[] {

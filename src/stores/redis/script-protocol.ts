@@ -35,6 +35,8 @@ export const UNREADABLE = -2;
 export const UNCOVERED = -3;
 /** Precedes the mark of a take, before its amount. */
 export const MARKED = -2;
+/** Precedes the numbers of a take if those of its policy were resolved for the request. */
+export const RESOLVED = -4;
 /** Precedes the holder of a take, before its mark and its amount: id, waited and nextWaited. */
 export const HELD = -3;
 /** Takes the place of a number that a holder does not have. */

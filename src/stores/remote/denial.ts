@@ -37,7 +37,7 @@ export function newDenial(
 
 /** The denial of `takes` that follows from `denial`, a denial from the same buckets; `undefined` if none follows. */
 export function denialOf(denial: Denial, takes: readonly Take[]): Denial | undefined {
-  if (takes.some((take, i) => startsBlock(take, denial.takes[i]))) return undefined;
+  if (takes.some((take, i) => startsBlock(take, denial.takes[i]) || differs(take, denial.takes[i]))) return undefined;
   return takes.every((take, i) => sameNeeds(take, denial.takes[i])) ? denial : denyLargerCost(denial, takes);
 }
 
@@ -47,6 +47,15 @@ export function denialOf(denial: Denial, takes: readonly Take[]): Denial | undef
  */
 function startsBlock({ policy, maxWait }: Take, denied: Take): boolean {
   return policy.block > denied.policy.block || (policy.block > 0 && maxWait < denied.maxWait);
+}
+
+/** Whether the limits of a bucket have other numbers than those that denied, because they are resolved per request. */
+function differs({ policy }: Take, { policy: denied }: Take): boolean {
+  if (policy === denied || !policy.isResolved) return false;
+  return policy.limits.some((limit, i) => {
+    const { algorithm } = limit;
+    return algorithm.fingerprint(limit) !== algorithm.fingerprint(denied.limits[i]);
+  });
 }
 
 function sameNeeds(one: Take, other: Take): boolean {

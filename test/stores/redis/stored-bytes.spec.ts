@@ -4,9 +4,10 @@ import { Redis } from 'ioredis';
 import { RedisStore } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { type LimitOptions, parsePolicy } from '../../../src/core/policy.js';
+import { defineResolvedPolicy } from '../../../src/core/resolved-policy.js';
 import { redisKey } from '../../../src/stores/redis/redis-key.js';
 import { redisUrl } from '../../support/redis.js';
-import { BLOCKED, compactState, extendedState, MARKED, QUEUED } from '../../support/stored-state.js';
+import { BLOCKED, compactState, extendedState, MARKED, QUEUED, SCALED } from '../../support/stored-state.js';
 
 const THREE = {
   limits: [
@@ -76,9 +77,21 @@ describe('the stored state of a bucket', () => {
     expect(await client.getBuffer(bucket.redisName)).toEqual(expected);
   });
 
+  it('has a section for the numbers that were resolved for it, which must not be 0', async () => {
+    const policy = defineResolvedPolicy({ capacity: 1, refill: 1 }, 'api');
+    const name = redisKey(prefix, 'scales', policy);
+    const take = () =>
+      store.run({ verb: 'take', takes: [{ policy, key: 'scales', amount: 1000, maxWait: 0, mark: undefined }] });
+    await take();
+    const state = (weight: number) => extendedState([clock.now(), 1000, 1000, weight, 1000], SCALED);
+    expect(await client.getBuffer(name)).toEqual(state(1));
+    await client.set(name, state(0));
+    await expect(take()).rejects.toThrow('its value is not a bucket');
+  });
+
   it('is unreadable with a section of a later version', async () => {
     const bucket = open({ capacity: 1, refill: 1 }, 'later');
-    const value = extendedState([clock.now(), 1000, 1], 8);
+    const value = extendedState([clock.now(), 1000, 1], 16);
     await client.set(bucket.redisName, value);
     await expect(bucket.run('take')).rejects.toThrow('its value is not a bucket, or of a later version');
     expect(await client.getBuffer(bucket.redisName)).toEqual(value);

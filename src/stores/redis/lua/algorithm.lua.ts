@@ -14,7 +14,7 @@ ${declareConstants(STRATEGY_CODES, 'STRATEGY_')}
 --   covers(limit, at)               whether the limit is known at that instant; without it, it always is
 local algorithms = {}
 
--- A state is { at = …, blockedUntil = …, queueEnd = …, queue = {…} or nil, marks = {…},
+-- A state is { at = …, blockedUntil = …, queueEnd = …, queue = {…} or nil, marks = {…}, scales = {…} or nil,
 --   [i] = the state of limit i, as its algorithm keeps it }.
 -- A take is { amount = …, amounts = {…} or nil, checks = {…} or nil, mark = … or nil, holder = … or nil }.
 

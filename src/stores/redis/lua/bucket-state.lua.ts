@@ -1,13 +1,19 @@
 /** The twin of core/bucket-state.ts. */
 export const BUCKET_STATE = `
 local function clear(policy, state)
-  state.blockedUntil, state.queueEnd, state.queue, state.marks = 0, 0, nil, {}
+  state.blockedUntil, state.queueEnd, state.queue, state.marks, state.scales = 0, 0, nil, {}, nil
   for i, limit in ipairs(policy) do state[i] = algorithms[limit.kind].new() end
 end
 
 local function fillTime(policy)
   local longest = 0
   for _, limit in ipairs(policy) do longest = max(longest, algorithms[limit.kind].fillTime(limit)) end
+  return longest
+end
+
+local function longestFillTime(policy, state)
+  local longest = fillTime(policy)
+  for _, scale in ipairs(state.scales or {}) do longest = max(longest, scale.fillTime) end
   return longest
 end
 
@@ -25,9 +31,10 @@ local function setBack(policy, state, now)
 end
 
 local function advance(policy, state, now)
+  if state.scales then rescale(policy, state) end
   local ahead = state.at - now
   if ahead > 0 then
-    if ahead <= max(fillTime(policy), state.blockedUntil - state.at) then return end
+    if ahead <= max(longestFillTime(policy, state), state.blockedUntil - state.at) then return end
     setBack(policy, state, now)
   end
   if #state.marks > 0 then advanceMarks(policy, state, now) end
@@ -44,6 +51,7 @@ local function take(policy, state, taken, wait, mark)
   if wait > 0 then enqueue(policy, state, taken, wait) elseif state.queue then chargeBehindQueue(policy, state, taken) end
   for i, limit in ipairs(policy) do algorithms[limit.kind].take(limit, state, i, amountFor(taken, i), wait) end
   if mark then addMark(policy, state, mark, wait) end
+  if policy.isResolved and not state.scales then state.scales = scalesOf(policy) end
   state.changed = true
 end
 
@@ -68,7 +76,12 @@ end
 
 local function lifetime(policy, state, now)
   local reset = max(0, state.blockedUntil - state.at, state.queueEnd - state.at)
-  for i, limit in ipairs(policy) do reset = max(reset, algorithms[limit.kind].timeToFull(limit, state, i)) end
+  local scales = state.scales
+  for i, limit in ipairs(policy) do
+    local algorithm = algorithms[limit.kind]
+    local isScaled = scales and algorithm.rescale
+    reset = max(reset, isScaled and timeToFullIn(scales[i], state[i]) or algorithm.timeToFull(limit, state, i))
+  end
   if reset == 0 then return 0 end
   return state.at - now + reset
 end

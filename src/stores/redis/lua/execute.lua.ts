@@ -81,16 +81,6 @@ local function pushHead(allowed, delay, taken)
   push(now)
 end
 
--- Copies a state, but not its policy, for a request that changes nothing.
-local copy
-function copy(state)
-  local other = {}
-  for name, value in pairs(state) do
-    other[name] = (type(value) == 'table' and name ~= 'policy') and copy(value) or value
-  end
-  return other
-end
-
 local function decide(takes, isEstimate)
   local allowed, delay = true, 0
   for _, t in ipairs(takes) do
@@ -214,6 +204,9 @@ local function step()
     push(uncovered)
   elseif readable then
     execute(run.verb, takes, run.arguments)
+    if run.verb ~= ESTIMATE then
+      for _, t in ipairs(takes) do keep(t.state) end
+    end
   else
     push(${UNREADABLE})
     problems[#problems + 1] = reading .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem))

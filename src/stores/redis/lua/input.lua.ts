@@ -1,4 +1,4 @@
-import { ABSENT, CHECKED, HELD, LATE, MARKED, PER_LIMIT, UNCOVERED, UNREADABLE } from '../script-protocol.js';
+import { ABSENT, CHECKED, HELD, LATE, MARKED, PER_LIMIT, RESOLVED, UNCOVERED, UNREADABLE } from '../script-protocol.js';
 
 /** The arguments and the reply of the script; its first part. */
 export const INPUT = `
@@ -10,7 +10,8 @@ export const INPUT = `
 --     kind (the id of its algorithm), capacity, weight, refill, period, slot; a calendar quota has in the last three the
 --     start, the boundary and the end of the two periods around the boundary nearest to now
 --   then runs of requests that differ only in their keys; of each: verb, number of requests, number of takes;
---     of each take: policy (from 1), ${HELD} and id, waited, nextWaited (${ABSENT}: absent) of its holder if it takes a slot,
+--     of each take: policy (from 1), ${RESOLVED} if its numbers were resolved for the request,
+--     ${HELD} and id, waited, nextWaited (${ABSENT}: absent) of its holder if it takes a slot,
 --     ${MARKED} and its mark if it has one, amount (${PER_LIMIT}: an amount for each limit follows; ${CHECKED}: 0, but the
 --     limit must have some left), maxWait in ms (-1: no limit)
 --     then the number of arguments of the verb, and these: cancel, put: actAt per take; block: duration; hold:

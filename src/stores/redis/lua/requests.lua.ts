@@ -4,7 +4,16 @@ import { slidingWindow } from '../../../core/algorithms/sliding-window.js';
 import { MAX_TIME, tokenBucket } from '../../../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
 import { NEVER } from '../../../core/answer.js';
-import { ABSENT, CHECKED, declareConstants, HELD, MARKED, PER_LIMIT, VERB_CODES } from '../script-protocol.js';
+import {
+  ABSENT,
+  CHECKED,
+  declareConstants,
+  HELD,
+  MARKED,
+  PER_LIMIT,
+  RESOLVED,
+  VERB_CODES,
+} from '../script-protocol.js';
 
 /** The first part of the general path: constants, helpers, and the input as tables. */
 export const REQUESTS = `
@@ -51,6 +60,7 @@ end
 
 local function readTake()
   local take = { policy = policies[read()], amount = read() }
+  if take.amount == ${RESOLVED} then take.policy.isResolved, take.amount = true, read() end
   if take.amount == ${HELD} then
     take.holder = { id = read(), waited = present(read()), nextWaited = present(read()) }
     take.amount = read()

@@ -10,6 +10,7 @@ import { MARKS } from './marks.lua.js';
 import { QUEUE } from './queue.lua.js';
 import { REPLACE } from './replace.lua.js';
 import { REQUESTS } from './requests.lua.js';
+import { SCALES } from './scales.lua.js';
 import { SLIDING_WINDOW } from './sliding-window.lua.js';
 import { SLOTS } from './slots.lua.js';
 import { STORED_STATE } from './stored-state.lua.js';
@@ -23,6 +24,7 @@ const DECISION = [
   CONCURRENCY_LIMIT,
   QUEUE,
   MARKS,
+  SCALES,
   BUCKET_STATE,
   STORED_STATE,
   REPLACE,

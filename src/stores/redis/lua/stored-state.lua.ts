@@ -6,7 +6,8 @@ export const COMPACT_END = 2 ** (8 * COMPACT);
 const BLOCKED = 1;
 const MARKED = 2;
 const QUEUED = 4;
-const END_OF_FLAGS = 8;
+const SCALED = 8;
+const END_OF_FLAGS = 16;
 
 /**
  * The storage format of a bucket. It has no counterpart in TypeScript. Constants are interpolated, because capturing a
@@ -24,6 +25,7 @@ export const STORED_STATE = `
 --   MARKED   the number of marks, and for each its id and a number for each limit
 --   QUEUED   for each limit its debt without the queue; the number of reservations, and for each its actAt and an amount
 --            for each limit
+--   SCALED   for each limit capacity, weight and fillTime of the scale of its debt
 local NO_BUCKET = 'its value is not a bucket'
 local emptied = {}
 opened = {}
@@ -81,6 +83,14 @@ local function loadSections(policy, state, flags, numbers, place)
     if #queue == 0 then error(NO_BUCKET, 0) end
     state.queue, state.queueEnd = queue, queue[#queue].actAt
   end
+  if has(flags, ${SCALED}) then
+    state.scales = {}
+    for i = 1, #policy do
+      local scale = { capacity = read(), weight = read(), fillTime = read() }
+      if scale.capacity == 0 or scale.weight == 0 then error(NO_BUCKET, 0) end
+      state.scales[i] = scale
+    end
+  end
   return place
 end
 
@@ -95,6 +105,16 @@ local function load(policy, state, stored)
   if place ~= #numbers + 1 then error(NO_BUCKET, 0) end
 end
 
+-- Copies a state, but not its policy, for a request that changes nothing.
+local copy
+function copy(state)
+  local other = {}
+  for name, value in pairs(state) do
+    other[name] = (type(value) == 'table' and name ~= 'policy') and copy(value) or value
+  end
+  return other
+end
+
 local function open(policy, key)
   local state = opened[key]
   if not state then
@@ -105,8 +125,17 @@ local function open(policy, key)
     if stored then load(policy, state, stored) end
     opened[key] = state
   end
+  -- A request that changes nothing must not change the numbers that the state counts in.
+  if policy.isResolved then
+    state = copy(state)
+    state.policy, state.changed = policy, false
+  end
   advance(policy, state, now)
   return state
+end
+
+local function keep(state)
+  if state.policy.isResolved and state.changed then opened[state.key] = state end
 end
 
 -- Appends the sections of the state to the numbers, and returns their flags.
@@ -134,13 +163,21 @@ local function storeSections(policy, state, numbers)
       for i = 1, #policy do write(reservation[i]) end
     end
   end
+  if state.scales then
+    flags = flags + ${SCALED}
+    for _, scale in ipairs(state.scales) do
+      write(scale.capacity)
+      write(scale.weight)
+      write(scale.fillTime)
+    end
+  end
   return flags
 end
 
 local function encode(policy, state)
   local numbers = { state.at }
   for i, limit in ipairs(policy) do algorithms[limit.kind].store(state, i, numbers) end
-  local hasSections = state.blockedUntil > 0 or #state.marks > 0 or state.queue
+  local hasSections = state.blockedUntil > 0 or #state.marks > 0 or state.queue or state.scales
   local flags = hasSections and storeSections(policy, state, numbers) or 0
   local largest = flags == 0 and 0 or ${COMPACT_END}
   for i = 1, #numbers do

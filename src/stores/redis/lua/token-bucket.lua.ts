@@ -60,6 +60,10 @@ end
 algorithms[TOKEN_BUCKET] = {
   new = function() return 0 end,
   fillTime = function(limit) return timeFor(limit, limit.capacity, 0) end,
+  rescale = function(limit, debt, scale)
+    if scale.capacity == limit.capacity and scale.weight == limit.weight then return debt end
+    return carriedDebt(scale, scale.capacity - debt, limit, STRATEGY_AS_IS)
+  end,
   advance = function(limit, state, i, now) state[i] = debtAt(limit, state[i], state.at, now) end,
   wait = function(limit, state, i, amount) return bucketWait(limit, state[i], amount * limit.weight, state.at) end,
   take = function(limit, state, i, amount, wait)
