@@ -12,6 +12,7 @@ export type {
   Mark,
   ReplaceStrategy,
   Reservation,
+  Scale,
   StateEntry,
   StatePart,
 } from './core/algorithms/algorithm.js';

@@ -1,7 +1,5 @@
 import { OPTION_NAMES } from './policy-options.js';
 
-const NUMBERS = ['duration', 'maxRequest', 'capacity', 'refill'];
-
 /** How to fix a wrong result of a resolver of policies, for the end of an error message; empty if the error says it. */
 export function fixOf(result: unknown): string {
   if (result === undefined || result === null) {
@@ -11,6 +9,5 @@ export function fixOf(result: unknown): string {
   if (typeof result !== 'object') return '';
   const options = result as Readonly<Record<string, unknown>>;
   if (Object.keys(options).some((name) => !OPTION_NAMES.includes(name))) return '. Return an object with options only';
-  if (NUMBERS.some((name) => typeof options[name] === 'string')) return '. Convert strings by Number()';
   return '';
 }

@@ -26,7 +26,16 @@ export function withErrorPrefix<T>(place: string, parse: () => T, fix = ''): T {
 
 /** Throws `` `option` must be <rule>, got <value> ``. */
 export function invalidOption(option: string, rule: string, value: unknown): never {
-  throw new RateLimitOptionError(`\`${option}\` must be ${rule}, got ${formatValue(value)}`);
+  const fix = NUMBER_RULE.test(rule) && isNumeric(value) ? '. Convert strings by Number()' : '';
+  throw new RateLimitOptionError(`\`${option}\` must be ${rule}, got ${formatValue(value)}${fix}`);
+}
+
+/** A rule that each number in a string might satisfy. */
+const NUMBER_RULE = /^a (positive )?(whole )?number\b(?!.*at most)/;
+
+/** Whether a value is a number as a string, such as one of an environment variable. */
+function isNumeric(value: unknown): boolean {
+  return typeof value === 'string' && value.trim() !== '' && !Number.isNaN(Number(value));
 }
 
 /** The same for a value that may contain a password: strings and arrays are described, not shown. */

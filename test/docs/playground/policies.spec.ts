@@ -63,7 +63,7 @@ describe('parsePolicies', () => {
     ['{ maxRequst: 5 }', 'unknown option `maxRequst`. Did you mean `maxRequest`?'],
     ['{ limit: 5 }', 'unknown option `limit`. Did you mean `maxRequest`?'],
     ['{ maxRequest: 0 }', '`maxRequest` must be a positive whole number, got 0'],
-    ['{ maxRequest: "5" }', "`maxRequest` must be a positive whole number, got '5'"],
+    ['{ maxRequest: "5" }', "`maxRequest` must be a positive whole number, got '5'. Convert strings by Number()"],
     ['{ capacity: 5 }', '`refill` or `maxRequest` must be given with `capacity`'],
     ['{ maxRequest: 5, cost: 6 }', '`cost` must be at most 5, otherwise no request could be allowed, got 6'],
     ['[]', 'a list must have at least one policy, got []'],
