@@ -187,6 +187,21 @@ describe('Examples in the documentation', () => {
     expect(await bucket?.available()).toBe(10_000 - 1234);
   });
 
+  it('read policies from the configuration, and reject strings in them', async () => {
+    const snippet = snippetIn('docs/guides/deployment.md', 'Limits from configuration');
+    try {
+      process.env.EXPORTS_LIMIT = '{ "maxRequest": "3" }';
+      await expect(run(snippet).then(start)).rejects.toThrow(
+        "policies.exports: `maxRequest` must be a positive whole number, got '3'. Convert strings by Number()",
+      );
+      delete process.env.EXPORTS_LIMIT;
+      await start(await run(snippet));
+    } finally {
+      delete process.env.EXPORTS_LIMIT;
+    }
+    expect((await get('/exports')).headers.ratelimit).toBe('"exports";r=2;t=3600');
+  });
+
   it('choose the numbers by tier, in one line', async () => {
     await start(await run(snippetIn('docs/guides/tiers-and-tenants.md', 'In one line')));
     const words = async (key: string) => (await get('/words', { 'x-api-key': key })).headers.ratelimit;
