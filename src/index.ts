@@ -1,6 +1,9 @@
+export type { AcquireOptions } from './bucket/acquire.js';
 export { Bucket } from './bucket/bucket.js';
 export { BucketService } from './bucket/bucket.service.js';
+export type { WaitOptions } from './bucket/consume.js';
 export { TokenBucket } from './bucket/token-bucket.js';
+export { Slot } from './concurrency/slot.js';
 export { ClientGoneError } from './context/connection.js';
 export { AdmissionLog } from './core/algorithms/admission-log.js';
 export type {
@@ -39,6 +42,7 @@ export type {
   EffectMessage,
   FailureMessage,
   HealthMessage,
+  SlotMessage,
   StoreMessage,
   WaitEnd,
   WaitMessage,

@@ -18,6 +18,7 @@ export const sidebar = [
       { text: 'Login protection', link: '/guides/login-protection' },
       { text: 'Costs and budgets', link: '/guides/costs' },
       { text: 'Queueing requests', link: '/guides/queueing' },
+      { text: 'Concurrency limits', link: '/guides/concurrency' },
       { text: 'Limit any method', link: '/guides/methods' },
       { text: 'Manual checks', link: '/guides/manual-checks' },
       { text: 'Calls to other services', link: '/guides/outbound' },

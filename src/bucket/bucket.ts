@@ -1,22 +1,19 @@
+import type { Slot } from '../concurrency/slot.js';
 import type { ReplaceStrategy } from '../core/algorithms/algorithm.js';
-import { amountOf, chargedAmount, refundedAmount } from '../core/amount.js';
+import { AMOUNT_PER_TOKEN, amountOf, chargedAmount, refundedAmount } from '../core/amount.js';
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
 import type { LimitOptions, Policy } from '../core/policy.js';
 import { checkReplace } from '../core/replace.js';
 import type { FailureMode, StoreRequest, Take, Verb } from '../core/request.js';
-import { checkSlotless } from '../core/slots.js';
-import { rejection } from '../exceptions/rate-limit.exception.js';
-import { BUCKET, publishDecision, publishWait } from '../observe/messages.js';
+import { checkHasSlots, checkSlotless } from '../core/slots.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
-import { anySignal } from '../util/any-signal.js';
 import { type Duration, parseDuration } from '../util/duration.js';
-import { isPromise } from '../util/maybe-promise.js';
-import { actTimes, refundableDecision, refundOf } from './refund.js';
+import { type AcquireOptions, acquireSlot, tryAcquireSlot } from './acquire.js';
+import { consume, sleepUnlessAborted, type WaitOptions } from './consume.js';
+import { refundableDecision, refundOf } from './refund.js';
 import { takeNow } from './take-now.js';
-
-/** How long `watch` relies on being notified, in ms. */
-const RECHECK_INTERVAL = 5000;
+import { watchTakes } from './watch.js';
 
 /** A policy of manual checks. One of `forRoot` may have a failure mode of its own. */
 export interface BucketPolicy {
@@ -59,14 +56,14 @@ export class Bucket {
   tryConsume(n = 1): Promise<boolean> {
     return takeNow(
       this.store,
-      () => this.takes(amountOf(n)),
+      () => this.tokenTakes(amountOf(n)),
       ({ allowed }) => allowed,
     );
   }
 
   /** Takes `n` tokens immediately, or none, and returns the full decision. */
   decide(n = 1): Promise<Decision> {
-    return takeNow(this.store, () => this.takes(amountOf(n)), refundableDecision);
+    return takeNow(this.store, () => this.tokenTakes(amountOf(n)), refundableDecision);
   }
 
   /** Returns the decision that `decide` would make, without taking tokens. */
@@ -84,37 +81,13 @@ export class Bucket {
    * canceled. Later waiters keep their positions, and new ones queue behind the last of them. If the application closes
    * during the wait, the promise rejects with a `ServiceUnavailableException` in the same way.
    */
-  async consume(
-    n = 1,
-    { maxWait = Infinity, signal }: { maxWait?: Duration; signal?: AbortSignal } = {},
-  ): Promise<Decision> {
-    const amount = amountOf(n);
-    const longestWait = maxWait === 0 || maxWait === Infinity ? maxWait : parseDuration('maxWait', maxWait);
-    signal?.throwIfAborted();
-    const takes = this.takes(amount, longestWait);
-    const pending = this.store.run({ verb: 'take', takes });
-    const answer = isPromise(pending) ? await pending : pending;
-    publishDecision(answer, takes, BUCKET);
-    if (!answer.allowed) throw rejection(toDecision(answer));
-    const publishEnd = answer.delay > 0 ? publishWait(answer, takes, BUCKET, this.store.clock) : undefined;
-    try {
-      signal?.throwIfAborted();
-      if (answer.delay > 0) await this.sleep(answer.delay, signal);
-      publishEnd?.('passed');
-    } catch (reason) {
-      publishEnd?.(this.closing?.aborted ? 'closed' : 'left');
-      const more = { actAt: actTimes(answer), source: answer.source };
-      const refund = this.run(answer.delay > 0 ? 'cancel' : 'put', amount, more);
-      // The caller receives its own reason, even if the store is unavailable and nothing can be refunded.
-      await refund.catch(() => {});
-      throw reason;
-    }
-    return refundableDecision(answer, takes);
+  consume(n = 1, options: WaitOptions = {}): Promise<Decision> {
+    return consume(this.store, (maxWait) => this.tokenTakes(amountOf(n), maxWait), options, this.closing);
   }
 
   /** Takes as many whole tokens as are available, at most `max`. Returns the number taken. */
   async consumeUpTo(max: number): Promise<number> {
-    return (await this.run('takeUpTo', amountOf(max))).taken;
+    return (await this.store.run({ verb: 'takeUpTo', takes: this.tokenTakes(amountOf(max)) })).taken;
   }
 
   /**
@@ -125,7 +98,7 @@ export class Bucket {
    * If it rejects with the outcome `'unknown'`, the module repeats it until the store has applied it.
    */
   async charge(n = 1): Promise<Decision> {
-    const takes = this.takes(chargedAmount(n));
+    const takes = this.tokenTakes(chargedAmount(n));
     return refundableDecision(await this.store.run({ verb: 'charge', takes }), takes);
   }
 
@@ -146,7 +119,8 @@ export class Bucket {
   async put(n = 1, { decision }: { decision?: Decision } = {}): Promise<void> {
     const amount = refundedAmount(n);
     const refund = decision && refundOf(decision, this.policy, this.key);
-    if (amount > 0) await this.run('put', amount, refund);
+    const takes = this.tokenTakes(amount);
+    if (amount > 0) await this.store.run({ ...refund, verb: 'put', takes });
   }
 
   /**
@@ -161,28 +135,7 @@ export class Bucket {
     const amount = amountOf(n);
     const capacity = Math.min(...this.policy.limits.map((limit) => limit.size));
     if (n > capacity) throw new RangeError(`tokens must be at most the capacity of ${capacity}, got ${n}`);
-    const aborted = anySignal(signal, this.closing);
-    const { clock } = this.store;
-    const timeoutMs = timeout === undefined ? Infinity : parseDuration('timeout', timeout);
-    const deadline = clock.now() + timeoutMs;
-    let wake = new AbortController();
-    const stop = this.store.subscribe(this.policy, this.key, () => wake.abort());
-    aborted.signal.addEventListener('abort', () => wake.abort());
-    try {
-      for (;;) {
-        aborted.signal.throwIfAborted();
-        wake = new AbortController();
-        const { allowed, retryAfter } = await this.run('estimate', amount);
-        if (allowed) return;
-        const left = deadline - clock.now();
-        if (left <= 0)
-          throw new DOMException(`Timed out after ${timeoutMs} ms waiting for ${n} tokens`, 'TimeoutError');
-        await clock.sleep(Math.min(retryAfter, left, RECHECK_INTERVAL), wake.signal).catch(() => {});
-      }
-    } finally {
-      stop();
-      aborted.release();
-    }
+    await watchTakes(this.store, this.takes(amount), n, { timeout, signal, closing: this.closing });
   }
 
   /** Returns the exact number of tokens now; negative after `charge`, or while requests are queued. */
@@ -229,24 +182,68 @@ export class Bucket {
     return new Bucket(this.store, replacement, this.key, this.parse, this.closing);
   }
 
-  private async run(verb: Verb, amount: number, more: Partial<StoreRequest> = {}): Promise<StoreAnswer> {
-    return this.store.run({ ...more, verb, takes: this.takes(amount, 0, verb === 'put' || verb === 'takeUpTo') });
+  /**
+   * Takes a slot of the policy's concurrency limit, waiting in the queue (FIFO) until one is free, and tokens from its
+   * other limits. Release the slot when the work has ended.
+   *
+   * Rejects with `RateLimitExceededException` after `maxWait` (default: no limit), or immediately if another limit denies
+   * the request. If `signal` is aborted during the wait, rejects with its reason; if the application closes, with a
+   * `ServiceUnavailableException`. Rejects with a `RangeError` if the policy has no concurrency limit.
+   *
+   * ```ts
+   * await using slot = await buckets.bucket({ name: 'pdf', concurrency: 8 }, 'all').acquire({ maxWait: '30s' });
+   * ```
+   */
+  acquire(options: AcquireOptions = {}): Promise<Slot> {
+    return acquireSlot(this.store, (maxWait) => this.slotTakes(maxWait), options, this.closing);
   }
 
-  /** @internal Sleeps for `ms`; rejects if `signal` is aborted or the application closes. */
-  async sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    const aborted = anySignal(signal, this.closing);
+  /** Takes a slot immediately, or returns `undefined`. Rejects as `acquire` does, but never for a denial. */
+  tryAcquire({ maxHold }: Pick<AcquireOptions, 'maxHold'> = {}): Promise<Slot | undefined> {
+    return tryAcquireSlot(this.store, () => this.slotTakes(0), maxHold);
+  }
+
+  /**
+   * Calls `work` with a slot held, and releases it when the promise that `work` returns has settled. Returns its result.
+   * The signal that it receives is aborted when the slot is lost: other processes may hold it by now. Rejects as `acquire`
+   * does.
+   *
+   * ```ts
+   * const pdf = await buckets.bucket({ name: 'pdf', concurrency: 8 }, 'all').hold((signal) => render(page, signal));
+   * ```
+   */
+  async hold<T>(work: (signal: AbortSignal) => T | Promise<T>, options: AcquireOptions = {}): Promise<T> {
+    const slot = await this.acquire(options);
     try {
-      await this.store.clock.sleep(ms, aborted.signal);
+      return await work(slot.signal);
     } finally {
-      aborted.release();
+      // The result does not wait for the store.
+      void slot.release();
     }
   }
 
+  /** @internal Sleeps for `ms`; rejects if `signal` is aborted or the application closes. */
+  sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    return sleepUnlessAborted(this.store, ms, signal, this.closing);
+  }
+
+  private async run(verb: Verb, amount: number, more: Partial<StoreRequest> = {}): Promise<StoreAnswer> {
+    return this.store.run({ ...more, verb, takes: this.takes(amount) });
+  }
+
+  private slotTakes(maxWait: number): readonly Take[] {
+    checkHasSlots(this.policy);
+    return this.takes(AMOUNT_PER_TOKEN, maxWait);
+  }
+
+  private tokenTakes(amount: number, maxWait = 0): readonly Take[] {
+    checkSlotless(this.policy);
+    return this.takes(amount, maxWait);
+  }
+
   /** @internal */
-  takes(amount: number, maxWait = 0, isOfTokens = true): readonly Take[] {
+  takes(amount: number, maxWait = 0): readonly Take[] {
     const { policy, key, onStoreError } = this;
-    if (isOfTokens) checkSlotless(policy);
     return [{ policy, key, amount, maxWait, onStoreError }];
   }
 }

@@ -35,6 +35,12 @@ export function checkSlotless({ name, slotIndex }: Policy): void {
   throw new RangeError(`policy ${name} has a concurrency limit, whose slots are held: use acquire() or hold()`);
 }
 
+/** Throws a `RangeError` if the policy has no slots. */
+export function checkHasSlots({ name, slotIndex }: Policy): void {
+  if (slotIndex >= 0) return;
+  throw new RangeError(`policy ${name} has no concurrency limit, only tokens: use consume() or tryConsume()`);
+}
+
 /** Whether a bucket has no slot for its take. */
 export function lacksSlot(takes: readonly Take[], states: readonly BucketState[]): boolean {
   return takes.some((take, i) => isSlotMissing(take, states[i]));

@@ -101,6 +101,15 @@ export interface EffectMessage {
   readonly count: number;
 }
 
+/** A slot of a concurrency limit: one that was lost, or one that is held for longer than `maxHold`. */
+export interface SlotMessage {
+  readonly policy: string;
+  /** The key of the bucket. It may be personal data: do not export it. */
+  readonly key: string;
+  /** Milliseconds since the slot was granted. */
+  readonly held: number;
+}
+
 /** A diagnostics channel whose messages have one type. */
 interface TypedChannel<T> {
   readonly hasSubscribers: boolean;
@@ -113,6 +122,8 @@ export const STORE = 'nest-rate-limit:store';
 export const FAILURE = 'nest-rate-limit:failure';
 export const HEALTH = 'nest-rate-limit:health';
 export const EFFECT = 'nest-rate-limit:effect';
+export const SLOT_LOST = 'nest-rate-limit:slot-lost';
+export const SLOT_HELD_TOO_LONG = 'nest-rate-limit:slot-held-too-long';
 
 export const decisions: TypedChannel<DecisionMessage> = channel(DECISION);
 export const waits: TypedChannel<WaitMessage> = channel(WAIT);
@@ -120,3 +131,5 @@ export const storeCalls: TypedChannel<StoreMessage> = channel(STORE);
 export const failures: TypedChannel<FailureMessage> = channel(FAILURE);
 export const healthChanges: TypedChannel<HealthMessage> = channel(HEALTH);
 export const effects: TypedChannel<EffectMessage> = channel(EFFECT);
+export const lostSlots: TypedChannel<SlotMessage> = channel(SLOT_LOST);
+export const longHolds: TypedChannel<SlotMessage> = channel(SLOT_HELD_TOO_LONG);

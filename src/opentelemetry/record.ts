@@ -81,7 +81,8 @@ function recordWait({ requests, queued, timeInQueue }: Instruments, { decision, 
   queued.add(end ? -1 : 1, { 'rate_limiting.policy': decision.policy });
   if (!end) return;
   const result = end === 'passed' ? 'acquired' : 'request_canceled';
-  requests.add(1, attributesOf(decision, result));
+  // A wait for a slot begins with a denial, and ends with another decision unless the request was canceled.
+  if (decision.allowed || end === 'left' || end === 'closed') requests.add(1, attributesOf(decision, result));
   timeInQueue.record(waited / 1000, { 'rate_limiting.policy': decision.policy, 'rate_limiting.result': result });
 }
 

@@ -117,3 +117,26 @@ export const systemClock: Clock = {
   // Never shorter than requested, and not affected by changes of the system clock.
   sleep: (ms, signal) => (ms > 0 ? sleepIn(sleepQueue, steadyNow() + ms, signal) : Promise.resolve()),
 };
+
+/** Milliseconds of a clock that do not jump when the system clock is set. */
+export function steadyTimeOf(clock: Clock): number {
+  return clock === systemClock ? steadyNow() : clock.now();
+}
+
+/** Sleeps like `clock.sleep`, without keeping the process alive. */
+export function sleepIdly(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  if (clock !== systemClock) return clock.sleep(ms, signal);
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason);
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', abort);
+      resolve();
+    }, ms);
+    timer.unref();
+    signal.addEventListener('abort', abort, { once: true });
+  });
+}

@@ -1,0 +1,189 @@
+import { AMOUNT_PER_TOKEN } from '../core/amount.js';
+import type { RateLimitStore } from '../stores/rate-limit.store.js';
+import { BoundedMap } from '../util/bounded-map.js';
+import { later, sleepIdly } from '../util/clock.js';
+import { isPromise } from '../util/maybe-promise.js';
+import type { HeldBucket } from './held-bucket.js';
+
+/** How often a failed report is repeated, in ms. */
+const RETRY_INTERVAL = 1000;
+/** ms after which a report that has not been answered no longer delays the shutdown. */
+const SHUTDOWN_TIMEOUT = 2000;
+/** The most buckets whose last release could not be reported; beyond, the oldest is dropped, and its slots expire. */
+const MAX_OVERDUE = 10_000;
+
+/** The buckets whose slots are renewed together. */
+interface Renewal {
+  readonly slotTtl: number;
+  readonly buckets: Set<HeldBucket>;
+  readonly stop: AbortController;
+}
+
+/** What the reports need of those who take slots. */
+interface ReportingSlots {
+  readonly store: RateLimitStore;
+  /** The id of this process. */
+  readonly id: number;
+  /** The steady clock. */
+  now(): number;
+  /** A report of released slots has been sent, so that waiters can take them. */
+  reported(bucket: HeldBucket): void;
+  /** Loses the slots of a bucket if the store may have granted them to other processes. */
+  loseExpired(bucket: HeldBucket): void;
+  /** Nothing is left to report. */
+  settled(bucket: HeldBucket): void;
+}
+
+/**
+ * Reports how many slots this process holds: after releases, and every third of `slotTtl` while it holds some. A report
+ * is absolute, so the next one makes up for any that was lost.
+ */
+export class SlotReports {
+  private readonly due = new Set<HeldBucket>();
+  private readonly renewals = new Map<number, Renewal>();
+  private readonly overdue = new BoundedMap<string, HeldBucket>(MAX_OVERDUE, (oldest) => this.giveUp(oldest));
+  private readonly inFlight = new Set<Promise<unknown>>();
+  /** The number of the last report. */
+  lastSequence = 0;
+  private flushing: Promise<void> | undefined;
+
+  constructor(private readonly slots: ReportingSlots) {}
+
+  /** Reports a bucket together with all others of this turn of the event loop. Resolves when the store has answered. */
+  request(bucket: HeldBucket): Promise<void> {
+    bucket.isDue = true;
+    if (!this.slots.store.isShared) return Promise.resolve(this.report(bucket));
+    this.due.add(bucket);
+    this.flushing ??= new Promise<void>((resolve) => setImmediate(() => resolve(this.flush())));
+    return this.flushing;
+  }
+
+  /** Reports a bucket now, and lets its waiters try to take what has been released. */
+  report(bucket: HeldBucket): void | Promise<void> {
+    this.due.delete(bucket);
+    const sent = this.send(bucket);
+    this.slots.reported(bucket);
+    return sent;
+  }
+
+  /** Renews the slots of a bucket, and repeats reports that failed. */
+  track(bucket: HeldBucket): void {
+    const { slotTtl } = bucket;
+    if (!this.slots.store.isShared) return;
+    const renewal = this.renewals.get(slotTtl);
+    if (renewal) {
+      renewal.buckets.add(bucket);
+      return;
+    }
+    const started = { slotTtl, buckets: new Set([bucket]), stop: new AbortController() };
+    this.renewals.set(slotTtl, started);
+    this.renew(started).catch(() => {});
+  }
+
+  /** Sends all reports that are due, waits for their answers, and ends all renewals. */
+  async close(): Promise<void> {
+    await this.flush();
+    const answered = Promise.allSettled(this.inFlight);
+    await Promise.race([answered, new Promise<void>((resolve) => later(SHUTDOWN_TIMEOUT, resolve))]);
+    for (const renewal of this.renewals.values()) this.stop(renewal);
+  }
+
+  private async flush(): Promise<void> {
+    this.flushing = undefined;
+    await Promise.all([...this.due].map((bucket) => this.report(bucket)));
+  }
+
+  private send(bucket: HeldBucket): void | Promise<void> {
+    const { store, id } = this.slots;
+    const { policy, key, count } = bucket;
+    const sentAt = this.slots.now();
+    const waiter = bucket.nextWaiter();
+    const holder = {
+      id,
+      count,
+      sequence: ++this.lastSequence,
+      waited: waiter && sentAt - waiter.since,
+      isLasting: !store.isShared,
+    };
+    bucket.isDue = false;
+    bucket.reported = holder.sequence;
+    if (count > 0) bucket.moot = sentAt + bucket.slotTtl;
+    const confirmed = () => this.confirmed(bucket, count, sentAt);
+    const failed = () => this.failed(bucket, holder.sequence);
+    try {
+      const takes = [{ policy, key, amount: AMOUNT_PER_TOKEN, maxWait: 0, holder }];
+      const answer = store.run({ verb: 'hold', takes, retry: false });
+      if (!isPromise(answer)) return confirmed();
+      return this.await(bucket, answer).then(confirmed, failed);
+    } catch {
+      failed();
+    }
+  }
+
+  private async await(bucket: HeldBucket, answer: Promise<unknown>): Promise<void> {
+    bucket.reporting++;
+    this.inFlight.add(answer);
+    try {
+      await answer;
+    } finally {
+      bucket.reporting--;
+      this.inFlight.delete(answer);
+    }
+  }
+
+  private confirmed(bucket: HeldBucket, count: number, sentAt: number): void {
+    if (count > 0) bucket.confirm(sentAt);
+    this.settle(bucket);
+  }
+
+  private failed(bucket: HeldBucket, sequence: number): void {
+    if (bucket.reported !== sequence) return;
+    bucket.isDue = true;
+    this.track(bucket);
+    if (bucket.count === 0) this.overdue.set(bucket.name, bucket);
+  }
+
+  private giveUp(bucket: HeldBucket): void {
+    bucket.isDue = false;
+    this.settle(bucket);
+  }
+
+  private settle(bucket: HeldBucket): void {
+    if (bucket.isDue || bucket.count > 0) return;
+    this.overdue.delete(bucket.name);
+    const renewal = this.renewals.get(bucket.slotTtl);
+    if (renewal?.buckets.delete(bucket) && renewal.buckets.size === 0) this.stop(renewal);
+    this.slots.settled(bucket);
+  }
+
+  /** Renews until it is stopped. */
+  private async renew(renewal: Renewal): Promise<never> {
+    const { clock } = this.slots.store;
+    for (;;) {
+      await sleepIdly(clock, this.timeToRenew(renewal), renewal.stop.signal);
+      for (const bucket of renewal.buckets) this.renewBucket(bucket);
+    }
+  }
+
+  private stop({ slotTtl, stop }: Renewal): void {
+    this.renewals.delete(slotTtl);
+    stop.abort('stopped');
+  }
+
+  private renewBucket(bucket: HeldBucket): void {
+    const now = this.slots.now();
+    this.slots.loseExpired(bucket);
+    if (bucket.count > 0 || (bucket.isDue && now < bucket.moot)) void this.send(bucket);
+    else this.giveUp(bucket);
+  }
+
+  private timeToRenew({ slotTtl, buckets }: Renewal): number {
+    const now = this.slots.now();
+    let wait = slotTtl / 3;
+    for (const bucket of buckets) {
+      if (bucket.isDue) wait = Math.min(wait, RETRY_INTERVAL);
+      if (bucket.slots.size > 0) wait = Math.min(wait, bucket.safeUntil - now);
+    }
+    return Math.max(1, Math.ceil(wait));
+  }
+}

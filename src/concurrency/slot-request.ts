@@ -1,0 +1,49 @@
+import type { StoreAnswer } from '../core/decision.js';
+import type { Take } from '../core/request.js';
+import type { Slot } from './slot.js';
+
+/** A request for a slot of each policy with a concurrency limit, and for the tokens of its other limits. */
+export interface SlotRequest {
+  readonly takes: readonly Take[];
+  /** After how many ms a held slot is reported; `undefined` for never. */
+  readonly maxHold?: number;
+  /**
+   * Called when the request must wait for a slot. Returns the signal that ends its wait. A wait that exceeds the `maxWait`
+   * of its takes ends with the last denial.
+   */
+  queue(denial: StoreAnswer): AbortSignal;
+}
+
+/** The answer to a request, and its slot if it was admitted; tokens may still act later (`answer.delay`). */
+export interface SlotAnswer {
+  readonly answer: StoreAnswer;
+  readonly slot: Slot | undefined;
+}
+
+/**
+ * The takes of a denied request whose slots are missing, if that is the only reason why it was denied: otherwise none.
+ * Other limits would have queued the request for up to its `maxWait`.
+ */
+export function takesWithoutSlot(takes: readonly Take[], { limits }: StoreAnswer): readonly Take[] {
+  let first = 0;
+  let isOnlySlots = true;
+  const missing = takes.filter(({ policy, maxWait }) => {
+    const answers = limits.slice(first, first + policy.limits.length);
+    first += policy.limits.length;
+    const others = answers.filter((_, i) => i !== policy.slotIndex);
+    if (others.some(({ retryAfter }) => retryAfter > maxWait || retryAfter === Infinity)) isOnlySlots = false;
+    return policy.slotIndex >= 0 && answers[policy.slotIndex].retryAfter > 0;
+  });
+  return isOnlySlots ? missing : [];
+}
+
+/** The slots of the policy `id` and `key` that are free after an answer; 0 if it is not among the takes. */
+export function freeSlots(takes: readonly Take[], id: string, key: string, { limits }: StoreAnswer): number {
+  let first = 0;
+  for (const take of takes) {
+    const { policy } = take;
+    if (policy.id === id && take.key === key) return limits[first + policy.slotIndex].remaining;
+    first += policy.limits.length;
+  }
+  return 0;
+}
