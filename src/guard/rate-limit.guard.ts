@@ -1,23 +1,28 @@
 import { type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import type { SlotAnswer } from '../concurrency/slot-request.js';
+import { slotsOf } from '../concurrency/slots.js';
 import { endAnswered, isAnswered } from '../context/answered.js';
 import { typeOf } from '../context/readers.js';
 import type { StoreAnswer } from '../core/decision.js';
 import { deniesAll, denyAll } from '../core/resolved-policy.js';
+import { hasSlots } from '../core/slots.js';
 import { decisions } from '../observe/channels.js';
 import { warnOnce } from '../observe/logger.js';
 import { publishDecision } from '../observe/messages.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import type { Plan } from '../policy/plan.js';
 import { PlanRegistry } from '../policy/plan-registry.js';
-import type { RequestTake } from '../policy/request-take.js';
+import { isPlain, type RequestTake } from '../policy/request-take.js';
 import { RateLimitStore } from '../stores/rate-limit.store.js';
 import { SuspendableGuard, type SuspendableRequestContext } from '../suspend/suspendable.guard.js';
 import { transportOf } from '../transport/transports.js';
 import { brand } from '../util/brand.js';
-import { chain, isPromise } from '../util/maybe-promise.js';
+import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { rejectDenied, rejections, rejectUnavailable } from './reject.js';
 import { track } from './settlement.js';
+import { holdUntilEnd } from './slot-hold.js';
+import { maxHoldOf, SlotWait } from './slot-wait.js';
 import { WaitQueue } from './wait-queue.js';
 
 /** Set on the execution context of a counted request, so that a guard that is bound twice counts it once. */
@@ -99,11 +104,10 @@ export class RateLimitGuard extends SuspendableGuard {
     if (takes.length === 0) return;
     const denying = takes.filter(({ policy }) => deniesAll(policy));
     if (denying.length > 0) return this.applyAnswer(context, plan, denying, denyAll(denying));
-    const mayWait = takes.some(({ maxWait }) => maxWait > 0);
-    if (!mayWait || !this.queue.isFull) return this.take(context, plan, takes, mayWait);
     // A reservation that is cancelled takes time that no other request can use.
-    const unqueued = takes.map((take) => ({ ...take, maxWait: 0 }));
-    return this.take(context, plan, unqueued, false);
+    const queued = this.queue.isFull ? takes.map((take) => ({ ...take, maxWait: 0 })) : takes;
+    const mayWait = queued.some(({ maxWait }) => maxWait > 0);
+    return hasSlots(takes) ? this.takeSlots(context, plan, queued, mayWait) : this.take(context, plan, queued, mayWait);
   }
 
   /** Takes for all dry runs, and returns the other takes. */
@@ -115,12 +119,53 @@ export class RateLimitGuard extends SuspendableGuard {
   /** Takes from the bucket of a dry run; the request does not depend on the answer. */
   private takeDryRun(context: SuspendableRequestContext, take: RequestTake): void {
     const takes = [{ ...take, maxWait: 0 }];
-    Promise.resolve(deniesAll(take.policy) ? denyAll(takes) : this.store.run({ verb: 'take', takes }))
+    Promise.resolve(deniesAll(take.policy) ? denyAll(takes) : this.answerOfDryRun(context, takes))
       .then((answer) => {
         publishDecision(answer, takes, typeOf(context), true);
         if (!answer.allowed) rejections.note(answer.policy, true);
       })
       .catch(() => {});
+  }
+
+  private answerOfDryRun(context: SuspendableRequestContext, takes: readonly RequestTake[]): MaybePromise<StoreAnswer> {
+    if (!hasSlots(takes)) return this.store.run({ verb: 'take', takes });
+    return chain(this.acquire(context, takes), ({ answer }) => answer);
+  }
+
+  /** Takes slots, which are then held until the request ends, and the tokens of the other limits. */
+  private acquire(
+    context: SuspendableRequestContext,
+    takes: readonly RequestTake[],
+    wait = new SlotWait(context, takes, this.store.clock),
+  ): MaybePromise<SlotAnswer> {
+    const queue = (denial: StoreAnswer) => wait.begin(denial);
+    return chain(slotsOf(this.store).acquire({ takes, maxHold: maxHoldOf(takes), queue }), (acquired) => {
+      if (acquired.slot) holdUntilEnd(context, acquired.slot, this.store);
+      return acquired;
+    });
+  }
+
+  /** Like `take`. While the request waits for a slot, it is suspended. */
+  private takeSlots(
+    context: SuspendableRequestContext,
+    plan: Plan,
+    takes: readonly RequestTake[],
+    mayWait: boolean,
+  ): void | Promise<void> {
+    const wait = new SlotWait(context, takes, this.store.clock);
+    const answer = chain(this.acquire(context, takes, wait), (acquired) => acquired.answer);
+    if (!isPromise(answer)) return this.applyAnswer(context, plan, takes, answer);
+    const ended = answer.then(
+      (last) => {
+        wait.answered(last);
+        return last;
+      },
+      (error) => {
+        wait.failed();
+        throw error;
+      },
+    );
+    return this.applyPending(context, plan, takes, ended, mayWait);
   }
 
   private take(
@@ -201,9 +246,4 @@ export class RateLimitGuard extends SuspendableGuard {
     else if (answer.allowed) this.admit(context, plan, takes, answer);
     return endAnswered(context);
   }
-}
-
-/** Whether a request needs nothing but one take, of a policy that was resolved for it. */
-function isPlain(takes: readonly RequestTake[]): boolean {
-  return takes.length === 1 && takes[0].requestPolicy.isPlain;
 }

@@ -11,6 +11,7 @@ import type { Handler } from '../policy/explorer.js';
 import type { Transport } from '../transport/transport.js';
 import { type Replier, replacedResult } from './replaced-result.js';
 import { observeAnswer, observeHandler } from './settlement.js';
+import { observeHold } from './slot-hold.js';
 
 /** The results of `onLimited`. They are kept after use, because interceptors such as one with `retry` may subscribe again. */
 const results = new WeakMap<object, { readonly value: unknown; readonly adapter: Replier }>();
@@ -19,13 +20,16 @@ const results = new WeakMap<object, { readonly value: unknown; readonly adapter:
 class RateLimitInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const replaced = results.get(readerOf(context).identity(context));
-    return replaced ? replacedResult(context, replaced.value, replaced.adapter) : observeHandler(context, next);
+    if (replaced) return replacedResult(context, replaced.value, replaced.adapter);
+    return observeHandler(context, observeHold(context, next));
   }
 }
 
 const interceptor = new RateLimitInterceptor();
 /** Observes what leaves the interceptors of a class. */
-const answerObserver: NestInterceptor = { intercept: observeAnswer };
+const answerObserver: NestInterceptor = {
+  intercept: (context, next) => observeAnswer(context, observeHold(context, next)),
+};
 
 /** Where Nest keeps the arguments of `@UseInterceptors`. */
 const INTERCEPTORS = '__interceptors__';

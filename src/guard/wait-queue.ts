@@ -50,7 +50,7 @@ export class WaitQueue {
 
   /** Suspends a request until its reservation acts, then calls `proceed`. */
   enqueue(context: SuspendableRequestContext, takes: readonly Take[], answer: StoreAnswer, proceed: () => void): void {
-    const suspension = context.suspend({ timeout: Math.min(answer.delay + GRACE, MAX_DURATION) });
+    const suspension = context.suspend({ timeout: timeoutOf(answer.delay) });
     this.size++;
     const publishEnd = publishWait(answer, takes, typeOf(context), this.store.clock);
     suspension.onSettled(() => {
@@ -91,7 +91,13 @@ export class WaitQueue {
   }
 }
 
-function endOf({ failure }: Suspension): WaitEnd {
+/** The timeout of the suspension of a request that waits for `ms`. */
+export function timeoutOf(ms: number): number {
+  return Math.min(ms + GRACE, MAX_DURATION);
+}
+
+/** How the wait of a suspended request has ended. */
+export function endOf({ failure }: Suspension): WaitEnd {
   if (!failure) return 'passed';
   if (failure.error instanceof ClientGoneError) return 'left';
   return failure.error instanceof SuspensionTimeoutError ? 'late' : 'closed';

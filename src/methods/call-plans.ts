@@ -58,7 +58,7 @@ export class CallPlans {
       isOfCalls: true,
     });
     const policies = knownPolicies({ declared }, context);
-    const isIntercepted = policies.some((policy) => maySettle(policy) || policy?.onLimited);
+    const isIntercepted = plan.takesSlots || policies.some((policy) => maySettle(policy) || policy?.onLimited);
     if (isIntercepted) bindInterceptor(wrapper);
     return { plan, isIntercepted, error: returnTypeError(method) };
   }

@@ -1,12 +1,14 @@
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { observeCalls } from '../guard/handler-calls.js';
 import { RateLimitGuard } from '../guard/rate-limit.guard.js';
 import { bindAnswerObserver, bindInterceptor } from '../guard/rate-limit.interceptor.js';
 import { type ExploredMethod, Explorer } from '../policy/explorer.js';
 import { parametersOf } from '../policy/handler-parameters.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import { appliedLimits, knownPolicies } from '../policy/plan-compiler.js';
-import { maySettle } from '../policy/request-policy.js';
+import type { RateLimitOptions } from '../policy/rate-limit.options.js';
+import { maySettle, type RequestPolicy } from '../policy/request-policy.js';
 import { bindToGateway, bindToStreamCall, RejectionFilter } from '../transport/rejection.filter.js';
 import { completeRejections } from '../transport/rejection-replies.js';
 import { bindToMessages } from './message-guard.js';
@@ -39,6 +41,9 @@ export class EnhancerBinder implements OnModuleInit {
         bindToStreamCall(explored.method);
       }
     }
+    for (const { type, methods } of explorer.classes) {
+      for (const explored of methods) if (this.mayHoldSlots(explored)) observeCalls(type, explored.property);
+    }
     if (options.guard) bindToMessages(guard, modules, explorer, (each) => !!appliedLimits(each, options.default));
   }
 
@@ -56,8 +61,21 @@ export class EnhancerBinder implements OnModuleInit {
     const parameters = policies.length > 0 ? parametersOf(explored.type.prototype, explored.property) : [];
     const isSettled = parameters.includes('cost') || policies.some(maySettle);
     const mayReplace = policies.some((policy) => policy?.onLimited || this.options.onLimited);
-    if (isSettled || mayReplace || parameters.length > 0) bindInterceptor(explored.method);
+    const mayHold = this.mayHoldSlots(explored);
+    if (isSettled || mayReplace || mayHold || parameters.length > 0) bindInterceptor(explored.method);
     // The answer over HTTP is the response, which is observed anyway.
-    if (isSettled && !Reflect.hasMetadata(HTTP_METHOD, explored.method)) bindAnswerObserver(explored.type);
+    if ((isSettled || mayHold) && !Reflect.hasMetadata(HTTP_METHOD, explored.method)) bindAnswerObserver(explored.type);
+  }
+
+  /** Whether requests to a handler may hold slots of a concurrency limit, so that the end of the handler is observed. */
+  private mayHoldSlots(explored: ExploredMethod): boolean {
+    if (!explored.isDecorated) return false;
+    return knownPolicies(explored, this.options).some((policy) => {
+      if (!policy) return true;
+      // Invalid options are reported when plans are compiled.
+      const { policy: parsed, concurrency, limits } = Object(policy) as Partial<RequestPolicy> & RateLimitOptions;
+      if (parsed) return parsed.slotIndex >= 0;
+      return concurrency !== undefined || (Array.isArray(limits) && limits.some((limit) => limit?.concurrency));
+    });
   }
 }

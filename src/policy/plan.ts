@@ -25,6 +25,8 @@ export class Plan {
   private readonly headers: FixedHeaders | undefined;
   /** Whether admitted requests are followed to their end, or seen by their handler. */
   readonly isTracked: boolean;
+  /** Whether requests may take slots of concurrency limits. */
+  readonly takesSlots: boolean;
   /** Whether every request is one take that neither waits nor is a dry run. */
   readonly isPlain: boolean;
 
@@ -40,6 +42,7 @@ export class Plan {
     const [first] = fixed;
     const isFixed = fixed.length === sources.length;
     this.isTracked = !isFixed || parameters.length > 0 || fixed.some(({ isSettled }) => isSettled);
+    this.takesSlots = !isFixed || fixed.some(({ policy }) => policy.slotIndex >= 0);
     if (sources.length === 1) {
       const [source] = this.sources;
       if (first?.hasFixedCost) this.single = first;

@@ -36,6 +36,7 @@ export const REQUEST_OPTIONS = {
   cost: { resolvable: true, parse: parseCost },
   skip: { resolvable: true, parse: (value: unknown, { resolvers }: OptionContext) => parseSkip(value, resolvers) },
   maxWait: { parse: parseMaxWait },
+  maxHold: { parse: parseMaxHold },
   settle: { parse: parseSettle },
   dryRun: { parse: (value: unknown) => parseFlag('dryRun', value, false) },
   message: { parse: parseMessage },
@@ -143,6 +144,15 @@ export function parseFailureMode(option: string, value: unknown): FailureMode {
 function parseMaxWait(maxWait: unknown, { isOfCalls }: OptionContext): number {
   if (maxWait === undefined) return 0;
   return isOfCalls && maxWait === Infinity ? Infinity : parseDuration('maxWait', maxWait);
+}
+
+/** Milliseconds. */
+function parseMaxHold(maxHold: unknown, { policy }: OptionContext): number | undefined {
+  if (maxHold === undefined) return undefined;
+  if (policy.limits.length > 0 && policy.slotIndex < 0) {
+    throw new RateLimitOptionError('`maxHold` must be omitted without `concurrency`: no slot is held');
+  }
+  return parseDuration('maxHold', maxHold);
 }
 
 /** A constant cost in thousandths of a token, or a function that returns it in tokens. */

@@ -74,6 +74,6 @@ export function inputsOfMethod({ prototype }: Type, property: string | symbol): 
   let owner = prototype;
   while (!Object.hasOwn(owner, property)) owner = Object.getPrototypeOf(owner);
   const ofProperty: DecoratorInputs = Reflect.getOwnMetadata(LIMITS, owner, property) ?? [];
-  const ofFunction: DecoratorInputs = Reflect.getOwnMetadata(LIMITS, prototype[property]) ?? [];
+  const ofFunction: DecoratorInputs = Reflect.getMetadata(LIMITS, prototype[property]) ?? [];
   return ofProperty.length > ofFunction.length ? ofProperty : ofFunction;
 }

@@ -77,6 +77,11 @@ export interface RateLimitOptions extends LimitOptions {
    */
   maxWait?: Duration;
   /**
+   * How long a request is expected to hold its slot of a concurrency limit: one that holds it for longer is reported on
+   * the channel `nest-rate-limit:slot-held-too-long`. The slot stays held. Default: none is reported.
+   */
+  maxHold?: Duration;
+  /**
    * Corrects the cost after the request was answered: `'failures'` refunds it after a success (status below 400),
    * `'successes'` after a failure; a function returns the real cost (0 or more). Default: the cost stays.
    */

@@ -22,7 +22,7 @@ export interface RequestPolicy extends ParsedRequestOptions, LimitCosts {
   readonly hasKey: boolean;
   /** Whether every request takes the same amount, so that only the key is resolved. */
   readonly hasFixedCost: boolean;
-  /** Whether a take needs nothing but the store: it has a fixed cost, and neither waits nor is a dry run. */
+  /** Whether a take needs nothing but the store: it has a fixed cost, takes no slot, and neither waits nor is a dry run. */
   readonly isPlain: boolean;
   /** The headers that all answers to its takes have in common. */
   readonly headers: FixedHeaders;
@@ -55,7 +55,8 @@ export function parseRequestPolicy(
   const costs = parseLimitCosts(options, context, { cost, settle, isStated: hasCost(options) });
   const hasOneCost = typeof cost === 'number' && cost > 0 && !costs.hasOwnCosts;
   const hasFixedCost = hasOneCost && !parsed.skip && !parsed.dryRun;
-  const isPlain = hasFixedCost && parsed.maxWait === 0 && policy.limits.length > 0 && !deniesAll(policy);
+  const isDecidedByTokens = policy.limits.length > 0 && policy.slotIndex < 0 && !deniesAll(policy);
+  const isPlain = hasFixedCost && parsed.maxWait === 0 && isDecidedByTokens;
   const hasKey = options.key !== undefined;
   return {
     policy,

@@ -160,3 +160,8 @@ export function resolvedAmount(what: string, policy: string, cost: unknown): num
   const rule = `must be ${costRule(cost)}, got ${formatValue(cost)}`;
   throw new RateLimitResolverError(`The ${what} of policy ${policy} ${rule}`);
 }
+
+/** Whether a request needs nothing but one take, of a policy that was resolved for it. */
+export function isPlain(takes: readonly RequestTake[]): boolean {
+  return takes.length === 1 && takes[0].requestPolicy.isPlain;
+}
