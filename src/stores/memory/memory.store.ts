@@ -102,8 +102,9 @@ export class MemoryStore extends RateLimitStore {
 
   /** Notifies the process that has waited longest for a slot. */
   private offerFreeSlots(verb: 'take' | 'hold', takes: readonly Take[]): void {
-    for (let i = 0; i < takes.length; i++) {
-      const message = freeSlotsMessage(verb, takes[i], this.opened[i]);
+    // All before the first listener is called: it may take slots at once, which opens other buckets.
+    const messages = takes.map((take, i) => freeSlotsMessage(verb, take, this.opened[i]));
+    for (const [i, message] of messages.entries()) {
       if (message !== undefined) this.subscriptions.notify(bucketName(takes[i]), message);
     }
   }
