@@ -50,6 +50,27 @@ describe.each(kinds)('Buckets whose numbers are resolved per request in $name', 
     expect(await take(HUNDRED, 1)).toMatchObject({ allowed: false, remaining: 0, limit: 100 });
   });
 
+  it('carry the use of a calendar quota over', async () => {
+    const { take } = start();
+    const small = resolved({ capacity: 10, calendar: 'month' });
+    const large = resolved({ capacity: 100, calendar: 'month' });
+    expect(await take(small, 8)).toMatchObject({ allowed: true, remaining: 2 });
+    expect(await take(large, 50)).toMatchObject({ allowed: true, remaining: 42 });
+    expect(await take(small, 1)).toMatchObject({ allowed: false, remaining: 0 });
+  });
+
+  it('keep the slots that are held', async () => {
+    const { store } = start();
+    const takeSlot = async (concurrency: number, count: number) =>
+      run(store, 'take', resolved({ concurrency }), 1, {
+        takes: [takeOf(resolved({ concurrency }), 1, { holder: { id: 1, count, sequence: count } })],
+      });
+    expect(await takeSlot(2, 0)).toMatchObject({ allowed: true, remaining: 1 });
+    expect(await takeSlot(2, 1)).toMatchObject({ allowed: true, remaining: 0 });
+    expect(await takeSlot(5, 2)).toMatchObject({ allowed: true, remaining: 2 });
+    expect(await takeSlot(2, 3)).toMatchObject({ allowed: false, remaining: 0 });
+  });
+
   it('lose nothing to a request with a smaller capacity that is denied', async () => {
     const { take } = start();
     await take(TEN, 4);

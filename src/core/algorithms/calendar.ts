@@ -63,6 +63,11 @@ function subtract(usage: PeriodUsage, amount: number): void {
   usage.used = Math.max(0, usage.used - amount);
 }
 
+function calendarOf(limit: Limit): string {
+  const { period, timeZone } = periodsOf(limit);
+  return `${period}@${timeZone}`;
+}
+
 /** The calendar quota as an algorithm: its whole state is the `PeriodUsage` in `state.parts[i]`. */
 export const calendarQuota: Algorithm = {
   id: 4,
@@ -71,10 +76,9 @@ export const calendarQuota: Algorithm = {
   needsTakenAt: true,
   strategies: REPLACE_STRATEGIES,
 
-  fingerprint(limit) {
-    const { period, timeZone } = periodsOf(limit);
-    return `q${limit.size}/${period}@${timeZone}`;
-  },
+  fingerprint: (limit) => `q${limit.size}/${calendarOf(limit)}`,
+
+  structure: (limit) => `q/${calendarOf(limit)}`,
 
   divide(limit, instances) {
     const part = Math.max(limit.size / instances, Math.min(limit.size, 1));

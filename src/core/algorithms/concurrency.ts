@@ -150,6 +150,8 @@ export const concurrency: Algorithm = {
 
   fingerprint: ({ size }) => `c${size}`,
 
+  structure: () => 'c',
+
   divide(limit, instances) {
     const size = Math.floor(Math.max(limit.size / instances, Math.min(limit.size, 1)));
     return { ...limit, size, capacity: size * AMOUNT_PER_TOKEN };

@@ -1,16 +1,16 @@
-import type { Cluster, Redis, RedisOptions } from 'ioredis';
+import type { Redis, RedisOptions } from 'ioredis';
 import { RateLimitStoreError } from '../../../exceptions/rate-limit-store.error.js';
 import { warnOnce } from '../../../observe/logger.js';
 import { laterAwake } from '../../../util/clock.js';
 import { safeError } from './client-error.js';
-import type { GlideClient, IoredisClient, NodeRedisClient } from './redis-client.js';
+import type { IoredisClient, RedisClient } from './redis-client.js';
 import { nextEvent } from './shared-listeners.js';
 
 /**
- * What `store: { redis }` accepts: a URL, ioredis options, or your own client of ioredis, node-redis or Valkey GLIDE,
- * which the store never closes.
+ * What `store: { redis }` accepts: a URL, ioredis options, or your own client of ioredis, iovalkey, node-redis or Valkey
+ * GLIDE, which the store never closes.
  */
-export type RedisTarget = string | RedisOptions | Redis | Cluster | NodeRedisClient | GlideClient;
+export type RedisTarget = string | RedisOptions | RedisClient;
 
 /** How long a connection may be silent, in ms, before it counts as lost. */
 const SILENCE_TIMEOUT = 2000;
