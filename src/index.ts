@@ -19,7 +19,7 @@ export type {
   StateEntry,
   StatePart,
 } from './core/algorithms/algorithm.js';
-export type { CalendarPeriod } from './core/algorithms/calendar-periods.js';
+export type { CalendarPeriod, CalendarPeriods, PeriodPair } from './core/algorithms/calendar-periods.js';
 export { plainAnswer, toAnswer } from './core/answer.js';
 export { lifetime, newState } from './core/bucket-state.js';
 export type { Decision, DecisionSource, LimitState, StoreAnswer } from './core/decision.js';

@@ -4,7 +4,8 @@ export const home = {
   hero: {
     name: 'nest-rate-limit',
     text: 'Rate limiting for NestJS',
-    tagline: 'One decorator: exact sliding windows and token buckets, in memory or in Redis, on every transport.',
+    tagline:
+      'One decorator: exact windows, token buckets, quotas and concurrency limits, in memory or in Redis, on every transport.',
     actions: [
       { theme: 'brand', text: 'Quickstart', link: '/quickstart' },
       { theme: 'alt', text: 'Playground', link: '/playground' },

@@ -21,7 +21,7 @@ export const sidebar = [
       { text: 'Concurrency limits', link: '/guides/concurrency' },
       { text: 'Limit any method', link: '/guides/methods' },
       { text: 'Manual checks', link: '/guides/manual-checks' },
-      { text: 'Calls to other services', link: '/guides/outbound' },
+      { text: 'Limit outgoing requests', link: '/guides/outbound' },
       { text: 'Responses', link: '/guides/responses' },
       { text: 'OpenAPI', link: '/guides/openapi' },
       { text: 'Testing', link: '/guides/testing' },

@@ -5,7 +5,7 @@ export class Subscriptions {
   private readonly listeners = new Map<string, Set<Listener>>();
 
   /** Returns a function that removes the listener; `onEmpty` is called when the last listener of a name is removed. */
-  add(name: string, listener: Listener, onEmpty?: () => void): () => void {
+  add(name: string, listener: (message: string) => void, onEmpty?: () => void): () => void {
     // Wrapped, so that the same listener can be added twice and removed once.
     const own: Listener = (message) => listener(message);
     const set = this.listeners.get(name) ?? new Set();
