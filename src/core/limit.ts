@@ -107,8 +107,9 @@ export const LIMIT_SYNONYMS: Readonly<Record<string, string>> = {
 
 /** The limits that one set of options means: one, or two if all five are given. */
 export function parseLimitOptions(options: LimitNumbers): Limit[] {
-  const { maxRequest, capacity, refill, refillMode, calendar, concurrency } = options;
+  const { maxRequest, capacity, refill, refillMode, calendar, concurrency, slotTtl } = options;
   if (concurrency !== undefined) return [parseConcurrency(options)];
+  if (slotTtl !== undefined) throw new RateLimitOptionError('`slotTtl` must be omitted without `concurrency`');
   if (calendar !== undefined) return [parseCalendar(calendar, options)];
   checkCombination(options);
   const period = parsePeriod(options.duration, options.unit);
@@ -117,7 +118,9 @@ export function parseLimitOptions(options: LimitNumbers): Limit[] {
     checkCount('maxRequest', maxRequest);
     if (capacity === undefined || refill !== undefined) limits.push(slidingWindowLimit(maxRequest, period));
   }
-  if (capacity !== undefined) limits.push(parseBucket(capacity, refill ?? maxRequest, period, refillMode));
+  if (capacity !== undefined) {
+    limits.push(parseBucket(capacity, refill === undefined ? maxRequest : refill, period, refillMode));
+  }
   return limits;
 }
 
@@ -134,9 +137,8 @@ function parseConcurrency({ concurrency, slotTtl = SLOT_TTL, ...others }: LimitN
   return concurrencyLimit(concurrency, ttl);
 }
 
-function checkCombination({ maxRequest, capacity, refill, refillMode, timeZone, slotTtl }: LimitNumbers): void {
+function checkCombination({ maxRequest, capacity, refill, refillMode, timeZone }: LimitNumbers): void {
   if (timeZone !== undefined) throw new RateLimitOptionError('`calendar` must be given with `timeZone`');
-  if (slotTtl !== undefined) throw new RateLimitOptionError('`slotTtl` must be omitted without `concurrency`');
   if (maxRequest === undefined && capacity === undefined && refill === undefined) {
     throw new RateLimitOptionError('`maxRequest`, or `capacity` and `refill`, or `concurrency`, must be given');
   }
