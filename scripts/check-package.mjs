@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { withPackage } from './pack.mjs';
 
 const { schematics } = JSON.parse(readFileSync('package.json', 'utf8'));
-const FILES = ['README.md', 'LICENSE', 'llms.txt', 'agent-guide.md', schematics];
+const FILES = ['README.md', 'LICENSE', 'llms.txt', 'agent-guide.md', 'policies.schema.json', schematics];
 
 await withPackage(({ staged, tarball }) => {
   for (const file of FILES.filter((name) => !existsSync(join(staged, name)))) {
