@@ -111,17 +111,19 @@ function schemaOf(type) {
     return !isFunction && !(part.flags & ts.TypeFlags.Undefined);
   });
   if (parts.length === 0) return undefined;
-  const has = (flag) => parts.some(({ flags }) => flags & flag);
-  if (has(ts.TypeFlags.TemplateLiteral)) return durationOf(parts);
+  if (parts.some(({ flags }) => flags & ts.TypeFlags.TemplateLiteral)) return durationOf(parts);
   if (parts.every((part) => part.isStringLiteral())) return { enum: parts.map(({ value }) => value) };
   if (parts.length === 1 && checker.isArrayType(parts[0])) return listOf(checker.getTypeArguments(parts[0])[0]);
-  const types = [];
-  if (has(ts.TypeFlags.BooleanLike)) types.push('boolean');
-  if (has(ts.TypeFlags.Number)) types.push('number');
-  if (has(ts.TypeFlags.String)) types.push('string');
-  if (has(ts.TypeFlags.NonPrimitive)) types.push('object', 'array');
-  if (types.length === 0) throw new Error(`no schema for the type ${checker.typeToString(type)}`);
-  return { type: types.length === 1 ? types[0] : types };
+  const names = [...new Set(parts.flatMap(typeNames))];
+  return { type: names.length === 1 ? names[0] : names };
+}
+
+function typeNames(type) {
+  if (type.flags & ts.TypeFlags.BooleanLike) return ['boolean'];
+  if (type.flags & ts.TypeFlags.Number) return ['number'];
+  if (type.flags & ts.TypeFlags.String) return ['string'];
+  if (type.flags & ts.TypeFlags.NonPrimitive) return ['object', 'array'];
+  throw new Error(`no schema for the type ${checker.typeToString(type)}`);
 }
 
 /** A `Duration`: whole milliseconds, or a number with one of the suffixes in its type. */

@@ -29,7 +29,7 @@ import { checkCount, DECIMALS, parseCapacity } from './sizes.js';
 export interface LimitNumbers {
   /** Number of `unit`s; default 1. */
   duration?: number;
-  /** Default seconds. */
+  /** The unit of `duration`; default seconds. */
   unit?: TimeUnit;
   /** Requests per `duration unit`; a positive whole number. Resolved per request also 0, which denies, or `Infinity`. */
   maxRequest?: number;
