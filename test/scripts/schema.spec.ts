@@ -30,7 +30,8 @@ const ONLY_AT_STARTUP = [
   /`capacity` must be at most \d+, got/,
   /`(capacity|refill)` must be a number with at most three decimals/,
   /`cost` must be at most \d+(\.\d+)?, otherwise no request could be allowed/,
-  /`(duration|block|maxWait|maxHold|slotTtl)` must be (a whole number of milliseconds|positive|at most ten years)/,
+  /`duration` must be (a whole number of milliseconds|at most ten years)/,
+  /`(block|maxWait|maxHold|slotTtl)` must be (a whole number of milliseconds|positive|at most ten years), got '/,
   /`slotTtl` must be from one second to one hour, got '/,
   /`timeZone` must be an IANA time zone/,
   /`lease` must be (at most|omitted)/,
@@ -53,6 +54,8 @@ function compare(api: object): 'accepted' | 'rejected' | 'onlyAtStartup' {
   return 'onlyAtStartup';
 }
 
+const LONGEST = 'a'.repeat(128);
+
 /** For each option, values that JSON may have. The first one is valid. */
 const VALUES: Record<string, unknown[]> = {
   duration: [1, 2, 0.5, 315_360_000_000, 315_360_000_001, 0, -1, '1', null],
@@ -65,15 +68,15 @@ const VALUES: Record<string, unknown[]> = {
   timeZone: ['UTC', 'Europe/Berlin', 'Mars', '', 1, null],
   concurrency: [3, 1, 9_007_199_254, 9_007_199_255, 0, 1.5, '3', null],
   slotTtl: ['30s', 1000, 3_600_000, 999, 3_600_001, '1d', '30', null],
-  name: ['api', 'other', 'a'.repeat(128), 'a'.repeat(129), 'é', '', 1, null],
+  name: ['api', 'other', LONGEST, `${LONGEST}a`, 'é', '', 1, null],
   cost: [1, 0, 0.5, 1000, 9_007_199_254_741, -1, '1', true, null],
   settle: ['failures', 'successes', 'both', true, null],
   block: ['10m', 1, '0.5s', 315_360_000_000, 315_360_000_001, '10 m', '10', 0, 1.5, null],
   lease: [1, 5, 11, 0, 1.5, '1', null],
   key: ['all', '', 1, null],
   skip: [true, false, 'true', 1, null],
-  maxWait: ['2s', 500, '0s', '4000d', 'long', 0, null],
-  maxHold: ['1h', 60_000, 0, 'long', null],
+  maxWait: ['2s', 500, 315_360_000_000, 315_360_000_001, '0s', '4000d', 'long', 0, null],
+  maxHold: ['1h', 315_360_000_000, 315_360_000_001, 0, 'long', null],
   dryRun: [true, false, 'true', null],
   message: ['Slow down', { error: 'slow' }, [], '', 1, true, null],
   onStoreError: ['local', 'open', 'closed', 'ajar', null],
@@ -154,6 +157,7 @@ describe('policies.schema.json', () => {
   it.each<[string, unknown]>([
     ['no policies', {}],
     ['a name of printable ASCII', { 'sign in': { maxRequest: 5 } }],
+    ['the longest name', { [LONGEST]: { maxRequest: 5, name: LONGEST } }],
   ])('accepts %s', (_, policies) => {
     expect([errorOf(policies), validate(policies)]).toEqual([undefined, true]);
   });
@@ -167,6 +171,7 @@ describe('policies.schema.json', () => {
     ['a name of other characters', { é: { maxRequest: 5 } }],
     ['an empty list of limits', { api: { limits: [] } }],
     ['an option of policies in a limit', { api: { limits: [{ maxRequest: 5, key: 'all' }] } }],
+    ['a period of more than ten years', { api: { maxRequest: 5, duration: 315_360_000_001, unit: 'milliseconds' } }],
     ['the option of another library', { api: { limit: 5, ttl: 1000 } }],
   ])('rejects %s', (_, policies) => {
     expect([errorOf(policies), validate(policies)]).toEqual([expect.any(String), false]);
