@@ -1,4 +1,5 @@
 import type { Limit } from './algorithms/algorithm.js';
+import { isSoft } from './algorithms/soft.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import { BucketAnswer } from './bucket-answer.js';
 import type { Decision, DecisionSource, LimitState, StoreAnswer } from './decision.js';
@@ -82,9 +83,14 @@ export class Answer implements StoreAnswer {
     return longest;
   }
 
+  /** The limits that may deny. */
+  protected get deciding(): readonly AnsweredLimit[] {
+    return this.limits;
+  }
+
   /** The limit nearest to exhaustion. */
   private get nearest(): AnsweredLimit {
-    const { limits } = this;
+    const { deciding: limits } = this;
     let nearest = limits[0];
     for (let i = 1; i < limits.length; i++) if (limits[i].balance < nearest.balance) nearest = limits[i];
     return nearest;
@@ -92,11 +98,43 @@ export class Answer implements StoreAnswer {
 
   /** The limit with the longest wait. */
   private get longest(): AnsweredLimit {
-    const { limits } = this;
+    const { deciding: limits } = this;
     let longest = limits[0];
     for (let i = 1; i < limits.length; i++) if (limits[i].retryAfter > longest.retryAfter) longest = limits[i];
     return longest;
   }
+}
+
+/** The answer about limits some of which are soft. These decide nothing, unless there are no others. */
+export class SoftAnswer extends Answer {
+  constructor(
+    private readonly kinds: readonly Limit[],
+    ...answer: ConstructorParameters<typeof Answer>
+  ) {
+    super(...answer);
+  }
+
+  get exceeded(): readonly string[] | undefined {
+    if (!this.allowed) return undefined;
+    const soft = this.limits.filter(({ balance }, i) => balance < 0 && isSoft(this.kinds[i]));
+    return soft.length > 0 ? soft.map(({ name }) => name) : undefined;
+  }
+
+  protected override get deciding(): readonly AnsweredLimit[] {
+    const hard = this.limits.filter((_, i) => !isSoft(this.kinds[i]));
+    return hard.length > 0 ? hard : this.limits;
+  }
+}
+
+/** Whether a policy of the takes has a soft limit. */
+export function hasSoftLimit(takes: readonly Take[]): boolean {
+  for (let i = 0; i < takes.length; i++) if (takes[i].policy.hasSoft) return true;
+  return false;
+}
+
+/** The limits of all takes, in the order of an answer. */
+export function limitsOf(takes: readonly Take[]): readonly Limit[] {
+  return takes.length === 1 ? takes[0].policy.limits : takes.flatMap(({ policy }) => policy.limits);
 }
 
 /** The answer that a row of numbers holds. */
@@ -129,13 +167,16 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
   const takenAt = allowed && needsTakenAt ? row[3] : undefined;
   // Without a delay, too: the buckets of one request may be on servers whose clocks differ.
   const actAt = allowed && hasWaits ? waitsOf(takes, row).map((wait) => row[3] + wait) : undefined;
-  return new Answer(allowed, limits, row[2] / AMOUNT_PER_TOKEN, source, takenAt, delay, actAt);
+  const taken = row[2] / AMOUNT_PER_TOKEN;
+  return hasSoftLimit(takes)
+    ? new SoftAnswer(limitsOf(takes), allowed, limits, taken, source, takenAt, delay, actAt)
+    : new Answer(allowed, limits, taken, source, takenAt, delay, actAt);
 }
 
 /** The decision of an answer as plain data. Spreading would lose the getters of an answer. */
 export function toDecision(answer: Decision): Decision {
   if (answer instanceof BucketAnswer) return answer.toDecision();
-  const { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source } = answer;
+  const { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source, exceeded } = answer;
   const limits = answer.limits.map(
     (one): LimitState => ({
       name: one.name,
@@ -146,7 +187,8 @@ export function toDecision(answer: Decision): Decision {
       moreAfter: one.moreAfter,
     }),
   );
-  return { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source, limits };
+  const decision = { allowed, policy, limit, remaining, retryAfter, resetAfter, delay, source, limits };
+  return exceeded ? { ...decision, exceeded } : decision;
 }
 
 /** The whole answer as plain data, safe to keep, spread and serialize. */

@@ -49,6 +49,13 @@ export interface Decision {
   readonly source: DecisionSource;
   /** The state of each limit of all policies involved. */
   readonly limits: readonly LimitState[];
+  /**
+   * The soft limits that an admitted request exceeds, by their names in `limits`; absent if there are none. Soft limits
+   * decide nothing: `policy`, `limit`, `remaining` and `retryAfter` are about the other limits, if there are any.
+   *
+   * Example: `['plan/included']` for the 1,001st request of a month that includes 1,000.
+   */
+  readonly exceeded?: readonly string[];
 }
 
 /**

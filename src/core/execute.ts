@@ -1,4 +1,5 @@
 import type { BucketState, Limit } from './algorithms/algorithm.js';
+import { isSoft } from './algorithms/soft.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import { NEVER, ROW_HEAD, ROW_LIMIT, type Row } from './answer.js';
 import { advance, cancel, clear, refund, take } from './bucket-state.js';
@@ -154,12 +155,12 @@ function waitFor(limit: Limit, state: BucketState, i: number, amounts: Amounts):
   return needed === 0 && amounts.amounts !== undefined ? 0 : limit.algorithm.wait(limit, state, i, needed);
 }
 
-/** The whole tokens that every limit still has, as an amount. */
+/** The whole tokens that every limit that may deny still has, as an amount. */
 function wholeTokens({ limits }: Policy, state: BucketState): number {
   let least = Infinity;
   for (let i = 0; i < limits.length; i++) {
     const limit = limits[i];
-    if (limit.kind !== 'concurrency')
+    if (limit.kind !== 'concurrency' && !isSoft(limit))
       least = Math.min(least, (limit.capacity - limit.algorithm.used(limit, state, i)) / limit.weight);
   }
   return Math.max(0, Math.floor(least / AMOUNT_PER_TOKEN)) * AMOUNT_PER_TOKEN;
@@ -214,7 +215,7 @@ function writeLimits(
     row[index + 1] = timeFromNow(wait, ahead, retried ? held : 0);
     row[index + 2] = timeFromNow(algorithm.timeToFull(limit, state, i), ahead, held);
     // Nothing is available until then, so the first token counts, not the next one.
-    const more = held > 0 ? algorithm.wait(limit, state, i, oneToken(limit)) : algorithm.timeToNext(limit, state, i);
+    const more = held > 0 ? timeToFirst(limit, state, i) : algorithm.timeToNext(limit, state, i);
     row[index + 3] = timeFromNow(more, ahead, held);
     index += ROW_LIMIT;
   }
@@ -225,9 +226,10 @@ function retryWait(limit: Limit, state: BucketState, i: number, retried: Retried
   return limit.algorithm.hint?.(limit, state, i, retried.holder) ?? waitFor(limit, state, i, retried);
 }
 
-/** The amount of one token, or of all that a smaller bucket holds. */
-function oneToken({ capacity, weight }: Limit): number {
-  return Math.min(AMOUNT_PER_TOKEN, capacity / weight);
+/** Milliseconds until one token is available, or all that a smaller bucket holds. */
+function timeToFirst(limit: Limit, state: BucketState, i: number): number {
+  const { algorithm, capacity, weight } = limit;
+  return (algorithm.hard ?? algorithm).wait(limit, state, i, Math.min(AMOUNT_PER_TOKEN, capacity / weight));
 }
 
 /** Converts a time after `state.at` to a time after `now`. */

@@ -10,8 +10,10 @@ import {
 } from './algorithms/calendar-periods.js';
 import { concurrencyLimit } from './algorithms/concurrency.js';
 import { slidingWindowLimit } from './algorithms/sliding-window.js';
+import { softLimit } from './algorithms/soft.js';
 import { mostTokens, tokenBucketLimit } from './algorithms/token-bucket.js';
 import { toAmount, tokenRule } from './amount.js';
+import { LIMIT_SYNONYMS } from './limit-synonyms.js';
 import { checkCount, DECIMALS, parseCapacity } from './sizes.js';
 
 /**
@@ -59,6 +61,11 @@ export interface LimitNumbers {
    * the store. From one second to one hour, default 30 seconds. In memory slots last until they are released.
    */
   slotTtl?: Duration;
+  /**
+   * `true` makes a soft limit, which neither rejects nor queues requests: `Decision.exceeded` names it when they exceed
+   * it, so that the handler can do less. It owes at most one capacity. Default `false`. Not for `concurrency`.
+   */
+  soft?: boolean;
 }
 
 /** One of several limits of a policy. */
@@ -78,6 +85,7 @@ export const LIMIT_OPTIONS = [
   'timeZone',
   'concurrency',
   'slotTtl',
+  'soft',
 ] as const;
 
 const SLOT_TTL = 30_000;
@@ -86,27 +94,20 @@ const MOST_SLOT_TTL = 3_600_000;
 
 export const NAMED_LIMIT_OPTIONS = [...LIMIT_OPTIONS, 'name'] as const;
 
-const MILLISECONDS = "`duration` with `unit: 'milliseconds'`";
-
-/** What the options of other rate limiters are called here, for the message about an unknown option. */
-export const LIMIT_SYNONYMS: Readonly<Record<string, string>> = {
-  limit: '`maxRequest`',
-  max: '`maxRequest`',
-  points: '`maxRequest`',
-  ttl: MILLISECONDS,
-  windowMs: MILLISECONDS,
-  interval: '`duration`',
-  burst: '`capacity`',
-  tokens: '`capacity`',
-  tokensPerInterval: '`refill`',
-  refillRate: '`refill`',
-  maxConcurrent: '`concurrency`',
-  permits: '`concurrency`',
-  tz: '`timeZone`',
-};
-
 /** The limits that one set of options means: one, or two if all five are given. */
-export function parseLimitOptions(options: LimitNumbers): Limit[] {
+export function parseLimitOptions({ soft = false, ...options }: LimitNumbers): Limit[] {
+  if (typeof soft !== 'boolean') invalidOption('soft', 'true or false', soft);
+  const limits = parseNumbers(options);
+  if (!soft) return limits;
+  if (options.concurrency !== undefined) {
+    throw new RateLimitOptionError(
+      '`soft` must be omitted for a concurrency limit: a request without a slot cannot be admitted',
+    );
+  }
+  return limits.map(softLimit);
+}
+
+function parseNumbers(options: LimitNumbers): Limit[] {
   const { maxRequest, capacity, refill, refillMode, calendar, concurrency, slotTtl } = options;
   if (concurrency !== undefined) return [parseConcurrency(options)];
   if (slotTtl !== undefined) throw new RateLimitOptionError('`slotTtl` must be omitted without `concurrency`');

@@ -1,17 +1,18 @@
 import { type Duration, parseDuration } from '../util/duration.js';
 import { checkOptionNames, invalidOption, RateLimitOptionError } from '../util/option-error.js';
 import type { Limit, Scale } from './algorithms/algorithm.js';
+import { isSoft } from './algorithms/soft.js';
 import { AMOUNT_PER_TOKEN } from './amount.js';
 import {
   checkLimitNames,
   checkName,
   LIMIT_OPTIONS,
-  LIMIT_SYNONYMS,
   type LimitNumbers,
   type NamedLimit,
   parseLimitOptions,
   parseLimits,
 } from './limit.js';
+import { LIMIT_SYNONYMS } from './limit-synonyms.js';
 import { scalesOf } from './scales.js';
 
 /** The options of a policy: one set of limit options, or several limits that are taken together or not at all. */
@@ -48,6 +49,8 @@ export interface Policy {
   readonly id: string;
   /** The index of its concurrency limit; -1 without one. */
   readonly slotIndex: number;
+  /** Whether it has a soft limit. */
+  readonly hasSoft: boolean;
   /** The numbers that states count in, if other numbers may have been resolved for them (see `scales.ts`). */
   readonly scales: readonly Scale[] | undefined;
   /** Whether it was resolved for a request. */
@@ -84,6 +87,7 @@ function makePolicy(name: string, limits: readonly Limit[], block: number, lease
     lease,
     id: isResolved ? `${name}:~${limits.map(structureOf).join('+')}` : `${name}:${limits.map(fingerprintOf).join('+')}`,
     slotIndex: limits.findIndex(({ kind }) => kind === 'concurrency'),
+    hasSoft: limits.some(isSoft),
     scales: isResolved && limits.some(({ algorithm }) => algorithm.rescale) ? scalesOf(limits) : undefined,
     isResolved,
     fillTime: Math.max(...limits.map((limit) => limit.fillTime)),

@@ -5,11 +5,13 @@ import type { Policy } from './policy.js';
 /** For each limit of `to` the index of that limit of `from` whose balance it takes over: by name, else kind and place. */
 export function matchLimits(from: Policy, to: Policy): number[] {
   const place = (policy: Policy, limit: Limit) =>
-    policy.limits.filter((other) => other.kind === limit.kind).indexOf(limit);
+    policy.limits.filter((other) => other.algorithm === limit.algorithm).indexOf(limit);
   return to.limits.map((limit) => {
     const named = from.limits.findIndex((other) => other.name === limit.name && other.kind === limit.kind);
     if (named >= 0) return named;
-    return from.limits.findIndex((other) => other.kind === limit.kind && place(from, other) === place(to, limit));
+    // A soft limit and one that is not may be of the same kind.
+    const { algorithm } = limit;
+    return from.limits.findIndex((other) => other.algorithm === algorithm && place(from, other) === place(to, limit));
   });
 }
 

@@ -1,3 +1,4 @@
+import { RateLimitOptionError } from '../util/option-error.js';
 import type { Limit } from './algorithms/algorithm.js';
 import { Answer, type AnsweredLimit } from './answer.js';
 import type { StoreAnswer } from './decision.js';
@@ -32,6 +33,10 @@ function parseResolvedLimit(options: LimitNumbers): Limit[] {
   return limits.map((limit) => {
     const sizes = [{ window: maxRequest, bucket: capacity, calendar: capacity, concurrency }[limit.kind]];
     if (limit.kind !== 'concurrency' && refill === undefined) sizes.push(maxRequest);
+    if (sizes.includes(0) && options.soft) {
+      const reason = 'it denies nothing. Omit `soft` to deny every request';
+      throw new RateLimitOptionError(`a soft limit must be larger than 0, got 0: ${reason}`);
+    }
     if (sizes.includes(0)) return { ...limit, size: 0, capacity: 0, fillTime: 0 };
     return sizes.includes(Infinity) ? { ...limit, size: Infinity } : limit;
   });

@@ -1,7 +1,9 @@
 import type { Type } from '@nestjs/common';
 import type { Limit } from '../core/algorithms/algorithm.js';
+import { isSoft } from '../core/algorithms/soft.js';
 import { toCostAmount, tokenRule } from '../core/amount.js';
-import { LIMIT_SYNONYMS, NAMED_LIMIT_OPTIONS } from '../core/limit.js';
+import { NAMED_LIMIT_OPTIONS } from '../core/limit.js';
+import { LIMIT_SYNONYMS } from '../core/limit-synonyms.js';
 import { POLICY_OPTIONS, type Policy } from '../core/policy.js';
 import { FAILURE_MODES, type FailureMode } from '../core/request.js';
 import { parseDuration } from '../util/duration.js';
@@ -162,7 +164,8 @@ export function parseCost(given: unknown, { policy, limits, resolvers }: OptionC
   if (typeof cost === 'function') return toResolveFn('cost', cost as Type<Resolver<unknown>>, resolvers);
   const amount = toCostAmount(cost) ?? invalidOption('cost', costRule(cost), cost);
   const small = limits.find(
-    (limit) => limit.kind !== 'concurrency' && limit.size > 0 && amount * limit.weight > limit.capacity,
+    (limit) =>
+      limit.kind !== 'concurrency' && !isSoft(limit) && limit.size > 0 && amount * limit.weight > limit.capacity,
   );
   if (small) invalidOption('cost', `at most ${small.size}, otherwise no request could be allowed`, cost);
   return amount;

@@ -16,6 +16,8 @@ export interface Quota {
   readonly window: number | undefined;
   /** Whether it counts requests at the same time, which draft-11 reports as their quota unit. */
   readonly isConcurrency: boolean;
+  /** Whether no request is rejected because of it. */
+  readonly isSoft: boolean;
 }
 
 /** The parts of the headers that are the same in every answer: the quotas, and the strings of draft-11. */
@@ -29,7 +31,7 @@ export interface FixedHeaders {
   readonly policies: string;
   /** How the items of `RateLimit` begin, in the order of `quotas`: `"SmsController.send";r=`. */
   readonly prefixes: readonly string[];
-  /** Whether some, but not all, of the limits count requests at the same time. */
+  /** Whether some, but not all, of the limits are left out of the headers that have numbers of one limit. */
   readonly isMixed: boolean;
 }
 
@@ -77,7 +79,7 @@ function limitItem(prefix: string, { remaining, retryAfter, moreAfter }: LimitSt
 
 /**
  * Limit, remaining requests and seconds until full, all of the limit nearest to exhaustion. These headers cannot express
- * concurrency, so a concurrency limit is left out beside other limits.
+ * concurrency, and clients slow down because of them: so concurrency limits and soft limits are left out beside others.
  */
 function triple(prefix: string): HeaderFormat {
   const [limitName, remainingName, resetName] = ['limit', 'remaining', 'reset'].map(
@@ -106,11 +108,16 @@ function nearestLimit(decision: Decision): NearestLimit {
   return limits.find((one) => one.limit === limit && one.remaining === remaining) ?? decision;
 }
 
-/** The limit nearest to exhaustion, of those that are no concurrency limits. */
+/** The limit nearest to exhaustion, of those that are not left out. */
 function nearestRate({ limits }: Decision, { quotas }: FixedHeaders): NearestLimit {
   return limits
-    .filter((_, i) => !quotas[i].isConcurrency)
+    .filter((_, i) => !isLeftOut(quotas[i]))
     .reduce((nearest, one) => (one.remaining < nearest.remaining ? one : nearest));
+}
+
+/** Whether a limit has no part in headers that have the numbers of one limit, if there are other limits. */
+export function isLeftOut({ isConcurrency, isSoft }: Quota): boolean {
+  return isConcurrency || isSoft;
 }
 
 /** A header whose value is a whole number, as OpenAPI documents it. */

@@ -1,4 +1,5 @@
 import type { Limit } from '../core/algorithms/algorithm.js';
+import { isSoft } from '../core/algorithms/soft.js';
 import type { Decision } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import {
@@ -6,6 +7,7 @@ import {
   HEADER_FORMATS,
   type HeaderSet,
   type HeaderWriter,
+  isLeftOut,
   type Quota,
   quoted,
   retrySeconds,
@@ -20,6 +22,7 @@ export function fixedHeaders(policies: readonly Policy[]): FixedHeaders {
         limit: Math.floor(limit.size),
         window: windowOf(limit),
         isConcurrency: limit.kind === 'concurrency',
+        isSoft: isSoft(limit),
       })),
     ),
   );
@@ -37,12 +40,12 @@ export function toFixedHeaders(quotas: readonly Quota[]): FixedHeaders {
     if (isConcurrency) return `${item};qu="concurrent-requests"`;
     return window === undefined ? item : `${item};w=${window}`;
   });
-  const concurrency = quotas.filter(({ isConcurrency }) => isConcurrency).length;
+  const leftOut = quotas.filter(isLeftOut).length;
   return {
     quotas,
     policies: [...new Set(items)].join(', '),
     prefixes: quotas.map(({ label }) => `${quoted(label)};r=`),
-    isMixed: concurrency > 0 && concurrency < quotas.length,
+    isMixed: leftOut > 0 && leftOut < quotas.length,
   };
 }
 

@@ -15,12 +15,13 @@ import {
   pauses,
   START,
   smallLimits,
+  sometimesSoft,
   storeKinds,
 } from '../support/store-subject.js';
 
 const { memory, redis } = storeKinds();
 const limitSets = fc.array(
-  fc.oneof({ arbitrary: smallLimits, weight: 4 }, { arbitrary: largeWindowLimits, weight: 1 }),
+  sometimesSoft(fc.oneof({ arbitrary: smallLimits, weight: 4 }, { arbitrary: largeWindowLimits, weight: 1 })),
   { minLength: 1, maxLength: 3 },
 );
 const STRATEGIES = ['reset', 'as-is', 'proportionally', 'additive'] as const;

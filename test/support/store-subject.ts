@@ -152,6 +152,12 @@ export const smallLimits = fc.oneof(
   { arbitrary: calendarLimits, weight: 1 },
 );
 
+/** One in five of the limits is soft. */
+export function sometimesSoft(limits: fc.Arbitrary<LimitNumbers>): fc.Arbitrary<LimitNumbers> {
+  const softness = fc.oneof({ arbitrary: fc.constant(false), weight: 4 }, { arbitrary: fc.constant(true), weight: 1 });
+  return fc.tuple(limits, softness).map(([limit, soft]) => (soft ? { ...limit, soft } : limit));
+}
+
 /** When the clocks of properties start: shortly before the end of a day and of a month. */
 export const START = new FakeClock().now() - 100;
 

@@ -117,11 +117,13 @@ export const REPLACE_STRATEGIES: readonly ReplaceStrategy[] = ['reset', 'as-is',
  * policy, and so in `state.debts` and `state.parts`. The instant is `state.at`, except in `advance`. An amount is in
  * thousandths of a token; a wait is in ms, `Infinity` for never.
  *
- * The Lua twin in `stores/redis/lua/` has a table of the same functions, found by `id`.
+ * The Lua twin in `stores/redis/lua/` has a table of the same functions, found by `id`; that of a soft limit is negative.
  */
 export interface Algorithm {
   /** Index of the Lua twin in its table of algorithms; unique. */
   readonly id: number;
+  /** Of a soft limit (see `soft.ts`): the algorithm of the limit if it were none. */
+  readonly hard?: Algorithm;
   /** What error messages call such a limit, such as `'sliding window'`. */
   readonly title: string;
   /** Whether a process may take several tokens at once and spend them later (`lease`). */

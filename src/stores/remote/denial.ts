@@ -1,7 +1,7 @@
 import type { Limit } from '../../core/algorithms/algorithm.js';
 import { bucketMore, bucketWait, debtAt, MAX_TIME, tokenBucket } from '../../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
-import { Answer, type AnsweredLimit } from '../../core/answer.js';
+import { Answer, type AnsweredLimit, hasSoftLimit, limitsOf, SoftAnswer } from '../../core/answer.js';
 import type { LimitState, StoreAnswer } from '../../core/decision.js';
 import { neededFrom, type Take } from '../../core/request.js';
 
@@ -89,13 +89,14 @@ function denyLargerCost(denial: Denial, [{ policy, amount }]: readonly Take[]): 
 export function answerAt({ takes, limits, answeredAt }: Denial, now: number): StoreAnswer {
   const kinds = limitsOf(takes);
   const age = Math.max(0, now - answeredAt);
-  return new Answer(false, age === 0 ? limits : limits.map((state, i) => stateAfter(kinds[i], state, age)), 0, 'cache');
+  const later = age === 0 ? limits : limits.map((state, i) => stateAfter(kinds[i], state, age));
+  return hasSoftLimit(takes) ? new SoftAnswer(kinds, false, later, 0, 'cache') : new Answer(false, later, 0, 'cache');
 }
 
 /** For how long `stateAfter` knows the state. */
-function knownFor({ algorithm }: Limit, { heldFor, moreAfter }: AnsweredLimit): number {
+function knownFor({ kind }: Limit, { heldFor, moreAfter }: AnsweredLimit): number {
   if (heldFor) return heldFor;
-  return algorithm === tokenBucket || moreAfter === 0 ? Infinity : moreAfter;
+  return kind === 'bucket' || moreAfter === 0 ? Infinity : moreAfter;
 }
 
 /** The state of a limit `age` ms later. */
@@ -109,7 +110,7 @@ function stateAfter(limit: Limit, state: AnsweredLimit, age: number): AnsweredLi
     moreAfter: left(state.moreAfter),
   };
   // What is held stays held as long as the denial is remembered.
-  if (heldFor || limit.algorithm !== tokenBucket || resetAfter === 0 || resetAfter >= MAX_TIME) return later;
+  if (heldFor || limit.kind !== 'bucket' || resetAfter === 0 || resetAfter >= MAX_TIME) return later;
   const debt = debtOf(limit, state);
   // How long ago the current period began; below 0 until the clock of the bucket proceeds after a step back.
   const since = Math.ceil(debt / limit.refill) * limit.period - resetAfter + age;
@@ -123,10 +124,6 @@ function stateAfter(limit: Limit, state: AnsweredLimit, age: number): AnsweredLi
 /** The debt of a bucket that is not held. */
 function debtOf({ capacity, weight }: Limit, { balance }: AnsweredLimit): number {
   return Math.round(capacity - balance * AMOUNT_PER_TOKEN * weight);
-}
-
-function limitsOf(takes: readonly Take[]): readonly Limit[] {
-  return takes.length === 1 ? takes[0].policy.limits : takes.flatMap(({ policy }) => policy.limits);
 }
 
 /** A copy without getters. */

@@ -11,6 +11,7 @@ import {
   largeWindowLimits,
   pauses,
   smallLimits,
+  sometimesSoft,
   storeKinds,
 } from '../../support/store-subject.js';
 
@@ -152,7 +153,7 @@ describe.each([memory, redis])('answers of the deny cache in front of $name', (k
   });
 
   const limitSets = fc.array(
-    fc.oneof({ arbitrary: smallLimits, weight: 5 }, { arbitrary: largeWindowLimits, weight: 1 }),
+    sometimesSoft(fc.oneof({ arbitrary: smallLimits, weight: 5 }, { arbitrary: largeWindowLimits, weight: 1 })),
     { minLength: 1, maxLength: 3 },
   );
   const verbs = fc.constantFrom<StoreRequest['verb'][]>(

@@ -26,7 +26,10 @@ end
 local function wholeTokens(policy, state)
   local least = INFINITY
   for i, limit in ipairs(policy) do
-    if limit.kind ~= CONCURRENCY then least = min(least, (limit.capacity - algorithms[limit.kind].used(limit, state, i)) / limit.weight) end
+    local algorithm = algorithms[limit.kind]
+    if limit.kind ~= CONCURRENCY and not algorithm.hard then
+      least = min(least, (limit.capacity - algorithm.used(limit, state, i)) / limit.weight)
+    end
   end
   return max(0, floor(least / AMOUNT_PER_TOKEN)) * AMOUNT_PER_TOKEN
 end
@@ -50,12 +53,15 @@ local function heldFor(policy, state)
   return state.at + wait < state.queueEnd and max(blocked, state.queueEnd - now) or blocked
 end
 
-local function oneToken(limit) return min(AMOUNT_PER_TOKEN, limit.capacity / limit.weight) end
-
 local function retryWait(limit, state, i, retried)
   local algorithm = algorithms[limit.kind]
   if algorithm.hint then return algorithm.hint(limit, state, i, retried.holder) end
   return waitFor(limit, state, i, retried)
+end
+
+local function timeToFirst(limit, state, i)
+  local algorithm = algorithms[limit.kind]
+  return (algorithm.hard or algorithm).wait(limit, state, i, min(AMOUNT_PER_TOKEN, limit.capacity / limit.weight))
 end
 
 -- Pushes the state of each limit. Nothing is available for \`held\` ms. retryAfter is the time until a request for the amounts \`retried\` would be allowed, or
@@ -69,7 +75,7 @@ local function pushLimits(policy, state, held, retried)
     push(held > 0 and min(balance, 0) or balance)
     push(timeFromNow(wait, ahead, retried and held or 0))
     push(timeFromNow(algorithm.timeToFull(limit, state, i), ahead, held))
-    local more = held > 0 and algorithm.wait(limit, state, i, oneToken(limit)) or algorithm.timeToNext(limit, state, i)
+    local more = held > 0 and timeToFirst(limit, state, i) or algorithm.timeToNext(limit, state, i)
     push(timeFromNow(more, ahead, held))
   end
 end

@@ -7,8 +7,8 @@ export const INPUT = `
 -- ARGV[1]  numbers, as a JSON array:
 --   now in ms (-1: the server's time), least TTL in ms, latest server time in ms (-1: no limit)
 --   number of policies; of each: block in ms, number of limits; of each limit:
---     kind (the id of its algorithm), capacity, weight, refill, period, slot; a calendar quota has in the last three the
---     start, the boundary and the end of the two periods around the boundary nearest to now
+--     kind (the id of its algorithm, negative if it is soft), capacity, weight, refill, period, slot; a calendar quota has
+--     in the last three the start, the boundary and the end of the two periods around the boundary nearest to now
 --   then runs of requests that differ only in their keys; of each: verb, number of requests, number of takes;
 --     of each take: policy (from 1), ${RESOLVED} if its numbers were resolved for the request,
 --     ${HELD} and id, waited, nextWaited (${ABSENT}: absent) of its holder if it takes a slot,

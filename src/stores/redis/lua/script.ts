@@ -13,6 +13,7 @@ import { REQUESTS } from './requests.lua.js';
 import { SCALES } from './scales.lua.js';
 import { SLIDING_WINDOW } from './sliding-window.lua.js';
 import { SLOTS } from './slots.lua.js';
+import { SOFT_LIMITS } from './soft.lua.js';
 import { STORED_STATE } from './stored-state.lua.js';
 import { TOKEN_BUCKET } from './token-bucket.lua.js';
 
@@ -22,6 +23,7 @@ const DECISION = [
   SLIDING_WINDOW,
   CALENDAR,
   CONCURRENCY_LIMIT,
+  SOFT_LIMITS,
   QUEUE,
   MARKS,
   SCALES,
