@@ -20,7 +20,7 @@ export class Slot {
   constructor(
     /** @internal */
     readonly answer: StoreAnswer,
-    /** @internal When it was granted, in ms of the steady clock. */
+    /** @internal When the take that it was granted for was sent, in ms of the steady clock. */
     readonly since: number,
     free: (slot: Slot) => Promise<void>,
   ) {

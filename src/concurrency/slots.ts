@@ -169,7 +169,7 @@ export class Slots {
 
   private grant(request: SlotRequest, buckets: readonly HeldBucket[], answer: StoreAnswer, sentAt: number): Slot {
     const timer = this.watch(request, buckets);
-    const slot = new Slot(answer, this.now(), (released) => {
+    const slot = new Slot(answer, sentAt, (released) => {
       timer?.abort('released');
       return this.release(released, buckets);
     });

@@ -1,5 +1,6 @@
 import type { Bucket } from '../bucket/bucket.js';
 import { withErrorPrefix } from '../util/option-error.js';
+import { holdResponse } from './held-response.js';
 import type { OutboundOptions } from './outbound.options.js';
 import { OutboundLimit } from './outbound-limit.js';
 import type { UpstreamResponse } from './upstream-wait.js';
@@ -15,7 +16,8 @@ export interface LimitFetchOptions<F extends FetchFunction = typeof globalThis.f
 
 /**
  * Returns a `fetch` that takes a token from `bucket` before each call, and waits for its turn. With a store in Redis all
- * processes share the bucket.
+ * processes share the bucket. If the policy has a concurrency limit, the call holds a slot until the body of its response
+ * has ended: read each body, or cancel it. One that nobody has read for 30 seconds no longer holds its slot.
  *
  * It returns the response as it is, and repeats nothing. If the upstream answers 429, 503 or 403 and says when to retry, in
  * `Retry-After`, `RateLimit` or a header of common vendors, it blocks the bucket until then for all processes, at most
@@ -38,12 +40,17 @@ export function limitFetch<F extends FetchFunction = typeof globalThis.fetch>(
 ): F {
   const limit = withErrorPrefix('Invalid limitFetch', () => new OutboundLimit(bucket, options, ['fetch']));
   const limited: FetchFunction = async (input, init) => {
-    await limit.wait(signalOf(input, init));
-    // The global one is looked up for each call, because tracing agents and tests replace it.
-    const send: FetchFunction = options.fetch ?? globalThis.fetch;
-    const response = await send(input, init);
-    await limit.observe(response);
-    return response;
+    const slot = await limit.wait(signalOf(input, init));
+    try {
+      // The global one is looked up for each call, because tracing agents and tests replace it.
+      const send: FetchFunction = options.fetch ?? globalThis.fetch;
+      const response = await send(input, init);
+      await limit.observe(response);
+      return slot ? holdResponse(response, limit.holdOf(slot)) : response;
+    } catch (error) {
+      void slot?.release();
+      throw error;
+    }
   };
   return limited as F;
 }

@@ -243,3 +243,91 @@ describe('OutboundLimit when the application closes', () => {
     expect(held).toEqual(['RateLimitUnavailableException']);
   });
 });
+
+describe('OutboundLimit with a concurrency limit', () => {
+  const BOTH = { name: 'supplier', limits: [{ concurrency: 2 }, { capacity: 1, refill: 5 }] } as const;
+  const slots = () => buckets.bucket({ name: 'supplier', concurrency: 2 }, 'all');
+  const both = () => buckets.bucket(BOTH, 'all');
+  const free = async (of: Bucket) => (await of.estimate()).limits[0].remaining;
+
+  it('returns the slot of a call, and lets others wait for it', async () => {
+    const limit = limitOf({}, slots());
+    const [first] = [await limit.wait(), await limit.wait()];
+    const sent = start(many(2, limit));
+    await clock.advance(700);
+    expect(sent).toEqual([]);
+    await first?.release();
+    await clock.advance(0);
+    expect(sent).toEqual([700]);
+  });
+
+  it('rejects calls that find no slot within `maxWait`', async () => {
+    const limit = limitOf({ maxWait: '400ms' }, slots());
+    expect(await send(many(4, limit), 399)).toEqual([0, 0]);
+    expect(await send(many(1, limitOf({ maxWait: 0 }, slots())), 0)).toEqual(['OutboundLimitExceededException']);
+    expect(await send(many(1, limit), 400)).toEqual(['OutboundLimitExceededException']);
+  });
+
+  it('holds the slot while the turn of the call has not come', async () => {
+    const limit = limitOf({}, both());
+    const sent = start(many(3, limit));
+    await clock.advance(100);
+    expect(await free(both())).toBe(0);
+    await clock.advance(1000);
+    // The third one waits for a slot, and has taken nothing.
+    expect(sent).toEqual([0, 200]);
+  });
+
+  it('releases the slot of a call whose signal is aborted before its turn', async () => {
+    const controller = new AbortController();
+    const sent = start(many(2, limitOf({}, both())), controller.signal);
+    await clock.advance(100);
+    controller.abort(new DOMException('stopped', 'AbortError'));
+    await clock.advance(0);
+    expect(sent).toEqual([0, 'AbortError']);
+    expect(await free(both())).toBe(1);
+  });
+
+  it('holds no slot of a call whose turn is void, because the bucket was blocked meanwhile', async () => {
+    const [one, other] = [limitOf({}, both()), limitOf({}, both())];
+    const sent = start([one, other]);
+    await clock.advance(100);
+    await one.observe(retryAfter(3));
+    await clock.advance(1000);
+    expect(await free(both())).toBe(0);
+    await both().unblock();
+    expect(await free(both())).toBe(1);
+    await clock.advance(5000);
+    expect(sent).toEqual([0, 3100]);
+  });
+
+  it.each([
+    ['slots only', () => slots(), 4000],
+    ['slots and tokens', () => both(), 3000],
+  ])('sends nothing before the end of a block: %s', async (_, of, latest) => {
+    const limit = limitOf({}, of());
+    await limit.observe(retryAfter(3));
+    const [sent] = await send([limit], 10_000);
+    expect(sent).toBeGreaterThanOrEqual(3000);
+    expect(sent).toBeLessThanOrEqual(latest);
+  });
+
+  it('takes another turn, with another slot, if its process was busy', async () => {
+    const { sleep } = clock;
+    clock.sleep = (ms, signal) => sleep.call(clock, ms + 100, signal);
+    const sent = await send(many(2, limitOf({}, both())), 5000);
+    // As without slots: after five turns that are noticed 100 ms late.
+    expect(sent).toEqual([0, 1100]);
+    expect(await free(both())).toBe(0);
+  });
+
+  it('sends calls late that only wait for slots', async () => {
+    const limit = limitOf({}, slots());
+    const [first] = [await limit.wait(), await limit.wait()];
+    const sent = start([limit]);
+    await clock.advance(45_000);
+    await first?.release();
+    await clock.advance(0);
+    expect(sent).toEqual([45_000]);
+  });
+});
