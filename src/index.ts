@@ -42,6 +42,7 @@ export type {
   EffectMessage,
   FailureMessage,
   HealthMessage,
+  SlotHoldMessage,
   SlotMessage,
   StoreMessage,
   WaitEnd,

@@ -2,6 +2,7 @@ import type { StoreAnswer } from '../core/decision.js';
 import { bucketName, type Take } from '../core/request.js';
 import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
 import { longHolds, lostSlots } from '../observe/channels.js';
+import { publishHold } from '../observe/messages.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { sleepIdly, steadyTimeOf } from '../util/clock.js';
 import { detachedString } from '../util/detached-string.js';
@@ -169,8 +170,10 @@ export class Slots {
 
   private grant(request: SlotRequest, buckets: readonly HeldBucket[], answer: StoreAnswer, sentAt: number): Slot {
     const timer = this.watch(request, buckets);
+    const publishRelease = publishHold(buckets, () => this.now() - sentAt);
     const slot = new Slot(answer, sentAt, (released) => {
       timer?.abort('released');
+      publishRelease();
       return this.release(released, buckets);
     });
     for (const bucket of buckets) {

@@ -110,6 +110,11 @@ export interface SlotMessage {
   readonly held: number;
 }
 
+/** A slot that was granted, when its take was sent `held` ms ago, or released. */
+export interface SlotHoldMessage extends SlotMessage {
+  readonly event: 'granted' | 'released';
+}
+
 /** A diagnostics channel whose messages have one type. */
 interface TypedChannel<T> {
   readonly hasSubscribers: boolean;
@@ -122,6 +127,7 @@ export const STORE = 'nest-rate-limit:store';
 export const FAILURE = 'nest-rate-limit:failure';
 export const HEALTH = 'nest-rate-limit:health';
 export const EFFECT = 'nest-rate-limit:effect';
+export const SLOT = 'nest-rate-limit:slot';
 export const SLOT_LOST = 'nest-rate-limit:slot-lost';
 export const SLOT_HELD_TOO_LONG = 'nest-rate-limit:slot-held-too-long';
 
@@ -131,5 +137,6 @@ export const storeCalls: TypedChannel<StoreMessage> = channel(STORE);
 export const failures: TypedChannel<FailureMessage> = channel(FAILURE);
 export const healthChanges: TypedChannel<HealthMessage> = channel(HEALTH);
 export const effects: TypedChannel<EffectMessage> = channel(EFFECT);
+export const slotHolds: TypedChannel<SlotHoldMessage> = channel(SLOT);
 export const lostSlots: TypedChannel<SlotMessage> = channel(SLOT_LOST);
 export const longHolds: TypedChannel<SlotMessage> = channel(SLOT_HELD_TOO_LONG);

@@ -1,7 +1,7 @@
 import type { Decision } from '../core/decision.js';
 import type { Take } from '../core/request.js';
 import type { Clock } from '../util/clock.js';
-import { type DecisionMessage, decisions, type WaitEnd, waits } from './channels.js';
+import { type DecisionMessage, decisions, slotHolds, type WaitEnd, waits } from './channels.js';
 
 /** The `transport` of decisions that `BucketService` and `Bucket` make. */
 export const BUCKET = 'bucket';
@@ -40,3 +40,23 @@ export function publishWait(
 }
 
 function publishNothing(): void {}
+
+/** The bucket of a slot. */
+interface SlotBucket {
+  readonly policy: { readonly name: string };
+  readonly key: string;
+}
+
+/**
+ * Publishes that slots of these buckets are held, and returns a function that publishes their release. As for waits, that
+ * is published only if the beginning was. `heldFor` returns the milliseconds since they were taken.
+ */
+export function publishHold(buckets: readonly SlotBucket[], heldFor: () => number): () => void {
+  if (!slotHolds.hasSubscribers) return publishNothing;
+  const publish = (event: 'granted' | 'released') => {
+    const held = heldFor();
+    for (const { policy, key } of buckets) slotHolds.publish({ policy: policy.name, key, held, event });
+  };
+  publish('granted');
+  return () => publish('released');
+}

@@ -7,6 +7,8 @@ import {
   type EffectMessage,
   FAILURE,
   type FailureMessage,
+  SLOT,
+  type SlotHoldMessage,
   STORE,
   type StoreMessage,
   WAIT,
@@ -37,6 +39,7 @@ export function recordRateLimits(meter: Meter = metrics.getMeter('nest-rate-limi
     [FAILURE]: (message: FailureMessage) => recordFailure(instruments, message),
     [STORE]: (message: StoreMessage) => recordStoreCall(instruments, message),
     [EFFECT]: (message: EffectMessage) => recordEffect(instruments, message),
+    [SLOT]: (message: SlotHoldMessage) => recordSlot(instruments, message),
   });
 }
 
@@ -55,6 +58,14 @@ function createInstruments(meter: Meter) {
     timeInQueue: meter.createHistogram('rate_limiting.request.time_in_queue', {
       ...SECONDS,
       description: 'The time that requests spent in the queue.',
+    }),
+    heldSlots: meter.createUpDownCounter('rate_limiting.held_slots', {
+      description: 'Slots of concurrency limits that this process holds.',
+      unit: '{slot}',
+    }),
+    slotTimes: meter.createHistogram('rate_limiting.slot.duration', {
+      ...SECONDS,
+      description: 'The time for which slots of concurrency limits were held.',
     }),
     storeCalls: meter.createHistogram('rate_limiting.store.duration', {
       ...SECONDS,
@@ -108,6 +119,12 @@ function recordEffect({ pendingEffects, droppedEffects }: Instruments, message: 
   const attributes = { 'rate_limiting.policy': policy, 'rate_limiting.store.operation': verb };
   pendingEffects.add(event === 'queued' ? count : -count, attributes);
   if (reason) droppedEffects.add(count, { ...attributes, 'rate_limiting.reason': reason });
+}
+
+function recordSlot({ heldSlots, slotTimes }: Instruments, { policy, event, held }: SlotHoldMessage): void {
+  const attributes = { 'rate_limiting.policy': policy };
+  heldSlots.add(event === 'granted' ? 1 : -1, attributes);
+  if (event === 'released') slotTimes.record(held / 1000, attributes);
 }
 
 function attributesOf({ policy, source, dryRun, transport }: DecisionMessage, result: string): Attributes {

@@ -130,6 +130,24 @@ describe('a slot of Bucket', () => {
     expect(await bucket.available()).toBe(1);
   });
 
+  it('is published when it is granted and when it is released, if the grant was', async () => {
+    const messages: unknown[] = [];
+    const listen = (message: unknown) => messages.push(message);
+    const bucket = new BucketService(openStore()).bucket({ name: 'pdf', concurrency: 2 }, 'key');
+    const unheard = await bucket.acquire();
+    subscribe('nest-rate-limit:slot', listen);
+    const slot = await bucket.acquire();
+    await bucket.tryAcquire();
+    await unheard.release();
+    await clock.advance(700);
+    for (let i = 0; i < 2; i++) await slot.release();
+    unsubscribe('nest-rate-limit:slot', listen);
+    expect(messages).toEqual([
+      { policy: 'pdf', key: 'key', held: 0, event: 'granted' },
+      { policy: 'pdf', key: 'key', held: 700, event: 'released' },
+    ]);
+  });
+
   it('is published when it is held for longer than `maxHold`', async () => {
     const messages: unknown[] = [];
     const listen = (message: unknown) => messages.push(message);

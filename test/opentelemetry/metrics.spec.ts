@@ -3,7 +3,14 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication } from '@nestjs/common';
 import { metrics } from '@opentelemetry/api';
 import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics';
-import { MemoryStore, RateLimit, RateLimitModule, type RateLimitModuleOptions, RateLimitStore } from 'nest-rate-limit';
+import {
+  BucketService,
+  MemoryStore,
+  RateLimit,
+  RateLimitModule,
+  type RateLimitModuleOptions,
+  RateLimitStore,
+} from 'nest-rate-limit';
 import { RateLimitMetricsModule } from 'nest-rate-limit/opentelemetry';
 import { FakeClock } from 'nest-rate-limit/testing';
 import request from 'supertest';
@@ -167,6 +174,25 @@ describe('RateLimitMetricsModule', () => {
     await new Promise(setImmediate);
     expect(await read('rate_limiting.store.pending_effects')).toEqual([[0, attributes]]);
     expect(await read('rate_limiting.store.dropped_effects')).toEqual([[2, { ...attributes, reason: 'expired' }]]);
+  });
+
+  it('counts slots that are held, those that wait for them, and for how long they were held', async () => {
+    const buckets = (await start()).get(BucketService);
+    const bucket = buckets.bucket({ name: 'pdf', limits: [{ concurrency: 2 }, { capacity: 9, refill: 9 }] }, 'ada');
+    const [first, second] = [await bucket.acquire(), await bucket.acquire()];
+    const waiting = bucket.acquire();
+    await clock.advance(2000);
+    const pdf = { policy: 'pdf' };
+    expect(await read('rate_limiting.held_slots')).toEqual([[2, pdf]]);
+    expect(await read('rate_limiting.queued_requests')).toEqual([[1, { policy: 'pdf/concurrency' }]]);
+    await first.release();
+    const third = await waiting;
+    expect(await read('rate_limiting.held_slots')).toEqual([[2, pdf]]);
+    expect(await read('rate_limiting.queued_requests')).toEqual([[0, { policy: 'pdf/concurrency' }]]);
+    await clock.advance(1000);
+    for (const slot of [first, second, third]) await slot.release();
+    expect(await read('rate_limiting.held_slots')).toEqual([[0, pdf]]);
+    expect(await read('rate_limiting.slot.duration')).toEqual([[[3, 2 + 3 + 1], pdf]]);
   });
 
   it('counts once while two applications record, until the last one has closed', async () => {
