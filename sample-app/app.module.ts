@@ -3,6 +3,7 @@ import { MemoryStore, RateLimitModule } from 'nest-rate-limit';
 import { ApiModule } from './api/api.module.js';
 import { ChatModule } from './chat/chat.module.js';
 import { DocumentsModule } from './documents/documents.module.js';
+import { ExportsModule } from './exports/exports.module.js';
 import { BooksModule } from './graphql/books.module.js';
 import { HealthModule } from './health/health.module.js';
 import { HelloModule } from './hello/hello.module.js';
@@ -36,6 +37,7 @@ import { TiersModule } from './tiers/tiers.module.js';
     MailModule,
     OutboxModule,
     QueueModule,
+    ExportsModule,
     LoginModule,
     ReportsModule,
     BooksModule,

@@ -141,6 +141,13 @@ export const examples: readonly Example[] = [
     steps: [{ path: '/queue', times: 3, together: true, answers: [[3, 'It is your turn [200]']] }],
   },
   {
+    title: 'A concurrency limit',
+    file: 'exports/exports.controller.ts',
+    description:
+      'Each client runs 2 exports of 2 seconds at once. The third one begins when one of them has ended. A request that would wait longer than 10 seconds is rejected.',
+    steps: [{ path: '/exports', times: 3, together: true, answers: [[3, 'Exported [200]']] }],
+  },
+  {
     title: 'Login protection',
     file: 'login/login.controller.ts',
     description:

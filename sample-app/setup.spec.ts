@@ -36,6 +36,7 @@ describe('/openapi.json', () => {
       'delete /documents/{id}',
       'get /api/ping',
       'get /documents/{id}',
+      'get /exports',
       'get /limited',
       'get /queue',
       'get /quotes',

@@ -33,6 +33,13 @@ it('sends decisions without keys', async () => {
   expect(await events).not.toMatch(/ada|key/);
 });
 
+it('sends the releases of slots without keys', async () => {
+  await app.send({ path: '/exports' });
+  const events = await nextEvent();
+  const all = events.includes('released') ? events : await nextEvent();
+  expect(all).toMatch(/"policy":"ExportsController.run","bucket":"[0-9a-f]{4}","released":true/);
+});
+
 it('ends when the app closes, before the GraphQL server waits for open requests', async () => {
   const ended = once(stream.resume(), 'end');
   const start = performance.now();

@@ -1,7 +1,13 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Injectable, type MessageEvent, type OnModuleDestroy } from '@nestjs/common';
-import { type DecisionMessage, type HealthMessage, RateLimitStore, type WaitMessage } from 'nest-rate-limit';
+import {
+  type DecisionMessage,
+  type HealthMessage,
+  RateLimitStore,
+  type SlotHoldMessage,
+  type WaitMessage,
+} from 'nest-rate-limit';
 import {
   bufferTime,
   combineLatest,
@@ -23,7 +29,7 @@ const MAX_BATCH_SIZE = 500;
 /** Browsers wait this long before they reconnect. */
 const RECONNECT_DELAY = 1000;
 
-/** Streams the decisions to browsers: policy names and numbers, but no keys. */
+/** Streams the decisions, and the releases of slots, to browsers: policy names and numbers, but no keys. */
 @Injectable()
 export class LiveFeed implements OnModuleDestroy {
   /** Hashes keys, so that they cannot be recovered from the page. It changes with each restart. */
@@ -41,6 +47,10 @@ export class LiveFeed implements OnModuleDestroy {
       messagesOf<WaitMessage>('nest-rate-limit:wait').pipe(
         filter(({ end }) => end !== undefined),
         map(({ decision, end, waited }) => ({ ...this.withoutKey(decision), end, waited })),
+      ),
+      messagesOf<SlotHoldMessage>('nest-rate-limit:slot').pipe(
+        filter(({ event }) => event === 'released'),
+        map(({ policy, key }) => ({ policy, bucket: this.hashOf(policy, key), released: true })),
       ),
     ).pipe(
       bufferTime(BATCH_INTERVAL, null, MAX_BATCH_SIZE),
@@ -73,9 +83,11 @@ export class LiveFeed implements OnModuleDestroy {
   }
 
   private withoutKey({ key, transport, ...numbers }: DecisionMessage): object {
-    const { policy } = numbers;
-    const bucket = createHmac('sha256', this.secret).update(`${policy}\n${key}`).digest('hex').slice(0, 4);
-    return { ...numbers, bucket };
+    return { ...numbers, bucket: this.hashOf(numbers.policy, key) };
+  }
+
+  private hashOf(policy: string, key: string): string {
+    return createHmac('sha256', this.secret).update(`${policy}\n${key}`).digest('hex').slice(0, 4);
   }
 }
 

@@ -49,6 +49,27 @@ export class Bucket {
   }
 }
 
+/** The slots of a concurrency limit that are free: nothing refills them, each is free again when it is released. */
+export class SlotBucket extends Bucket {
+  update({ limit, remaining }) {
+    Object.assign(this, { limit, remaining, known: true, usedAt: now() });
+  }
+
+  release() {
+    this.remaining = Math.min(this.limit, this.remaining + 1);
+  }
+
+  level() {
+    return this.remaining;
+  }
+
+  note(time) {
+    return { unknown: 'no decision yet', full: 'all slots free', partial: 'in use', empty: 'no slot free' }[
+      this.state(time)
+    ];
+  }
+}
+
 /** In a sliding window, all tokens of a request return together, when the request leaves the window. */
 export class WindowBucket extends Bucket {
   taken = [];

@@ -1,4 +1,4 @@
-import { Bucket, WindowBucket } from './bucket.js';
+import { Bucket, SlotBucket, WindowBucket } from './bucket.js';
 import { BucketView } from './bucket-view.js';
 import { at, make } from './dom.js';
 import { ROUTES } from './routes.js';
@@ -9,8 +9,9 @@ const MAX_TILES = 24;
 const tiles = new Map();
 
 function addTile(name, policy, limit) {
-  const isWindow = ROUTES.some((route) => route.policy === policy && route.window);
-  const bucket = new (isWindow ? WindowBucket : Bucket)(policy, limit);
+  const route = ROUTES.find((route) => route.policy === policy);
+  const Kind = route?.window ? WindowBucket : route?.slots ? SlotBucket : Bucket;
+  const bucket = new Kind(policy, limit);
   const view = new BucketView(make('li', { className: 'bucket' }));
   view.element.dataset.policy = policy;
   view.picture.removeAttribute('aria-hidden');
@@ -58,6 +59,10 @@ resetBuckets();
 
 export function updateBucket(decision) {
   tileOf(decision).bucket.update(decision);
+}
+
+export function releaseSlot({ policy, bucket }) {
+  tiles.get(`${policy} ${bucket}`)?.bucket.release();
 }
 
 const chosenView = new BucketView(at('chosen'));

@@ -1,4 +1,4 @@
-import { drawBuckets, resetBuckets, updateBucket } from './buckets.js';
+import { drawBuckets, releaseSlot, resetBuckets, updateBucket } from './buckets.js';
 import { at, now, write } from './dom.js';
 import { follow } from './feed.js';
 import { logDecision } from './log.js';
@@ -51,6 +51,10 @@ follow({
   onStore: ({ state }) => showStore(state),
   onDecisions: (events) => {
     for (const event of events) {
+      if (event.released) {
+        releaseSlot(event);
+        continue;
+      }
       logDecision(event);
       if (event.end) continue;
       updateBucket(event);

@@ -65,6 +65,15 @@ export const ROUTES = [
     description: 'A queue: one request per second. Requests that arrive early are queued for up to 5 seconds.',
   },
   {
+    path: '/exports',
+    policy: 'ExportsController.run',
+    limit: 2,
+    slots: true,
+    burst: 5,
+    description:
+      'A concurrency limit: 2 exports of 2 seconds at once. Others wait for a free slot for up to 10 seconds.',
+  },
+  {
     path: '/login',
     form: 'user=ada&password=wrong',
     policy: 'LoginController.login',
