@@ -139,7 +139,7 @@ describe('The events of the page', () => {
     await page.click('One request');
     await page.until(async () => (await page.tile('api').getAttribute('data-state')) !== 'unknown');
     expect(await page.level('api')).toBeGreaterThanOrEqual(4);
-    expect(await page.tab.getByRole('meter').count()).toBe(13);
+    expect(await page.tab.getByRole('meter').count()).toBe(14);
   });
 
   it('are received again after a proxy has answered 502 in place of the app', async () => {
