@@ -3,7 +3,9 @@ import { BucketService } from '../bucket/bucket.service.js';
 import { type LimitOptions, parsePolicy } from '../core/policy.js';
 import { defineResolvedPolicy } from '../core/resolved-policy.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
+import type { DeclareTest } from './declare-test.js';
 import { FakeClock } from './fake-clock.js';
+import { testSlots } from './slot-contract.js';
 import { readVectorFiles } from './vector-files.js';
 import { runVector } from './vector-runner.js';
 
@@ -16,15 +18,9 @@ export interface TestRunner {
   it(name: string, body: () => Promise<void>): void;
 }
 
-/** Declares a test that runs against an empty store. */
-type DeclareTest = (
-  title: string,
-  body: (buckets: BucketService, clock: FakeClock, store: RateLimitStore) => Promise<void>,
-) => void;
-
 /**
  * Declares the tests that every store must pass: all test vectors, and tests for concurrency, keys, policies,
- * blocks and refunds. Call it in a test file.
+ * blocks, refunds and slots. Call it in a test file.
  *
  * ```ts
  * describeStoreContract('MyStore', (clock) => new MyStore({ clock }));
@@ -65,6 +61,7 @@ export function describeStoreContract(
     testReplacement(test);
     testMarks(test);
     testResolved(test);
+    testSlots(test);
   });
 }
 
