@@ -1,13 +1,15 @@
 import type { Slot } from '../concurrency/slot.js';
-import type { SlotAnswer } from '../concurrency/slot-request.js';
+import type { SlotAnswer, SlotRequest } from '../concurrency/slot-request.js';
 import { slotsOf } from '../concurrency/slots.js';
 import { toDecision } from '../core/answer.js';
+import type { StoreAnswer } from '../core/decision.js';
 import type { Take } from '../core/request.js';
 import { rejection } from '../exceptions/rate-limit.exception.js';
 import { BUCKET, publishDecision, publishWait } from '../observe/messages.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { type AnySignal, anySignal } from '../util/any-signal.js';
 import { type Duration, parseDuration } from '../util/duration.js';
+import { chain, isPromise } from '../util/maybe-promise.js';
 import { parseWait, type WaitOptions, waitForTokens } from './consume.js';
 
 /** Options of `acquire` and `hold`. */
@@ -19,64 +21,96 @@ export interface AcquireOptions extends WaitOptions {
 type TakesOf = (maxWait: number) => readonly Take[];
 
 /** Takes a slot, and waits until one is free and the tokens of other limits are available. */
-export async function acquireSlot(
+export function acquireSlot(
   store: RateLimitStore,
   takesOf: TakesOf,
   { maxWait, signal, maxHold }: AcquireOptions,
   closing: AbortSignal | undefined,
 ): Promise<Slot> {
-  const takes = takesOf(parseWait(maxWait));
-  signal?.throwIfAborted();
-  const { answer, slot } = await waitForSlot(store, takes, signal, maxHold, closing);
-  publishDecision(answer, takes, BUCKET);
-  if (!slot) throw rejection(toDecision(answer));
   try {
-    if (answer.delay > 0 || signal?.aborted) await waitForTokens(store, takes, answer, signal, closing);
+    const takes = takesOf(parseWait(maxWait));
+    signal?.throwIfAborted();
+    const request = new BucketRequest(store, takes, maxHold, signal, closing);
+    const acquired = slotsOf(store).acquire(request);
+    if (isPromise(acquired)) return request.answerOf(acquired).then((last) => finish(last, request));
+    // A store that answers synchronously needs a single promise.
+    return finish(acquired, request);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** Takes a slot that is free now, together with the tokens of other limits. */
+export function tryAcquireSlot(
+  store: RateLimitStore,
+  takesOf: () => readonly Take[],
+  maxHold: Duration | undefined,
+): Promise<Slot | undefined> {
+  try {
+    const takes = takesOf();
+    const request = new BucketRequest(store, takes, maxHold, undefined, undefined);
+    const slot = chain(slotsOf(store).acquire(request), (acquired) => {
+      publishDecision(acquired.answer, takes, BUCKET);
+      return acquired.slot;
+    });
+    return Promise.resolve(slot);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** A request of `acquire`, and its wait for a slot. */
+class BucketRequest implements SlotRequest {
+  readonly maxHold: number | undefined;
+  private aborted: AnySignal | undefined = undefined;
+  private publishEnd: ReturnType<typeof publishWait> | undefined = undefined;
+
+  constructor(
+    readonly store: RateLimitStore,
+    readonly takes: readonly Take[],
+    maxHold: Duration | undefined,
+    readonly signal: AbortSignal | undefined,
+    readonly closing: AbortSignal | undefined,
+  ) {
+    this.maxHold = maxHold === undefined ? undefined : parseDuration('maxHold', maxHold);
+  }
+
+  queue(denial: StoreAnswer): AbortSignal {
+    this.aborted = anySignal(this.signal, this.closing);
+    this.publishEnd = publishWait(denial, this.takes, BUCKET, this.store.clock);
+    return this.aborted.signal;
+  }
+
+  /** Publishes the end of the wait, if there was one. */
+  async answerOf(acquired: Promise<SlotAnswer>): Promise<SlotAnswer> {
+    try {
+      const last = await acquired;
+      this.publishEnd?.(last.slot ? 'passed' : 'late');
+      return last;
+    } catch (error) {
+      this.publishEnd?.(this.closing?.aborted ? 'closed' : 'left');
+      throw error;
+    } finally {
+      this.aborted?.release();
+    }
+  }
+}
+
+/** The slot of a request, once its tokens are available as well. */
+function finish({ answer, slot }: SlotAnswer, request: BucketRequest): Promise<Slot> {
+  publishDecision(answer, request.takes, BUCKET);
+  if (!slot) throw rejection(toDecision(answer));
+  const isReady = answer.delay === 0 && !request.signal?.aborted;
+  return isReady ? Promise.resolve(slot) : waitWithSlot(answer, slot, request);
+}
+
+async function waitWithSlot(answer: StoreAnswer, slot: Slot, request: BucketRequest): Promise<Slot> {
+  const { store, takes, signal, closing } = request;
+  try {
+    await waitForTokens(store, takes, answer, signal, closing);
   } catch (reason) {
     await slot.release();
     throw reason;
   }
   return slot;
-}
-
-/** Takes a slot that is free now, together with the tokens of other limits. */
-export async function tryAcquireSlot(
-  store: RateLimitStore,
-  takesOf: () => readonly Take[],
-  maxHold: Duration | undefined,
-): Promise<Slot | undefined> {
-  const takes = takesOf();
-  const { answer, slot } = await waitForSlot(store, takes, undefined, maxHold, undefined);
-  publishDecision(answer, takes, BUCKET);
-  return slot;
-}
-
-async function waitForSlot(
-  store: RateLimitStore,
-  takes: readonly Take[],
-  signal: AbortSignal | undefined,
-  maxHold: Duration | undefined,
-  closing: AbortSignal | undefined,
-): Promise<SlotAnswer> {
-  let aborted: AnySignal | undefined;
-  let publishEnd: ReturnType<typeof publishWait> | undefined;
-  const longestHold = maxHold === undefined ? undefined : parseDuration('maxHold', maxHold);
-  try {
-    const acquired = await slotsOf(store).acquire({
-      takes,
-      maxHold: longestHold,
-      queue: (denial) => {
-        aborted = anySignal(signal, closing);
-        publishEnd = publishWait(denial, takes, BUCKET, store.clock);
-        return aborted.signal;
-      },
-    });
-    publishEnd?.(acquired.slot ? 'passed' : 'late');
-    return acquired;
-  } catch (error) {
-    publishEnd?.(closing?.aborted ? 'closed' : 'left');
-    throw error;
-  } finally {
-    aborted?.release();
-  }
 }

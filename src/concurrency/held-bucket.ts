@@ -1,5 +1,6 @@
 import type { StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
+import { bucketName } from '../core/request.js';
 import type { Slot } from './slot.js';
 import type { SlotAnswer, SlotRequest } from './slot-request.js';
 
@@ -21,14 +22,20 @@ export interface Waiter {
   end(result: SlotAnswer | { readonly error: unknown }): void;
 }
 
-/** What this process holds, takes and awaits of one bucket. Times are ms of the steady clock. */
+const NO_SLOTS: ReadonlySet<Slot> = new Set();
+const NO_WAITERS: ReadonlySet<Waiter> = new Set();
+
+/**
+ * What this process holds, takes and awaits of one bucket. Times are ms of the steady clock. One is made for nearly every
+ * request whose key no other request uses at that time, so its sets are made when they are needed.
+ */
 export class HeldBucket {
-  /** The slots that are held. Lost ones count, because their work still runs. */
-  readonly slots = new Set<Slot>();
+  /** How many slots are held. Lost ones count, because their work still runs. */
+  held = 0;
+  private losable: Set<Slot> | undefined;
   /** The takes that are under way. */
   pending = 0;
-  /** The requests that wait for a slot, the first one first. */
-  readonly waiters = new Set<Waiter>();
+  private queue: Set<Waiter> | undefined;
   private newestSince = -Infinity;
   /** The number of waiters that may try next. */
   toTry = 0;
@@ -48,10 +55,23 @@ export class HeldBucket {
   moot = 0;
 
   constructor(
-    readonly name: string,
     readonly policy: Policy,
     readonly key: string,
   ) {}
+
+  /** The slots that can be lost: all that are held, unless the store is in this process. */
+  get slots(): ReadonlySet<Slot> {
+    return this.losable ?? NO_SLOTS;
+  }
+
+  /** The requests that wait for a slot, the first one first. */
+  get waiters(): ReadonlySet<Waiter> {
+    return this.queue ?? NO_WAITERS;
+  }
+
+  get name(): string {
+    return bucketName(this);
+  }
 
   /** How long the store keeps the slots of a process that does not report, in ms. */
   get slotTtl(): number {
@@ -61,7 +81,7 @@ export class HeldBucket {
 
   /** The slots to report: the store executes takes that are under way before the report. */
   get count(): number {
-    return this.slots.size + this.pending;
+    return this.held + this.pending;
   }
 
   /** Whether nothing is lost if this object is dropped. */
@@ -71,8 +91,7 @@ export class HeldBucket {
   }
 
   get first(): Waiter | undefined {
-    const [first] = this.waiters;
-    return first;
+    return this.queue?.values().next().value;
   }
 
   /**
@@ -80,20 +99,42 @@ export class HeldBucket {
    * tried are denied, the next report corrects it.
    */
   nextWaiter(other?: Waiter): Waiter | undefined {
-    for (const waiter of this.waiters) if (waiter !== other && !waiter.isTrying) return waiter;
+    if (!this.queue) return undefined;
+    for (const waiter of this.queue) if (waiter !== other && !waiter.isTrying) return waiter;
     return undefined;
+  }
+
+  /** Counts a slot that was granted. */
+  add(slot: Slot, isLosable: boolean): void {
+    this.held++;
+    if (!isLosable) return;
+    this.losable ??= new Set();
+    this.losable.add(slot);
+  }
+
+  /** Counts a slot that was released. */
+  drop(slot: Slot): void {
+    this.held--;
+    this.freed++;
+    this.losable?.delete(slot);
+    if (this.held === 0) this.safeUntil = Infinity;
   }
 
   /** Adds a waiter in the order of arrival: one that was missing another bucket's slot may be older than the last one. */
   enqueue(waiter: Waiter): void {
+    this.queue ??= new Set();
     if (waiter.since >= this.newestSince) {
       this.newestSince = waiter.since;
-      this.waiters.add(waiter);
+      this.queue.add(waiter);
       return;
     }
-    const sorted = [...this.waiters, waiter].sort((a, b) => a.since - b.since);
-    this.waiters.clear();
-    for (const each of sorted) this.waiters.add(each);
+    const sorted = [...this.queue, waiter].sort((a, b) => a.since - b.since);
+    this.queue.clear();
+    for (const each of sorted) this.queue.add(each);
+  }
+
+  dequeue(waiter: Waiter): void {
+    this.queue?.delete(waiter);
   }
 
   /** What was sent at `sentAt` has reached the store. */

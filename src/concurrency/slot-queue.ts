@@ -18,7 +18,8 @@ interface QueueingSlots {
   readonly store: RateLimitStore;
   /** The id of this process. */
   readonly id: number;
-  take(request: SlotRequest, waiter: Waiter): MaybePromise<SentTakes>;
+  /** Takes again for a request that waits. */
+  retry(waiter: Waiter): MaybePromise<SentTakes>;
   bucketOf(take: SlotRequest['takes'][number]): HeldBucket;
   /** How many slots of a bucket were free after an answer. */
   freeSlots(bucket: HeldBucket, sent: SentTakes): number;
@@ -122,7 +123,7 @@ export class SlotQueue {
       waiter.end({ error });
     };
     try {
-      const done = chain(this.slots.take(waiter.request, waiter), (sent) => this.tried(waiter, sent));
+      const done = chain(this.slots.retry(waiter), (sent) => this.tried(waiter, sent));
       if (isPromise(done)) done.catch(failed);
     } catch (error) {
       failed(error);
@@ -156,7 +157,7 @@ export class SlotQueue {
     const before = waiter.buckets;
     waiter.buckets = missing;
     for (const bucket of missing) if (!before.includes(bucket)) this.join(waiter, bucket);
-    for (const bucket of before) if (!missing.includes(bucket)) bucket.waiters.delete(waiter);
+    for (const bucket of before) if (!missing.includes(bucket)) bucket.dequeue(waiter);
   }
 
   private join(waiter: Waiter, bucket: HeldBucket): void {
@@ -181,7 +182,7 @@ export class SlotQueue {
   private leave(waiter: Waiter, isAdmitted: boolean): void {
     for (const bucket of waiter.buckets) {
       const { first } = bucket;
-      bucket.waiters.delete(waiter);
+      bucket.dequeue(waiter);
       // The store knows since when the first one waits; its admission has told the store of the next one.
       if (first === waiter && !isAdmitted) this.slots.report(bucket);
     }

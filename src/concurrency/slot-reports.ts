@@ -12,6 +12,8 @@ const SHUTDOWN_TIMEOUT = 2000;
 /** The most buckets whose last release could not be reported; beyond, the oldest is dropped, and its slots expire. */
 const MAX_OVERDUE = 10_000;
 
+const REPORTED = Promise.resolve();
+
 /** The buckets whose slots are renewed together. */
 interface Renewal {
   readonly slotTtl: number;
@@ -22,6 +24,8 @@ interface Renewal {
 /** What the reports need of those who take slots. */
 interface ReportingSlots {
   readonly store: RateLimitStore;
+  /** Whether other processes use the store, so that slots expire unless they are renewed. */
+  readonly isShared: boolean;
   /** The id of this process. */
   readonly id: number;
   /** The steady clock. */
@@ -52,7 +56,7 @@ export class SlotReports {
   /** Reports a bucket together with all others of this turn of the event loop. Resolves when the store has answered. */
   request(bucket: HeldBucket): Promise<void> {
     bucket.isDue = true;
-    if (!this.slots.store.isShared) return Promise.resolve(this.report(bucket));
+    if (!this.slots.isShared) return this.report(bucket) ?? REPORTED;
     this.due.add(bucket);
     this.flushing ??= new Promise<void>((resolve) => setImmediate(() => resolve(this.flush())));
     return this.flushing;
@@ -60,7 +64,7 @@ export class SlotReports {
 
   /** Reports a bucket now, and lets its waiters try to take what has been released. */
   report(bucket: HeldBucket): void | Promise<void> {
-    this.due.delete(bucket);
+    if (this.due.size > 0) this.due.delete(bucket);
     const sent = this.send(bucket);
     this.slots.reported(bucket);
     return sent;
@@ -69,7 +73,7 @@ export class SlotReports {
   /** Renews the slots of a bucket, and repeats reports that failed. */
   track(bucket: HeldBucket): void {
     const { slotTtl } = bucket;
-    if (!this.slots.store.isShared) return;
+    if (!this.slots.isShared) return;
     const renewal = this.renewals.get(slotTtl);
     if (renewal) {
       renewal.buckets.add(bucket);
@@ -94,45 +98,49 @@ export class SlotReports {
   }
 
   private send(bucket: HeldBucket): void | Promise<void> {
-    const { store, id } = this.slots;
+    const { store, id, isShared } = this.slots;
     const { policy, key, count } = bucket;
-    const sentAt = this.slots.now();
     const waiter = bucket.nextWaiter();
-    const holder = {
-      id,
-      count,
-      sequence: ++this.lastSequence,
-      waited: waiter && sentAt - waiter.since,
-      isLasting: !store.isShared,
-    };
+    // Reading the time takes as long as a decision in memory, where slots do not expire.
+    const sentAt = isShared || waiter ? this.slots.now() : 0;
+    const sequence = ++this.lastSequence;
+    const holder = { id, count, sequence, waited: waiter && sentAt - waiter.since, isLasting: !isShared };
     bucket.isDue = false;
-    bucket.reported = holder.sequence;
+    bucket.reported = sequence;
     if (count > 0) bucket.moot = sentAt + bucket.slotTtl;
-    const confirmed = () => this.confirmed(bucket, count, sentAt);
-    const failed = () => this.failed(bucket, holder.sequence);
     try {
       const takes = [{ policy, key, amount: AMOUNT_PER_TOKEN, maxWait: 0, holder }];
       const answer = store.run({ verb: 'hold', takes, retry: false });
-      if (!isPromise(answer)) return confirmed();
-      return this.await(bucket, answer).then(confirmed, failed);
+      if (isPromise(answer)) return this.awaitReport(bucket, answer, count, sentAt);
+      this.confirmed(bucket, count, sentAt);
     } catch {
-      failed();
+      this.failed(bucket, sequence);
     }
   }
 
-  private async await(bucket: HeldBucket, answer: Promise<unknown>): Promise<void> {
+  private async awaitReport(
+    bucket: HeldBucket,
+    answer: Promise<unknown>,
+    count: number,
+    sentAt: number,
+  ): Promise<void> {
+    const { reported } = bucket;
     bucket.reporting++;
     this.inFlight.add(answer);
+    let isAnswered = true;
     try {
       await answer;
-    } finally {
-      bucket.reporting--;
-      this.inFlight.delete(answer);
+    } catch {
+      isAnswered = false;
     }
+    bucket.reporting--;
+    this.inFlight.delete(answer);
+    if (isAnswered) this.confirmed(bucket, count, sentAt);
+    else this.failed(bucket, reported);
   }
 
   private confirmed(bucket: HeldBucket, count: number, sentAt: number): void {
-    if (count > 0) bucket.confirm(sentAt);
+    if (count > 0 && this.slots.isShared) bucket.confirm(sentAt);
     this.settle(bucket);
   }
 
@@ -150,7 +158,7 @@ export class SlotReports {
 
   private settle(bucket: HeldBucket): void {
     if (bucket.isDue || bucket.count > 0) return;
-    this.overdue.delete(bucket.name);
+    if (this.overdue.size > 0) this.overdue.delete(bucket.name);
     const renewal = this.renewals.get(bucket.slotTtl);
     if (renewal?.buckets.delete(bucket) && renewal.buckets.size === 0) this.stop(renewal);
     this.slots.settled(bucket);

@@ -1,6 +1,12 @@
 import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
 
+/** What releases a slot. */
+interface SlotOwner {
+  /** Called once. Resolves when the store knows. */
+  free(slot: Slot): Promise<void>;
+}
+
 /**
  * A slot of a concurrency limit, held until `release` is called or its block ends:
  *
@@ -10,21 +16,21 @@ import type { Decision, StoreAnswer } from '../core/decision.js';
  * ```
  */
 export class Slot {
-  private readonly freed: (slot: Slot) => Promise<void>;
+  private readonly owner: SlotOwner;
   private controller: AbortController | undefined;
   private loss: { readonly error: Error } | undefined;
   private released: Promise<void> | undefined;
   private answered: Decision | undefined;
 
-  /** @internal `free` tells the store, and is called once. */
+  /** @internal */
   constructor(
     /** @internal */
     readonly answer: StoreAnswer,
     /** @internal When the take that it was granted for was sent, in ms of the steady clock. */
     readonly since: number,
-    free: (slot: Slot) => Promise<void>,
+    owner: SlotOwner,
   ) {
-    this.freed = free;
+    this.owner = owner;
   }
 
   /** The decision that granted the slot. */
@@ -48,7 +54,7 @@ export class Slot {
    * calls return the same promise, which never rejects.
    */
   release(): Promise<void> {
-    this.released ??= this.freed(this);
+    this.released ??= this.owner.free(this);
     return this.released;
   }
 

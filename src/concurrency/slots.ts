@@ -1,17 +1,19 @@
 import type { StoreAnswer } from '../core/decision.js';
-import { bucketName, type Take } from '../core/request.js';
+import type { SlotHolder, Take } from '../core/request.js';
 import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
-import { longHolds, lostSlots } from '../observe/channels.js';
-import { publishHold } from '../observe/messages.js';
+import { lostSlots } from '../observe/channels.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
-import { sleepIdly, steadyTimeOf } from '../util/clock.js';
+import { steadyTimeOf } from '../util/clock.js';
 import { detachedString } from '../util/detached-string.js';
-import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
+import { isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { HeldBucket, type Waiter } from './held-bucket.js';
-import { Slot } from './slot.js';
 import { type SentTakes, SlotQueue } from './slot-queue.js';
 import { SlotReports } from './slot-reports.js';
 import { freeSlots, type SlotAnswer, type SlotRequest, takesWithoutSlot } from './slot-request.js';
+import { SlotTake } from './slot-take.js';
+
+/** The most policies whose maps are kept while they are empty. Most applications have fewer with slots. */
+const MOST_EMPTY = 64;
 
 const all = new WeakMap<RateLimitStore, Slots>();
 
@@ -19,16 +21,29 @@ const all = new WeakMap<RateLimitStore, Slots>();
 export class Slots {
   /** A random number, which no other process has. */
   readonly id = Math.floor(Math.random() * 2 ** 47);
-  private readonly buckets = new Map<string, HeldBucket>();
+  /** By the `id` of their policy, then by key. */
+  private readonly buckets = new Map<string, Map<string, HeldBucket>>();
+  readonly isShared: boolean;
+  /** The bucket in this process that was idle last. It is kept, as it is the likeliest to be used next. */
+  private idle: HeldBucket | undefined;
   private readonly reports = new SlotReports(this);
   private readonly queue = new SlotQueue(this);
 
   /** Only for tests: use `slotsOf`. */
-  constructor(readonly store: RateLimitStore) {}
+  constructor(readonly store: RateLimitStore) {
+    this.isShared = store.isShared;
+  }
 
   /** The buckets of which this process holds or awaits slots. */
   get size(): number {
-    return this.buckets.size;
+    let size = this.idle ? -1 : 0;
+    for (const buckets of this.buckets.values()) size += buckets.size;
+    return size;
+  }
+
+  /** The number of the last report. */
+  get lastSequence(): number {
+    return this.reports.lastSequence;
   }
 
   /** Milliseconds of a clock that is not set while slots are held; of the store's clock if it is not the system's. */
@@ -39,9 +54,8 @@ export class Slots {
   /** Takes a slot of each bucket and the tokens of the other limits, waiting for slots for up to each `maxWait`. */
   acquire(request: SlotRequest): MaybePromise<SlotAnswer> {
     const since = this.now();
-    return chain(this.take(request), (sent) =>
-      sent.slot ? this.keepOrder(request, since, sent) : this.applyDenial(request, since, sent),
-    );
+    const sent = this.take(request, since);
+    return isPromise(sent) ? sent.then((take) => this.apply(request, since, take)) : this.apply(request, since, sent);
   }
 
   /** Sends the last reports, and stops. The store may be closed afterwards. */
@@ -50,50 +64,24 @@ export class Slots {
     await this.reports.close();
   }
 
-  /** Takes for a request, or again for one that waits. */
-  take(request: SlotRequest, waiter?: Waiter): MaybePromise<SentTakes> {
-    const sentAt = this.now();
-    const buckets: HeldBucket[] = [];
-    const takes = request.takes.map((take) => {
-      const bucket = take.policy.slotIndex >= 0 ? this.bucketOf(take) : undefined;
-      if (bucket) buckets.push(bucket);
-      return this.takeOf(take, bucket, sentAt, waiter);
-    });
-    for (const bucket of buckets) {
-      bucket.pending++;
-      bucket.moot = sentAt + bucket.slotTtl;
-    }
-    const { lastSequence } = this.reports;
-    const answered = (answer: StoreAnswer): SentTakes => {
-      for (const bucket of buckets) bucket.pending--;
-      const slot = answer.allowed ? this.grant(request, buckets, answer, sentAt) : undefined;
-      // A report in the meantime counted this take.
-      if (!slot) for (const bucket of buckets) this.reportIf(bucket.reported > lastSequence, bucket);
-      return { takes, answer, slot };
-    };
-    const failed = (error: unknown): never => {
-      for (const bucket of buckets) bucket.pending--;
-      const isUnknown = !(error instanceof RateLimitStoreError && error.outcome === 'not-applied');
-      for (const bucket of buckets) this.reportIf(isUnknown, bucket);
-      throw error;
-    };
-    let answer: MaybePromise<StoreAnswer>;
-    try {
-      answer = this.store.run({ verb: 'take', takes });
-    } catch (error) {
-      return failed(error);
-    }
-    return isPromise(answer) ? Promise.resolve(answer).then(answered, failed) : answered(answer);
+  /** Takes again for a request that waits. */
+  retry(waiter: Waiter): MaybePromise<SlotTake> {
+    return this.take(waiter.request, this.now(), waiter);
   }
 
-  bucketOf(take: Take): HeldBucket {
-    const { policy, key } = take;
-    const name = bucketName(take);
-    let bucket = this.buckets.get(name);
-    if (!bucket) {
-      bucket = new HeldBucket(detachedString(name), policy, detachedString(key));
-      this.buckets.set(bucket.name, bucket);
+  bucketOf({ policy, key }: Take): HeldBucket {
+    let buckets = this.buckets.get(policy.id);
+    if (!buckets) {
+      buckets = new Map();
+      this.buckets.set(policy.id, buckets);
     }
+    let bucket = buckets.get(key);
+    if (!bucket) {
+      // In this process only the idle bucket outlives the requests that hold its slots.
+      bucket = new HeldBucket(policy, this.isShared ? detachedString(key) : key);
+      buckets.set(bucket.key, bucket);
+    }
+    if (bucket === this.idle) this.idle = undefined;
     return bucket;
   }
 
@@ -115,7 +103,7 @@ export class Slots {
     const { freed } = bucket;
     bucket.freed = 0;
     // A store in this process has already notified the waiters.
-    if (this.store.isShared && freed > 0) this.queue.tryFirst(bucket, freed);
+    if (this.isShared && freed > 0) this.queue.tryFirst(bucket, freed);
   }
 
   loseExpired(bucket: HeldBucket): void {
@@ -130,8 +118,43 @@ export class Slots {
     }
   }
 
+  track(bucket: HeldBucket): void {
+    this.reports.track(bucket);
+  }
+
   settled(bucket: HeldBucket): void {
-    if (bucket.isIdle) this.buckets.delete(bucket.name);
+    if (!bucket.isIdle) return;
+    if (this.isShared) return this.forget(bucket);
+    const { idle } = this;
+    this.idle = bucket;
+    if (idle && idle !== bucket) this.forget(idle);
+  }
+
+  private forget(bucket: HeldBucket): void {
+    const { id } = bucket.policy;
+    const buckets = this.buckets.get(id);
+    buckets?.delete(bucket.key);
+    if (buckets?.size === 0 && this.buckets.size > MOST_EMPTY) this.buckets.delete(id);
+  }
+
+  private take(request: SlotRequest, now: number, waiter?: Waiter): MaybePromise<SlotTake> {
+    if (request.takes.length === 1) {
+      const [first] = request.takes;
+      const bucket = this.bucketOf(first);
+      return new SlotTake(this, request, [this.takeOf(first, bucket, now, waiter)], [bucket], now).send();
+    }
+    const buckets: HeldBucket[] = [];
+    const takes = request.takes.map((take) => {
+      const bucket = take.policy.slotIndex >= 0 ? this.bucketOf(take) : undefined;
+      if (bucket) buckets.push(bucket);
+      return this.takeOf(take, bucket, now, waiter);
+    });
+    return new SlotTake(this, request, takes, buckets, now).send();
+  }
+
+  private apply(request: SlotRequest, since: number, take: SlotTake): MaybePromise<SlotAnswer> {
+    if (!take.slot) return this.applyDenial(request, since, take);
+    return take.hasWaiters ? this.keepOrder(request, since, take) : take;
   }
 
   /** A request that arrived after a waiter is queued behind it. */
@@ -151,7 +174,10 @@ export class Slots {
       return this.queue.add(request, since, sent.answer, buckets, Math.min(...waits));
     }
     // The store expects those to wait that may.
-    for (const [i, bucket] of buckets.entries()) this.reportIf(waits[i] > 0, bucket);
+    for (const [i, bucket] of buckets.entries()) {
+      if (waits[i] > 0) void this.report(bucket);
+      else this.settled(bucket);
+    }
     return sent;
   }
 
@@ -159,58 +185,23 @@ export class Slots {
   private takeOf(take: Take, bucket: HeldBucket | undefined, now: number, waiter: Waiter | undefined): Take {
     const waited = waiter && now - waiter.since;
     const maxWait = waited === undefined ? take.maxWait : Math.max(0, take.maxWait - waited);
-    if (!bucket) return { ...take, maxWait };
+    if (!bucket) return withHolder(take, maxWait, undefined);
     // Otherwise a slot that was released just now would not be free yet.
     if (bucket.isDue) void this.reports.report(bucket);
     const next = waiter && bucket.nextWaiter(waiter);
     const nextWaited = next && now - next.since;
-    const isLasting = !this.store.isShared;
-    return { ...take, maxWait, holder: { id: this.id, count: bucket.count, waited, nextWaited, isLasting } };
+    const isLasting = !this.isShared;
+    return withHolder(take, maxWait, { id: this.id, count: bucket.count, waited, nextWaited, isLasting });
   }
+}
 
-  private grant(request: SlotRequest, buckets: readonly HeldBucket[], answer: StoreAnswer, sentAt: number): Slot {
-    const timer = this.watch(request, buckets);
-    const publishRelease = publishHold(buckets, () => this.now() - sentAt);
-    const slot = new Slot(answer, sentAt, (released) => {
-      timer?.abort('released');
-      publishRelease();
-      return this.release(released, buckets);
-    });
-    for (const bucket of buckets) {
-      bucket.slots.add(slot);
-      if (answer.source === 'store' || bucket.safeUntil === Infinity) bucket.confirm(sentAt);
-      this.reports.track(bucket);
-      // A process that was suspended reads answers of which others know nothing any more.
-      this.loseExpired(bucket);
-    }
-    return slot;
-  }
-
-  /** Reports a slot that is held for longer than `maxHold`. */
-  private watch({ maxHold }: SlotRequest, [{ policy, key }]: readonly HeldBucket[]): AbortController | undefined {
-    if (maxHold === undefined) return undefined;
-    const timer = new AbortController();
-    const publish = () => {
-      if (longHolds.hasSubscribers) longHolds.publish({ policy: policy.name, key, held: maxHold });
-    };
-    sleepIdly(this.store.clock, maxHold, timer.signal).then(publish, () => {});
-    return timer;
-  }
-
-  private release(slot: Slot, buckets: readonly HeldBucket[]): Promise<void> {
-    for (const bucket of buckets) {
-      bucket.slots.delete(slot);
-      bucket.freed++;
-      if (bucket.slots.size === 0) bucket.safeUntil = Infinity;
-    }
-    if (buckets.length === 1) return this.report(buckets[0]);
-    return Promise.all(buckets.map((bucket) => this.report(bucket))).then(() => {});
-  }
-
-  private reportIf(isWrong: boolean, bucket: HeldBucket): void {
-    if (isWrong) void this.report(bucket);
-    else this.settled(bucket);
-  }
+/** A copy of a take. Spreading it would take longer than the decision. */
+function withHolder(
+  { policy, key, amount, amounts, checks, mark, onStoreError }: Take,
+  maxWait: number,
+  holder: SlotHolder | undefined,
+): { [Name in keyof Required<Take>]: Take[Name] } {
+  return { policy, key, amount, amounts, checks, maxWait, mark, holder, onStoreError };
 }
 
 /** The slots of a store. */

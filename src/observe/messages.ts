@@ -48,11 +48,10 @@ interface SlotBucket {
 }
 
 /**
- * Publishes that slots of these buckets are held, and returns a function that publishes their release. As for waits, that
- * is published only if the beginning was. `heldFor` returns the milliseconds since they were taken.
+ * Publishes that slots of these buckets are held, and returns a function that publishes their release.
+ * Check `hasSubscribers` before. `heldFor` returns the milliseconds since they were taken.
  */
 export function publishHold(buckets: readonly SlotBucket[], heldFor: () => number): () => void {
-  if (!slotHolds.hasSubscribers) return publishNothing;
   const publish = (event: 'granted' | 'released') => {
     const held = heldFor();
     for (const { policy, key } of buckets) slotHolds.publish({ policy: policy.name, key, held, event });
