@@ -146,7 +146,7 @@ describe('the slots of processes with calls and answers that get lost', () => {
           expect(world.clock.sleeping).toBe(0);
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 250 },
     );
     unsubscribe('nest-rate-limit:slot-lost', countLost);
     // Each outcome has been seen often enough.
