@@ -71,6 +71,12 @@ const deciders = {
     return ours(await GlideClient.createClient({ addresses, requestTimeout: 10_000 }), LIMITS.slice(0, 1));
   },
   [WINDOW]: (url) => ours(url, [{ name: 'hourly', maxRequest: 1_000_000, unit: 'hours' }]),
+  [`${OURS}, a slot taken and released`]: async (url) => {
+    const { BucketService } = await import('./build/index.js');
+    const buckets = new BucketService(await storeOf(url));
+    const policy = { name: 'slots', concurrency: 5000 };
+    return async (key) => (await buckets.bucket(policy, key).acquire()).release();
+  },
   [PEER]: async (url) => {
     const { RedisStore } = await import('rate-limit-redis');
     const client = new Redis(url);
