@@ -67,6 +67,7 @@ const VALUES: Record<string, unknown[]> = {
   calendar: ['month', 'day', 'hour', null],
   timeZone: ['UTC', 'Europe/Berlin', 'Mars', '', 1, null],
   concurrency: [3, 1, 9_007_199_254, 9_007_199_255, 0, 1.5, '3', null],
+  soft: [true, false, 'true', null],
   slotTtl: ['30s', 1000, 3_600_000, 999, 3_600_001, '1d', '30', null],
   name: ['api', 'other', LONGEST, `${LONGEST}a`, 'é', '', 1, null],
   cost: [1, 0, 0.5, 1000, 9_007_199_254_741, -1, '1', true, null],
