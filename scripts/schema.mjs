@@ -73,7 +73,8 @@ else if (readFileSync(FILE, 'utf8') !== json) {
 function combinations(lists) {
   const without = (names) => Object.fromEntries(names.map((name) => [name, false]));
   const anyOf = (...names) => ({ anyOf: names.map((name) => ({ required: [name] })) });
-  const othersThanSlots = limitOptions.filter((name) => name !== 'concurrency' && name !== 'slotTtl');
+  const ofSlots = ['concurrency', 'slotTtl', 'soft'];
+  const othersThanSlots = limitOptions.filter((name) => !ofSlots.includes(name));
   return {
     ...anyOf('maxRequest', 'capacity', 'concurrency', ...lists),
     dependencies: {
@@ -86,7 +87,7 @@ function combinations(lists) {
         properties: without(['duration', 'unit', 'refill', 'refillMode']),
         dependencies: { capacity: { properties: without(['maxRequest']) } },
       },
-      concurrency: { properties: without(othersThanSlots) },
+      concurrency: { properties: { ...without(othersThanSlots), soft: { const: false } } },
       ...Object.fromEntries(lists.map((name) => [name, { properties: without(limitOptions) }])),
     },
   };

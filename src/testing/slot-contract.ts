@@ -77,8 +77,8 @@ function testWaiting(test: DeclareTest): void {
       return taken;
     });
     for (const next of waiting) {
-      await slot.release();
       const count = order.length;
+      await slot.release();
       // A store that does not notify is asked again each second.
       while (order.length === count) {
         await clock.advance(100);

@@ -55,7 +55,7 @@ describe.each(references)('Options in $page $section', ({ page, section, forRoot
 
 it('lists all methods of a bucket and all fields of a decision', async () => {
   const page = 'docs/guides/manual-checks.md';
-  const inner = ['constructor', 'run', 'takes', 'tokenTakes', 'slotTakes'];
+  const inner = ['constructor', 'run', 'sleep', 'takes', 'tokenTakes', 'slotTakes'];
   const own = Object.getOwnPropertyNames(Bucket.prototype).filter((name) => !inner.includes(name));
   expect(firstColumn(page, 'Methods of a bucket').map((method) => method.replace(/\(.*/, ''))).toEqual(
     expect.arrayContaining(own),
@@ -67,10 +67,10 @@ it('lists all methods of a bucket and all fields of a decision', async () => {
 
 it('lists all channels and instruments', async () => {
   const page = 'docs/guides/observability.md';
-  const { DECISION, WAIT, STORE, FAILURE, HEALTH, EFFECT, SLOT_LOST, SLOT_HELD_TOO_LONG } = await import(
+  const { DECISION, WAIT, STORE, FAILURE, HEALTH, EFFECT, SLOT, SLOT_LOST, SLOT_HELD_TOO_LONG } = await import(
     '../../src/observe/channels.js'
   );
-  const names = [DECISION, WAIT, STORE, FAILURE, HEALTH, EFFECT, SLOT_LOST, SLOT_HELD_TOO_LONG];
+  const names = [DECISION, WAIT, STORE, FAILURE, HEALTH, EFFECT, SLOT, SLOT_LOST, SLOT_HELD_TOO_LONG];
   expect(firstColumn(page, 'On channels')).toEqual(names);
   const made: string[] = [];
   const make = (name: string) => made.push(name);

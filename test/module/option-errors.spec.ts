@@ -98,7 +98,7 @@ const DECORATOR_ERRORS: [unknown, string][] = [
   [{ concurrency: 0 }, '`concurrency` must be a positive whole number, got 0'],
   [{ concurrency: 1.5 }, '`concurrency` must be a positive whole number, got 1.5'],
   [{ concurrency: Infinity }, '`concurrency` must be a positive whole number, got Infinity'],
-  [{ concurrency: '4' }, "`concurrency` must be a positive whole number, got '4'"],
+  [{ concurrency: '4' }, "`concurrency` must be a positive whole number, got '4'. Convert strings by Number()"],
   [{ concurrency: 4, slotTtl: 999 }, '`slotTtl` must be from one second to one hour, got 999'],
   [{ concurrency: 4, slotTtl: '2h' }, "`slotTtl` must be from one second to one hour, got '2h'"],
   [{ concurrency: 4, slotTtl: 'soon' }, "`slotTtl` must be milliseconds or a string such as '10s', got 'soon'"],
@@ -138,7 +138,7 @@ const DECORATOR_ERRORS: [unknown, string][] = [
   [{ limits: [window, { capacity: 0, refill: 1 }] }, 'limits[1]: `capacity` must be a positive number, got 0'],
   [
     { limits: [{ ...window, key: 'all' }] },
-    'limits[0]: unknown option `key`; known options are duration, unit, maxRequest, capacity, refill, refillMode, calendar, timeZone, concurrency, slotTtl, name, cost, settle',
+    'limits[0]: unknown option `key`; known options are duration, unit, maxRequest, capacity, refill, refillMode, calendar, timeZone, concurrency, slotTtl, soft, name, cost, settle',
   ],
   [{ limits: [window, { ...bucket, cost: -1 }] }, 'limits[1]: `cost` must be a number of at least 0, got -1'],
   [

@@ -32,10 +32,26 @@ export class Holders implements StatePart {
     return copy;
   }
 
-  /** Nothing: slots do not outlive their process. */
+  /** Six numbers per holder. Slots in this process do not outlive it, so there are none of these. */
   entries(): number[] {
-    return [];
+    return this.list
+      .filter(({ expiry }) => expiry < Infinity)
+      .flatMap(({ id, count, expiry, sequence, since, waitsUntil }) => [
+        id,
+        count,
+        expiry,
+        sequence,
+        since,
+        waitsUntil,
+      ]);
   }
 
-  restore(): void {}
+  restore(entries: readonly number[]): void {
+    const list: Holder[] = [];
+    for (let n = 0; n < entries.length; n += 6) {
+      const [id, count, expiry, sequence, since, waitsUntil] = entries.slice(n, n + 6);
+      list.push({ id, count, expiry, sequence, since, waitsUntil });
+    }
+    this.list = list;
+  }
 }
