@@ -95,7 +95,7 @@ export class HeldBucket {
   }
 
   /**
-   * The waiter that the store is told about: the first one but `other`, which is being tried. If others that are being
+   * The waiter that is reported to the store: the first one but `other`, which is being tried. If others that are being
    * tried are denied, the next report corrects it.
    */
   nextWaiter(other?: Waiter): Waiter | undefined {

@@ -8,12 +8,12 @@ import { type SlotAnswer, type SlotRequest, takesWithoutSlot } from './slot-requ
 /** How often the first waiter of a bucket tries again, in ms: a message may be lost, and its registration lapses. */
 const RETRY_INTERVAL = 1000;
 
-/** The answer to takes, and the takes that were sent: of a waiter, with what is left of its `maxWait`. */
+/** The answer to takes, and the takes that were sent: of a waiter, with the rest of its `maxWait`. */
 export interface SentTakes extends SlotAnswer {
   readonly takes: SlotRequest['takes'];
 }
 
-/** What the queue needs of those who take slots. */
+/** What the queue needs of `Slots`. */
 interface QueueingSlots {
   readonly store: RateLimitStore;
   /** The id of this process. */
@@ -183,7 +183,7 @@ export class SlotQueue {
     for (const bucket of waiter.buckets) {
       const { first } = bucket;
       bucket.dequeue(waiter);
-      // The store knows since when the first one waits; its admission has told the store of the next one.
+      // The store knows since when the first one waits; its admission has reported the next one.
       if (first === waiter && !isAdmitted) this.slots.report(bucket);
     }
   }
@@ -198,7 +198,7 @@ export class SlotQueue {
     }
   }
 
-  /** Not as soon as nobody waits: the next request may do so at once. */
+  /** Not as soon as no request waits: the next request may do so at once. */
   private stopListening(bucket: HeldBucket): void {
     bucket.stopListening?.();
     bucket.stopListening = undefined;

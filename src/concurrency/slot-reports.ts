@@ -21,7 +21,7 @@ interface Renewal {
   readonly stop: AbortController;
 }
 
-/** What the reports need of those who take slots. */
+/** What the reports need of `Slots`. */
 interface ReportingSlots {
   readonly store: RateLimitStore;
   /** Whether other processes use the store, so that slots expire unless they are renewed. */

@@ -181,7 +181,7 @@ export class Slots {
     return sent;
   }
 
-  /** A take with its holder; of a waiter, with what is left of its `maxWait`. */
+  /** A take with its holder; of a waiter, with the rest of its `maxWait`. */
   private takeOf(take: Take, bucket: HeldBucket | undefined, now: number, waiter: Waiter | undefined): Take {
     const waited = waiter && now - waiter.since;
     const maxWait = waited === undefined ? take.maxWait : Math.max(0, take.maxWait - waited);

@@ -14,7 +14,7 @@ import type { StoreRequest, Take } from './request.js';
 
 /*
  * Slots in a request for several limits. A slot is taken only if all limits admit the request, so a request that waits
- * for one holds nothing meanwhile: where its slot is missing its process is registered, elsewhere it no longer is.
+ * for one holds nothing until then: where its slot is missing its process is registered, elsewhere it no longer is.
  */
 
 /** Whether a policy of the takes has a concurrency limit. */

@@ -42,7 +42,7 @@ export function observeCalls({ prototype }: Type, property: string): void {
   };
   const { name, length } = Object.getOwnPropertyDescriptors(method);
   Object.defineProperties(wrapper, { name, length });
-  // It inherits the metadata, also what is added later.
+  // It inherits the metadata, also later additions.
   Object.setPrototypeOf(wrapper, method);
   observed.add(wrapper);
   Object.defineProperty(owner, property, { value: wrapper, configurable: true, writable: true });

@@ -3,7 +3,7 @@ import type { Slot } from '../concurrency/slot.js';
 import { warnOnce } from '../observe/logger.js';
 import { type Clock, sleepIdly, steadyTimeOf } from '../util/clock.js';
 
-/** After how many ms a body that nobody reads no longer holds its slot. */
+/** After how many ms a body that is not read no longer holds its slot. */
 const UNREAD_AFTER = 30_000;
 
 /** A slot that is held until the body of a response has ended. */
@@ -15,7 +15,7 @@ export interface BodyHold {
 }
 
 /**
- * Holds a slot until a body has ended, was canceled or has failed, or until nobody has read it for half a minute. Returns
+ * Holds a slot until a body has ended, was canceled or has failed, or until it has not been read for half a minute. Returns
  * the body to use in its place: a stream of the web can be observed only by another one. Releases the slot at once for
  * anything that is no stream.
  */
@@ -82,7 +82,7 @@ function releaseOnce({ slot }: BodyHold): (() => void) & { readonly signal: Abor
   return Object.assign(release, { signal: controller.signal });
 }
 
-/** Calls `unread`, and logs it once, as soon as nobody has read for `UNREAD_AFTER`. */
+/** Calls `unread`, and logs it once, once nothing has been read for `UNREAD_AFTER`. */
 async function whenUnread(
   { clock, policy }: BodyHold,
   ended: AbortSignal,
@@ -95,6 +95,6 @@ async function whenUnread(
     return;
   }
   unread();
-  const message = `Policy ${policy} released the slot of a call whose response nobody has read for ${UNREAD_AFTER} ms`;
+  const message = `Policy ${policy} released the slot of a call whose response has not been read for ${UNREAD_AFTER} ms`;
   warnOnce.about(`unread ${policy}`, `${message}: read each body to its end, or cancel it`);
 }

@@ -24,7 +24,7 @@ interface AxiosAnswer {
   readonly status: number;
   readonly headers: object;
   readonly config: AxiosCall;
-  /** The body: a stream if the call has asked for one, otherwise what was read of it. */
+  /** The body: a stream if the call has requested one, otherwise the content. */
   data: unknown;
 }
 

@@ -17,7 +17,7 @@ export interface LimitFetchOptions<F extends FetchFunction = typeof globalThis.f
 /**
  * Returns a `fetch` that takes a token from `bucket` before each call, and waits for its turn. With a store in Redis all
  * processes share the bucket. If the policy has a concurrency limit, the call holds a slot until the body of its response
- * has ended: read each body, or cancel it. One that nobody has read for 30 seconds no longer holds its slot.
+ * has ended: read each body, or cancel it. One that has not been read for 30 seconds no longer holds its slot.
  *
  * It returns the response as it is, and repeats nothing. If the upstream answers 429, 503 or 403 and says when to retry, in
  * `Retry-After`, `RateLimit` or a header of common vendors, it blocks the bucket until then for all processes, at most

@@ -49,7 +49,7 @@ export class OutboundLimit {
 
   /**
    * Resolves when a call may be sent: it has taken a token, and its turn has come. A turn is void if the bucket was
-   * blocked meanwhile, or if this process was too busy to notice it in time: calls that are sent late, next to those of
+   * blocked during the wait, or if this process was too busy to notice it in time: calls that are sent late, next to those of
    * later turns, exceed the limit of the upstream. The call then takes another turn.
    *
    * If the policy has a concurrency limit, resolves with the slot of the call, which its caller must release.
@@ -146,7 +146,7 @@ export class OutboundLimit {
 interface Turn {
   /** When the call may be sent. */
   readonly due: number;
-  /** Whether the call had to wait for its turn, so that the bucket may have been blocked meanwhile. */
+  /** Whether the call had to wait for its turn, so that the bucket may have been blocked during the wait. */
   readonly isDelayed?: boolean;
   readonly slot?: Slot;
   /** After how many ms to take another turn, because there was none or it is void; 0 if it is valid. */

@@ -23,7 +23,7 @@ const RETRY_HEADERS: readonly (readonly [name: string, unit: number])[] = [
 ];
 
 /**
- * Headers with the time at which a quota is available again, and those with what is left of it. If no header says when
+ * Headers with the time at which a quota is available again, and those with the rest of it. If no header says when
  * to retry, the latest time of an exhausted quota applies.
  */
 const RESET_HEADERS: readonly (readonly [reset: string, remaining: string])[] = [

@@ -2,7 +2,7 @@ import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { Decision } from '../core/decision.js';
 
 /**
- * Reports what a request has cost so far, in tokens; it replaces what was reported before. It throws a `RangeError` if
+ * Reports what a request has cost so far, in tokens; it replaces the previous report. It throws a `RangeError` if
  * `total` is not a number of at least 0, or if no limit of the handler has the name `limit`.
  */
 export type ReportCost = (total: number, limit?: string) => void;
@@ -25,7 +25,7 @@ const PARAMETERS = Symbol.for('nest-rate-limit:parameters');
  *
  * A total without a name is that of all limits with a `cost` or `settle`, or of all limits if there are none with these.
  * When both the response and the handler have ended, the last total replaces the estimate, `cost`, and takes precedence
- * over `settle`; without a report they decide. Of what is reported later, an increase is charged and a decrease is
+ * over `settle`; without a report they decide. Of later reports, an increase is charged and a decrease is
  * ignored. On a handler without a limit, the function does nothing.
  *
  * ```ts
@@ -86,7 +86,7 @@ interface PendingCall {
 /**
  * The pending calls, by one of their arguments. Nest resolves parameters from a copy of the arguments that the guard and
  * the interceptor have seen, so the calls are recognized by all of their arguments. Only messages of one client with
- * equal primitive data cannot be told apart: those are resolved in the order in which their handlers are called.
+ * equal primitive data cannot be distinguished: those are resolved in the order in which their handlers are called.
  */
 const pending = new WeakMap<object, PendingCall[]>();
 

@@ -79,7 +79,7 @@ function testWaiting(test: DeclareTest): void {
     for (const next of waiting) {
       const count = order.length;
       await slot.release();
-      // A store that does not notify is asked again each second.
+      // A store that does not notify is queried again each second.
       while (order.length === count) {
         await clock.advance(100);
         await new Promise<void>((resolve) => later(5, resolve));

@@ -288,7 +288,7 @@ describe('OutboundLimit with a concurrency limit', () => {
     expect(await free(both())).toBe(1);
   });
 
-  it('holds no slot of a call whose turn is void, because the bucket was blocked meanwhile', async () => {
+  it('holds no slot of a call whose turn is void, because the bucket was blocked during the wait', async () => {
     const [one, other] = [limitOf({}, both()), limitOf({}, both())];
     const sent = start([one, other]);
     await clock.advance(100);

@@ -111,7 +111,7 @@ describe.each([
     expect(await response.text()).toBe('first,last');
   });
 
-  it('reads the body in the pieces that a BYOB reader asks for', async () => {
+  it('reads the body in the pieces that a BYOB reader requests', async () => {
     const response = await limited()(`${upstream.url}/short`);
     const reader = response.body?.getReader({ mode: 'byob' }) as ReadableStreamBYOBReader;
     let text = '';
@@ -142,7 +142,7 @@ describe.each([
     await untilFree();
   });
 
-  it('releases the slot when the call is aborted, although nobody reads the body', async () => {
+  it('releases the slot when the call is aborted, although the body is not read', async () => {
     const controller = new AbortController();
     const response = await limited()(`${upstream.url}/endless`, { signal: controller.signal });
     controller.abort(new Error('enough'));
@@ -163,7 +163,7 @@ describe.each([
     await untilFree();
   });
 
-  it('releases the slot of a body that nobody has read for 30 seconds, which can still be read', async () => {
+  it('releases the slot of a body that has not been read for 30 seconds, which can still be read', async () => {
     const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
     warnOnce.reset();
     const response = await limited()(`${upstream.url}/short`);
@@ -173,7 +173,7 @@ describe.each([
     await untilFree();
     expect(await response.text()).toBe('first,last');
     expect(warn.mock.calls.map(([message]) => message)).toEqual([
-      'Policy supplier released the slot of a call whose response nobody has read for 30000 ms: read each body to its end, or cancel it',
+      'Policy supplier released the slot of a call whose response has not been read for 30000 ms: read each body to its end, or cancel it',
     ]);
     warn.mockRestore();
   });
@@ -291,7 +291,7 @@ describe('limitAxios with a policy with a concurrency limit', () => {
       expect(await bucket.available()).toBe(2);
     });
 
-    it('releases the slot of a stream that nobody has read for 30 seconds', async () => {
+    it('releases the slot of a stream that has not been read for 30 seconds', async () => {
       const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
       const data = await stream('/short');
       await clock.advance(30_000);

@@ -124,7 +124,7 @@ describe('upstreamWait', () => {
     expect(positive).toBeGreaterThan(20);
   });
 
-  it('reads every wait that it can be told, in each format', () => {
+  it('reads every wait that a header can express, in each format', () => {
     const seconds = fc.integer({ min: 0, max: MAX_DURATION / 1000 });
     const formats: ((wait: number) => Record<string, string>)[] = [
       (wait) => ({ 'retry-after': `${wait}` }),

@@ -130,7 +130,7 @@ describe.each([memory, redis])('a calendar quota: $name', (kind) => {
     expect(await other.take(1)).toMatchObject({ allowed: true, remaining: 1, resetAfter: DAY - 60 });
   });
 
-  it('keeps what was used in a later period', async () => {
+  it('keeps the usage of a later period', async () => {
     const bucket = subject(kind, { capacity: 2, calendar: 'day' });
     const other = withData(bucket, 60);
     await other.take(2);

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { BucketService, RedisStore } from '../../src/index.js';
 
 /*
- * A process that works in slots until it is told to stop: `node worker.mjs <redis url> <name> <concurrency> <slotTtl>`. A
+ * A process that works in slots until it is stopped: `node worker.mjs <redis url> <name> <concurrency> <slotTtl>`. A
  * set in Redis has what runs in all processes. Sends the most that it has seen in it.
  */
 const [, , url = '', name = '', concurrency, slotTtl] = process.argv;

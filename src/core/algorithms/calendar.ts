@@ -4,7 +4,7 @@ import type { CalendarPeriods } from './calendar-periods.js';
 import { carriedDebt } from './token-bucket.js';
 
 /*
- * The calendar quota. Its state is what was used in one period, and the end of that period, which was computed when the
+ * The calendar quota. Its state is the amount used in one period, and the end of that period, which was computed when the
  * first of it was used. Only when that instant is reached is the quota full again: so processes whose time zone data
  * differ never refill it early, and usage of a later period stays in force after the clock was set back.
  *

@@ -10,16 +10,16 @@ import { type Holder, Holders } from './holders.js';
  *
  * Slots are not reserved. A request that finds none is denied, and its process may register since when it waits. While
  * any process is registered, new requests are denied, and a free slot is for the process that has waited longest.
- * Processes ask again each second, so a registration that is not renewed lapses.
+ * Processes try again each second, so a registration that is not renewed lapses.
  *
  * Example: concurrency 4, three processes hold 3, 1 and 0 slots, and the third one waits. When the first one reports 2,
  * a slot is free; the second one's new requests are denied until the third one has taken it.
  */
 
-/** `retryAfter` of a missing slot, in ms: nobody knows when one will be released. */
+/** `retryAfter` of a missing slot, in ms: when one will be released is unknown. */
 export const RETRY_HINT = 1000;
 
-/** How long a process is believed to wait, in ms. It asks again each second. */
+/** How long a process is believed to wait, in ms. It tries again each second. */
 export const WAITING_TTL = 2500;
 
 /** The slots that are held; more than there are if processes went on during an outage of the store. */
@@ -42,7 +42,7 @@ function isUsed({ count, since }: Holder): boolean {
   return count > 0 || since > 0;
 }
 
-/** Whether a slot is free for `holder`, a new request or a waiter of it: nobody has waited longer. */
+/** Whether a slot is free for `holder`, a new request or a waiter of it: no process has waited longer. */
 export function isAvailable(limit: Limit, holders: Holders, now: number, holder?: SlotHolder): boolean {
   if (heldSlots(holders) >= limit.size) return false;
   const before = holder?.waited === undefined ? Infinity : startOf(now, holder.waited);
@@ -122,7 +122,7 @@ function put(holders: Holders, own: Holder): void {
   else holders.list = place < 0 ? [...list, own] : list.with(place, own);
 }
 
-/** When a wait of `waited` ms began. 0 would mean that nobody waits. */
+/** When a wait of `waited` ms began. 0 would mean that none waits. */
 function startOf(now: number, waited: number): number {
   return Math.max(1, now - waited);
 }

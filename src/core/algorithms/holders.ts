@@ -11,7 +11,7 @@ export interface Holder {
   sequence: number;
   /** Since when its oldest waiter waits; 0 if none does. */
   since: number;
-  /** When that is no longer believed unless it asks again; 0 if none waits. */
+  /** When that is no longer believed unless it tries again; 0 if none waits. */
   waitsUntil: number;
 }
 

@@ -114,7 +114,7 @@ function takesAlike(one: Take, other: Take, isReport: boolean): boolean {
   );
 }
 
-/** Whether the script is told the same about two holders. */
+/** Whether two holders are the same to the script. */
 function holdersAlike(one: SlotHolder | undefined, other: SlotHolder | undefined, isReport: boolean): boolean {
   return (
     one?.id === other?.id &&

@@ -17,7 +17,7 @@ const MAX_AGE = 1000;
  * answers are known: until an admission leaves a window, or a block ends. Until then the same request is denied without
  * a call, so a flood from one key costs the store one call per second. Answers are what the store would answer if no
  * other request had come since. When this process changes a bucket, its denials are invalidated. Denials of
- * requests for slots are not remembered: nobody knows when one is released.
+ * requests for slots are not remembered: when one is released is unknown.
  */
 export class DenyCacheStore extends StoreWrapper {
   /** Denials by bucket. */

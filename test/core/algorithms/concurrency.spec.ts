@@ -123,7 +123,7 @@ describe.each([memory, redis])('concurrency limits in a $name', ({ make }) => {
       expect((await subject.take(1)).allowed).toBe(true);
     });
 
-    it('forgets it when it no longer asks', async () => {
+    it('forgets it when it no longer tries', async () => {
       const subject = await waiting();
       subject.advance(2499);
       expect((await subject.take(1)).allowed).toBe(false);

@@ -35,7 +35,7 @@ function remoteStore(clock: MemoryStore['clock']): Remote {
 }
 
 describe('slots of a remote store', () => {
-  it('are denied by the store each time, as nobody knows when one is released', async () => {
+  it('are denied by the store each time, as it is unknown when one is released', async () => {
     const subject = new SlotSubject((clock) => new DenyCacheStore(remoteStore(clock)), { concurrency: 1 });
     for (let i = 0; i < 3; i++) await subject.take(1);
     expect(remote.calls).toHaveLength(3);
