@@ -130,6 +130,15 @@ describe.each([memory, redis])('a calendar quota: $name', (kind) => {
     expect(await other.take(1)).toMatchObject({ allowed: true, remaining: 1, resetAfter: DAY - 60 });
   });
 
+  it('refunds nothing of what queued requests have reserved', async () => {
+    const fast = { capacity: 2, refill: 1, unit: 'milliseconds' } as const;
+    const bucket = subject(kind, { limits: [fast, { capacity: 30, calendar: 'day' }] });
+    await bucket.take(1);
+    expect(await bucket.take(2, Infinity)).toMatchObject({ allowed: true, delay: 1 });
+    await bucket.run('put', 1.5);
+    expect((await bucket.run('estimate')).limits[1]).toMatchObject({ remaining: 28 });
+  });
+
   it('keeps the usage of a later period', async () => {
     const bucket = subject(kind, { capacity: 2, calendar: 'day' });
     const other = withData(bucket, 60);

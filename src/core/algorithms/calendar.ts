@@ -59,6 +59,13 @@ function timeToEnd(state: BucketState, i: number): number {
   return used > 0 ? end - state.at : 0;
 }
 
+/** The usage without that of queued requests: a refund beyond it is lost, as from a full quota. */
+function usedNow(state: BucketState, i: number): number {
+  let { used } = usageOf(state, i);
+  for (const { amounts } of state.queue?.reservations ?? []) used -= amounts[i];
+  return Math.max(0, used);
+}
+
 function subtract(usage: PeriodUsage, amount: number): void {
   usage.used = Math.max(0, usage.used - amount);
 }
@@ -108,7 +115,7 @@ export const calendarQuota: Algorithm = {
 
   refund(_limit, state, i, amount, mark) {
     const usage = usageOf(state, i);
-    if (mark === undefined || mark === usage.end) subtract(usage, amount);
+    if (mark === undefined || mark === usage.end) subtract(usage, Math.min(amount, usedNow(state, i)));
   },
 
   newMark: (limit, actAt) => periodsOf(limit).endAt(actAt),

@@ -21,6 +21,12 @@ do
 
   local function subtract(usage, amount) usage.used = max(0, usage.used - amount) end
 
+  local function usedNow(state, i)
+    local used = state[i].used
+    for _, reservation in ipairs(state.queue or {}) do used = used - reservation[i] end
+    return max(0, used)
+  end
+
   -- state[i] is { used = …, endsAt = … }.
   algorithms[CALENDAR] = {
     new = function() return { used = 0, endsAt = 0 } end,
@@ -47,7 +53,7 @@ do
       usage.used = min(usage.used + amount, MAX_SAFE_INTEGER)
     end,
     refund = function(_, state, i, amount, mark)
-      if not mark or mark == state[i].endsAt then subtract(state[i], amount) end
+      if not mark or mark == state[i].endsAt then subtract(state[i], min(amount, usedNow(state, i))) end
     end,
     newMark = endAt,
     isSpent = function(_, state, i, mark) return state[i].used == 0 or mark ~= state[i].endsAt end,
