@@ -96,8 +96,8 @@ describe('check-imports', () => {
     const policy =
       'policy/ imports only core/, exceptions/, keys/, observe/, stores/, transport/, util/, @nestjs/common, @nestjs/core';
     const guard =
-      'guard/ imports only context/, core/, exceptions/, observe/, policy/, stores/, suspend/, transport/, util/, ' +
-      '@nestjs/common, @nestjs/core, rxjs';
+      'guard/ imports only concurrency/, context/, core/, exceptions/, observe/, policy/, stores/, suspend/, transport/, util/, ' +
+      'node:, @nestjs/common, @nestjs/core, rxjs';
     const otel = 'opentelemetry/ imports only observe/, node:, @nestjs/common, @opentelemetry/api';
     expect(lines).toEqual([
       'context/c.ts:1: no circular imports (context/a.ts -> context/b.ts -> context/c.ts -> context/a.ts)',
