@@ -5,7 +5,7 @@ import { warnOfResolverWithoutUser } from '../keys/missing-user-warning.js';
 import { chain, isPromise } from '../util/maybe-promise.js';
 import { formatValue, RateLimitOptionError, unknownPolicy, withErrorPrefix } from '../util/option-error.js';
 import type { DeclaredLimits, ExploredMethod } from './explorer.js';
-import { type HandlerParameter, parametersOf } from './handler-parameters.js';
+import type { HandlerParameter } from './handler-parameters.js';
 import type { ParsedModuleOptions } from './parsed-options.js';
 import { Plan, type PolicySource } from './plan.js';
 import { resolversIn } from './policy-options.js';
@@ -58,15 +58,15 @@ export function isPerHandler(input: PolicyInput, named: ParsedModuleOptions['nam
   return (typeof input === 'string' ? named.get(input)?.perHandler : input.perHandler) ?? false;
 }
 
-/** Compiles the limits that apply to a method. */
+/** Compiles the limits that apply to a method, which has these injected parameters. */
 export function compilePlan(
   { type, property }: { readonly type: Type; readonly property: string | symbol },
   { inputs, from }: AppliedLimits,
   context: PlanContext,
+  parameters: readonly HandlerParameter[] = [],
 ): Plan {
   const className = context.nameOf(type);
   const handlerName = `${className}.${String(property)}`;
-  const parameters = parametersOf(type.prototype, property);
   if (from === 'handler') {
     const place = `@RateLimit on ${type.name}.${String(property)}`;
     return new PlanCompiler(place, handlerName, handlerName, context).compile(inputs, parameters);

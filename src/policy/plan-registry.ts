@@ -174,11 +174,13 @@ export class PlanRegistry implements OnModuleInit {
   private compile(method: ExploredMethod): Plan | undefined {
     const applied = appliedLimits(method, this.options.default);
     if (!applied) return undefined;
+    const parameters = parametersOf(method.type.prototype, method.property);
     const hasSharedPlan =
       applied.from !== 'handler' &&
-      parametersOf(method.type.prototype, method.property).length === 0 &&
+      parameters.length === 0 &&
       applied.inputs.every((input) => this.isPerHandler(input) === false);
-    const plan = (hasSharedPlan && this.shared.get(applied.inputs)) || compilePlan(method, applied, this.context);
+    const plan =
+      (hasSharedPlan && this.shared.get(applied.inputs)) || compilePlan(method, applied, this.context, parameters);
     if (hasSharedPlan) this.shared.set(applied.inputs, plan);
     return plan;
   }

@@ -36,8 +36,3 @@ export class Logger {
 
 /** Not thrown: a simulation has no clients that disconnect. */
 export class HttpException extends Error {}
-
-/** Decorates nothing: a simulation has no handlers. */
-export function createParamDecorator(): () => void {
-  return () => {};
-}
