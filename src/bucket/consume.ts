@@ -4,10 +4,11 @@ import type { Take } from '../core/request.js';
 import { rejection } from '../exceptions/rate-limit.exception.js';
 import { BUCKET, publishDecision, publishWait } from '../observe/messages.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
+import { undoTakes } from '../stores/undo-takes.js';
 import { anySignal } from '../util/any-signal.js';
 import { type Duration, parseDuration } from '../util/duration.js';
 import { isPromise } from '../util/maybe-promise.js';
-import { actTimes, refundableDecision } from './refund.js';
+import { refundableDecision } from './refund.js';
 
 /** Options of `consume`: how long it waits. */
 export interface WaitOptions {
@@ -47,7 +48,7 @@ export async function waitForTokens(
   signal: AbortSignal | undefined,
   closing: AbortSignal | undefined,
 ): Promise<void> {
-  const { delay, source } = answer;
+  const { delay } = answer;
   const publishEnd = delay > 0 ? publishWait(answer, takes, BUCKET, store.clock) : undefined;
   try {
     signal?.throwIfAborted();
@@ -55,10 +56,7 @@ export async function waitForTokens(
     publishEnd?.('passed');
   } catch (reason) {
     publishEnd?.(closing?.aborted ? 'closed' : 'left');
-    const refund = async () =>
-      store.run({ verb: delay > 0 ? 'cancel' : 'put', takes, actAt: actTimes(answer), source });
-    // The caller receives its own reason, even if the store is unavailable and nothing can be refunded.
-    await refund().catch(() => {});
+    await undoTakes(store, takes, answer);
     throw reason;
   }
 }

@@ -2,6 +2,7 @@ import { toDecision } from '../core/answer.js';
 import type { Decision, StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import type { StoreRequest, Take } from '../core/request.js';
+import { actTimes } from '../stores/undo-takes.js';
 
 /** Returns its argument, which the constructor of a subclass then adds private fields to. */
 class Given {
@@ -40,11 +41,6 @@ export function refundableDecision(answer: StoreAnswer, takes: readonly Take[]):
   const decision = toDecision(answer);
   if (answer.allowed && answer.takenAt !== undefined) new AdmittedDecision(decision, takes, answer);
   return decision;
-}
-
-/** When the takes of an answer act, for their refund or cancellation. */
-export function actTimes({ actAt, takenAt }: StoreAnswer): readonly number[] | undefined {
-  return actAt ?? (takenAt === undefined ? undefined : [takenAt]);
 }
 
 /** What a `put` needs to refund what `decision` took from a bucket. Throws a `RangeError` if it took nothing from it. */

@@ -1,8 +1,9 @@
-import type { StoreAnswer } from '../core/decision.js';
-import type { SlotHolder, Take } from '../core/request.js';
+import type { Take } from '../core/request.js';
+import type { SlotHolder } from '../core/slot-holder.js';
 import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
 import { lostSlots } from '../observe/channels.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
+import { undoTakes } from '../stores/undo-takes.js';
 import { steadyTimeOf } from '../util/clock.js';
 import { detachedString } from '../util/detached-string.js';
 import { isPromise, type MaybePromise } from '../util/maybe-promise.js';
@@ -96,7 +97,9 @@ export class Slots {
   undo({ takes, answer, slot }: SentTakes): void {
     if (!slot) return;
     void slot.release();
-    void refundTokens(this.store, takes, answer);
+    if (takes.some(({ policy }) => policy.slotIndex < 0 || policy.limits.length > 1)) {
+      void undoTakes(this.store, takes, answer);
+    }
   }
 
   reported(bucket: HeldBucket): void {
@@ -217,19 +220,4 @@ export function slotsOf(store: RateLimitStore): Slots {
 /** Sends the last reports of slots to a store that is about to be closed. */
 export async function closeSlots(store: RateLimitStore): Promise<void> {
   await all.get(store)?.close();
-}
-
-/** Refunds the tokens that a request has taken together with its slots; its reservation if it still waits for them. */
-export async function refundTokens(
-  store: RateLimitStore,
-  takes: readonly Take[],
-  { delay, source, actAt, takenAt }: StoreAnswer,
-): Promise<void> {
-  if (takes.every(({ policy }) => policy.slotIndex >= 0 && policy.limits.length === 1)) return;
-  const instants = actAt ?? (takenAt === undefined ? undefined : [takenAt]);
-  try {
-    await store.run({ verb: delay > 0 ? 'cancel' : 'put', takes, actAt: instants, source });
-  } catch {
-    // The tokens stay taken: the limit holds.
-  }
 }

@@ -133,7 +133,7 @@ export function hasSoftLimit(takes: readonly Take[]): boolean {
 }
 
 /** The limits of all takes, in the order of an answer. */
-export function limitsOf(takes: readonly Take[]): readonly Limit[] {
+export function limitsOfTakes(takes: readonly Take[]): readonly Limit[] {
   return takes.length === 1 ? takes[0].policy.limits : takes.flatMap(({ policy }) => policy.limits);
 }
 
@@ -169,7 +169,7 @@ export function toAnswer(takes: readonly Take[], row: Readonly<Row>, source: Dec
   const actAt = allowed && hasWaits ? waitsOf(takes, row).map((wait) => row[3] + wait) : undefined;
   const taken = row[2] / AMOUNT_PER_TOKEN;
   return hasSoftLimit(takes)
-    ? new SoftAnswer(limitsOf(takes), allowed, limits, taken, source, takenAt, delay, actAt)
+    ? new SoftAnswer(limitsOfTakes(takes), allowed, limits, taken, source, takenAt, delay, actAt)
     : new Answer(allowed, limits, taken, source, takenAt, delay, actAt);
 }
 

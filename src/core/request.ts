@@ -3,8 +3,6 @@ import type { DecisionSource } from './decision.js';
 import type { Policy } from './policy.js';
 import type { SlotHolder } from './slot-holder.js';
 
-export type { SlotHolder };
-
 /**
  * How requests are decided while the store is unavailable: `'local'` by limits in this process, `'open'` admits all of
  * them, `'closed'` fails them with 503.

@@ -7,8 +7,7 @@ import { type ExploredMethod, Explorer } from '../policy/explorer.js';
 import { parametersOf } from '../policy/handler-parameters.js';
 import { PARSED_OPTIONS, type ParsedModuleOptions } from '../policy/parsed-options.js';
 import { appliedLimits, knownPolicies } from '../policy/plan-compiler.js';
-import type { RateLimitOptions } from '../policy/rate-limit.options.js';
-import { maySettle, type RequestPolicy } from '../policy/request-policy.js';
+import { maySettle, mayTakeSlot } from '../policy/request-policy.js';
 import { bindToGateway, bindToStreamCall, RejectionFilter } from '../transport/rejection.filter.js';
 import { completeRejections } from '../transport/rejection-replies.js';
 import { bindToMessages } from './message-guard.js';
@@ -69,13 +68,6 @@ export class EnhancerBinder implements OnModuleInit {
 
   /** Whether requests to a handler may hold slots of a concurrency limit, so that the end of the handler is observed. */
   private mayHoldSlots(explored: ExploredMethod): boolean {
-    if (!explored.isDecorated) return false;
-    return knownPolicies(explored, this.options).some((policy) => {
-      if (!policy) return true;
-      // Invalid options are reported when plans are compiled.
-      const { policy: parsed, concurrency, limits } = Object(policy) as Partial<RequestPolicy> & RateLimitOptions;
-      if (parsed) return parsed.slotIndex >= 0;
-      return concurrency !== undefined || (Array.isArray(limits) && limits.some((limit) => limit?.concurrency));
-    });
+    return explored.isDecorated && knownPolicies(explored, this.options).some(mayTakeSlot);
   }
 }

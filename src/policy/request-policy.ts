@@ -76,6 +76,15 @@ export function renamed(requestPolicy: RequestPolicy, name: string): RequestPoli
   return { ...requestPolicy, policy, headers: fixedHeaders([policy]) };
 }
 
+/** Whether requests may take a slot of a policy; one that is known only per request may have some. */
+export function mayTakeSlot(policy: RequestPolicy | RateLimitOptions | undefined): boolean {
+  if (!policy) return true;
+  // Invalid options are reported when plans are compiled.
+  const { policy: parsed, concurrency, limits }: Partial<RequestPolicy & RateLimitOptions> = Object(policy);
+  if (parsed) return parsed.slotIndex >= 0;
+  return concurrency !== undefined || (Array.isArray(limits) && limits.some((limit) => limit?.concurrency));
+}
+
 /** Whether the cost of a policy may be corrected; one that is known only per request may be. */
 export function maySettle(policy: RequestPolicy | RateLimitOptions | undefined): boolean {
   if (!policy) return true;

@@ -57,5 +57,5 @@ export interface StoreHealth {
   readonly since?: number;
 }
 
-/** The verbs that may make tokens available: waiters check their bucket again after them. */
-export const GIVING_VERBS: ReadonlySet<string> = new Set(['put', 'cancel', 'reset', 'unblock', 'replace']);
+/** The verbs that may make tokens or slots available: waiters check their bucket again after them. */
+export const GIVING_VERBS: ReadonlySet<string> = new Set(['put', 'cancel', 'reset', 'unblock', 'hold', 'replace']);

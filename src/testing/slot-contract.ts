@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type LimitOptions, parsePolicy } from '../core/policy.js';
-import type { SlotHolder, Take } from '../core/request.js';
+import type { Take } from '../core/request.js';
+import type { SlotHolder } from '../core/slot-holder.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { later } from '../util/clock.js';
 import type { DeclareTest } from './declare-test.js';

@@ -26,6 +26,8 @@ class VectorRunner {
   private readonly calls: StartedCall[] = [];
   /** Buckets whose policy has been replaced, by key. */
   private readonly replaced = new Map<string, Bucket>();
+  /** The slots that are held, by the `ref` of the step that took them. */
+  private readonly slots = new Map<string, { release(): Promise<void> }>();
   private readonly tokenBucket: TokenBucket | undefined;
 
   constructor(
@@ -75,6 +77,7 @@ class VectorRunner {
   }
 
   private async start(step: Step, index: number): Promise<void> {
+    if (step.op === 'release') return this.slots.get(step.ref as string)?.release();
     if (step.op === 'abort') {
       this.calls.find((started) => started.step.ref === step.ref)?.abort.abort(new Error('aborted'));
       return this.untilSleeping();
@@ -101,10 +104,17 @@ class VectorRunner {
     const key = step.key ?? 'key';
     const bucket = this.replaced.get(key) ?? this.buckets.bucket(this.vector.policy as LimitOptions, key);
     if (step.op === 'loop') return this.loop(bucket, step);
+    if (step.op === 'tryAcquire') return this.tryAcquire(bucket, step);
     const value = await callBucket(bucket, step, signal);
     if (step.op !== 'replacePolicy') return value;
     this.replaced.set(key, value as Bucket);
     return undefined;
+  }
+
+  private async tryAcquire(bucket: Bucket, { ref = '' }: Step): Promise<unknown> {
+    const slot = await bucket.tryAcquire();
+    if (slot) this.slots.set(ref, slot);
+    return { allowed: slot !== undefined };
   }
 
   /** Makes `count` takes, `every` ms apart. */

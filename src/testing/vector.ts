@@ -20,7 +20,7 @@ export interface Step {
   readonly op: string;
   readonly n?: number;
   readonly key?: string;
-  /** Names the step, so that a later `abort` step can refer to it. */
+  /** Names the step, so that a later `abort` or `release` step can refer to it. */
   readonly ref?: string;
   readonly maxWait?: number;
   readonly timeout?: number;

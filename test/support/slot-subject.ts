@@ -2,7 +2,8 @@ import { FakeClock } from 'nest-rate-limit/testing';
 import { plainAnswer } from '../../src/core/answer.js';
 import type { StoreAnswer } from '../../src/core/decision.js';
 import { type LimitOptions, type Policy, parsePolicy } from '../../src/core/policy.js';
-import type { SlotHolder, StoreRequest, Take } from '../../src/core/request.js';
+import type { StoreRequest, Take } from '../../src/core/request.js';
+import type { SlotHolder } from '../../src/core/slot-holder.js';
 import type { RateLimitStore } from '../../src/stores/rate-limit.store.js';
 
 /** A bucket with slots, its store and the store's clock. Holders are called 1, 2, … */

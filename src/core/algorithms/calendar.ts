@@ -1,6 +1,7 @@
 import { AMOUNT_PER_TOKEN } from '../amount.js';
 import { type Algorithm, type BucketState, type Limit, REPLACE_STRATEGIES, type StatePart } from './algorithm.js';
 import type { CalendarPeriods } from './calendar-periods.js';
+import { shareOf } from './share.js';
 import { carriedDebt } from './token-bucket.js';
 
 /*
@@ -88,8 +89,7 @@ export const calendarQuota: Algorithm = {
   structure: (limit) => `q/${calendarOf(limit)}`,
 
   divide(limit, instances) {
-    const part = Math.max(limit.size / instances, Math.min(limit.size, 1));
-    const size = Math.floor(part * 1000) / 1000;
+    const size = shareOf(limit.size, instances, AMOUNT_PER_TOKEN);
     return { ...limit, size, capacity: Math.round(size * AMOUNT_PER_TOKEN) };
   },
 

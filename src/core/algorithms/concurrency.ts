@@ -2,6 +2,7 @@ import { AMOUNT_PER_TOKEN } from '../amount.js';
 import type { SlotHolder } from '../slot-holder.js';
 import type { Algorithm, BucketState, Limit } from './algorithm.js';
 import { type Holder, Holders } from './holders.js';
+import { divideRequests } from './share.js';
 
 /*
  * At most `concurrency` slots are held at once. The state has one entry per process, its *holder*, with the number of
@@ -152,10 +153,7 @@ export const concurrency: Algorithm = {
 
   structure: () => 'c',
 
-  divide(limit, instances) {
-    const size = Math.floor(Math.max(limit.size / instances, Math.min(limit.size, 1)));
-    return { ...limit, size, capacity: size * AMOUNT_PER_TOKEN };
-  },
+  divide: divideRequests,
 
   newPart: () => new Holders(),
 

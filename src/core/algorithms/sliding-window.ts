@@ -1,6 +1,7 @@
 import { AMOUNT_PER_TOKEN } from '../amount.js';
 import { AdmissionLog } from './admission-log.js';
 import type { Algorithm, BucketState, Limit } from './algorithm.js';
+import { divideRequests } from './share.js';
 
 /*
  * The exact sliding window: an admission at t counts in [t, t + period), and no interval of that length admits more
@@ -153,10 +154,7 @@ export const slidingWindow: Algorithm = {
 
   structure: ({ period }) => `w/${period}`,
 
-  divide(limit, instances) {
-    const size = Math.floor(Math.max(limit.size / instances, Math.min(limit.size, 1)));
-    return { ...limit, size, capacity: size * AMOUNT_PER_TOKEN };
-  },
+  divide: divideRequests,
 
   newPart: () => new AdmissionLog(),
 

@@ -1,5 +1,6 @@
 import { AMOUNT_PER_TOKEN } from '../amount.js';
 import { type Algorithm, type Limit, REPLACE_STRATEGIES, type ReplaceStrategy } from './algorithm.js';
+import { shareOf } from './share.js';
 
 /*
  * The token bucket, in whole numbers. Its state is the *debt*: the units missing from full. A full bucket has no debt,
@@ -132,8 +133,7 @@ export const tokenBucket: Algorithm = {
   },
 
   divide(limit, instances) {
-    const part = Math.max(limit.size / instances, Math.min(limit.size, 1));
-    const size = Math.floor(part * 1000) / 1000;
+    const size = shareOf(limit.size, instances, AMOUNT_PER_TOKEN);
     // The refill is divided by giving each unit more weight, not by rounding it.
     const weight = limit.weight * instances;
     const capacity = Math.round(size * AMOUNT_PER_TOKEN) * weight;

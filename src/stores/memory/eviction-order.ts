@@ -58,8 +58,8 @@ export class EvictionOrder {
   }
 
   /**
-   * Moves up to `max` slots whose block has ended, and up to `max` that are no longer held, then examines up to `max` that may be full, and passes those that
-   * have been full for `LINGER` to `drop`.
+   * Moves up to `max` slots whose block has ended, and up to `max` that are no longer held, then examines up to `max`
+   * that may be full, and passes those that have been full for `LINGER` to `drop`.
    */
   sweep(now: number, max: number, drop: (slot: number) => void): void {
     for (let seen = 0; seen < max && this.blocked.firstEnd <= now; seen++) {

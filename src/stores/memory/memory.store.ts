@@ -96,7 +96,7 @@ export class MemoryStore extends RateLimitStore {
     }
     const answer = toAnswer(takes, row, source);
     if (verb === 'hold' || (verb === 'take' && answer.allowed)) this.offerFreeSlots(verb, takes);
-    if (GIVING_VERBS.has(verb)) for (const bucket of buckets) this.subscriptions.notify(bucketName(bucket), '');
+    else if (GIVING_VERBS.has(verb)) for (const bucket of buckets) this.subscriptions.notify(bucketName(bucket), '');
     return answer;
   }
 

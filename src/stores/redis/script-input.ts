@@ -1,6 +1,7 @@
 import type { Policy } from '../../core/policy.js';
 import { matchLimits } from '../../core/replace.js';
-import type { SlotHolder, StoreRequest, Take } from '../../core/request.js';
+import type { StoreRequest, Take } from '../../core/request.js';
+import type { SlotHolder } from '../../core/slot-holder.js';
 import { ABSENT, CHECKED, HELD, MARKED, PER_LIMIT, RESOLVED, STRATEGY_CODES, VERB_CODES } from './script-protocol.js';
 
 const NONE: readonly number[] = [];

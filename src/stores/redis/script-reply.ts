@@ -76,7 +76,7 @@ export function dispatchReplies(
   for (let i = 0; i < rows.length; i++) {
     const row = rows[i];
     if (row?.[0] === UNCOVERED) {
-      askAgain(batch[i], row[1], sendAgain);
+      resendAt(batch[i], row[1], sendAgain);
     } else if (row) {
       serverNow = row[3];
       batch[i].resolve(row);
@@ -102,7 +102,7 @@ function readRow({ takes }: StoreRequest, doubles: DoubleReader, reply: unknown)
 }
 
 /** Sends a request again with the periods of the calendar at the instant `at`, once. */
-function askAgain(pending: PendingRequest, at: number, sendAgain: (pending: PendingRequest) => void): void {
+function resendAt(pending: PendingRequest, at: number, sendAgain: (pending: PendingRequest) => void): void {
   if (pending.calendarAt === undefined) return sendAgain({ ...pending, calendarAt: at });
   const reason = 'the clocks of its buckets differ by more than two periods of the calendar';
   pending.reject(new RateLimitStoreError(`Request cannot be decided: ${reason}`, 'bucket', { outcome: 'not-applied' }));

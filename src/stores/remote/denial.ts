@@ -1,7 +1,7 @@
 import type { Limit } from '../../core/algorithms/algorithm.js';
 import { bucketMore, bucketWait, debtAt, MAX_TIME, tokenBucket } from '../../core/algorithms/token-bucket.js';
 import { AMOUNT_PER_TOKEN } from '../../core/amount.js';
-import { Answer, type AnsweredLimit, hasSoftLimit, limitsOf, SoftAnswer } from '../../core/answer.js';
+import { Answer, type AnsweredLimit, hasSoftLimit, limitsOfTakes, SoftAnswer } from '../../core/answer.js';
 import type { LimitState, StoreAnswer } from '../../core/decision.js';
 import { neededFrom, type Take } from '../../core/request.js';
 
@@ -29,7 +29,7 @@ export function newDenial(
   maxAge: number,
 ): Denial {
   const limits = answer.limits.map(copyOf);
-  const kinds = limitsOf(takes);
+  const kinds = limitsOfTakes(takes);
   const known = Math.min(answer.retryAfter, maxAge, ...limits.map((state, i) => knownFor(kinds[i], state)));
   const until = calledAt + answer.retryAfter;
   return { takes, limits, calledAt, answeredAt, until, knownUntil: calledAt + known };
@@ -87,7 +87,7 @@ function denyLargerCost(denial: Denial, [{ policy, amount }]: readonly Take[]): 
  * it had been at the answer, so no reported time is too short.
  */
 export function answerAt({ takes, limits, answeredAt }: Denial, now: number): StoreAnswer {
-  const kinds = limitsOf(takes);
+  const kinds = limitsOfTakes(takes);
   const age = Math.max(0, now - answeredAt);
   const later = age === 0 ? limits : limits.map((state, i) => stateAfter(kinds[i], state, age));
   return hasSoftLimit(takes) ? new SoftAnswer(kinds, false, later, 0, 'cache') : new Answer(false, later, 0, 'cache');
