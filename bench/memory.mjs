@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { BucketAnswer } from './build/core/bucket-answer.js';
 import { parsePolicy } from './build/core/policy.js';
 import { MemoryStore } from './build/index.js';
-import { SlotMap } from './build/stores/memory/slot-map.js';
+import { RecordMap } from './build/stores/memory/record-map.js';
 import { measure, ratio } from './lib/measure.mjs';
 import { chart, ns, percent, publish, times, timings, verdicts } from './lib/report.mjs';
 
@@ -117,9 +117,9 @@ const peers = {
 const parts = {
   'reading the time': (keys) => turns(keys, () => keep(Date.now())),
   'finding the bucket': (keys) => {
-    const slots = new SlotMap();
-    for (const [i, key] of keys.entries()) slots.add(key, i);
-    return turns(keys, (key) => keep(slots.get(key)));
+    const records = new RecordMap();
+    for (const [i, key] of keys.entries()) records.add(key, i);
+    return turns(keys, (key) => keep(records.get(key)));
   },
   'making the answer': (keys) => {
     const policy = parsePolicy(bucket, 'api');

@@ -47,7 +47,7 @@ export class BucketTables {
       // A take only postpones the end of a bucket; the table checks again when the old end comes.
       if (verb === 'take' && isInOrder) return;
       if (lifetime(policy, bucket, bucket.at) > 0) table.reorder(bucket);
-      else this.size -= table.delete(bucket.slot);
+      else this.size -= table.delete(bucket.record);
     } else {
       if (lifetime(policy, bucket, bucket.at) === 0) return;
       this.size -= table.sweep(now, 2);

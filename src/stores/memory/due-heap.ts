@@ -1,17 +1,17 @@
 /**
- * Slots ordered by the instants when they are due: an indexed binary heap in flat arrays. Reading the first is O(1);
- * adding, moving and removing a slot are O(log n).
+ * Records ordered by the instants when they are due: an indexed binary heap in flat arrays. Reading the first is O(1);
+ * adding, moving and removing a record are O(log n).
  */
 export class DueHeap {
   private dues = new Float64Array(16);
-  private slots = new Uint32Array(16);
-  /** The index of each slot in the heap. */
+  private records = new Uint32Array(16);
+  /** The index of each record in the heap. */
   private places = new Uint32Array(16);
   size = 0;
 
-  /** The slot that is due first; there must be one. */
+  /** The record that is due first; there must be one. */
   get first(): number {
-    return this.slots[0];
+    return this.records[0];
   }
 
   /** When the first is due; `Infinity` if there is none. */
@@ -19,66 +19,66 @@ export class DueHeap {
     return this.size > 0 ? this.dues[0] : Infinity;
   }
 
-  /** When a slot that is in the heap is due. */
-  dueOf(slot: number): number {
-    return this.dues[this.places[slot]];
+  /** When a record that is in the heap is due. */
+  dueOf(record: number): number {
+    return this.dues[this.places[record]];
   }
 
-  add(slot: number, due: number): void {
+  add(record: number, due: number): void {
     if (this.size === this.dues.length) {
       this.dues = grown(this.dues, new Float64Array(this.size * 2));
-      this.slots = grown(this.slots, new Uint32Array(this.size * 2));
+      this.records = grown(this.records, new Uint32Array(this.size * 2));
     }
-    // Slots need not arrive in order: those of blocked buckets are added later.
-    if (slot >= this.places.length) this.places = grown(this.places, new Uint32Array(slot * 2));
-    this.rise(this.size++, slot, due);
+    // Records need not arrive in order: those of blocked buckets are added later.
+    if (record >= this.places.length) this.places = grown(this.places, new Uint32Array(record * 2));
+    this.rise(this.size++, record, due);
   }
 
-  /** Moves a slot that is in the heap. */
-  move(slot: number, due: number): void {
-    const place = this.places[slot];
-    if (due < this.dues[place]) this.rise(place, slot, due);
-    else this.sink(place, slot, due);
+  /** Moves a record that is in the heap. */
+  move(record: number, due: number): void {
+    const place = this.places[record];
+    if (due < this.dues[place]) this.rise(place, record, due);
+    else this.sink(place, record, due);
   }
 
-  remove(slot: number): void {
-    const place = this.places[slot];
+  remove(record: number): void {
+    const place = this.places[record];
     const last = --this.size;
     if (place === last) return;
-    const moved = this.slots[last];
+    const moved = this.records[last];
     const due = this.dues[last];
     if (due < this.dues[place]) this.rise(place, moved, due);
     else this.sink(place, moved, due);
   }
 
-  private rise(from: number, slot: number, due: number): void {
+  private rise(from: number, record: number, due: number): void {
     let place = from;
     while (place > 0) {
       const parent = (place - 1) >>> 1;
       if (this.dues[parent] <= due) break;
-      this.put(place, this.slots[parent], this.dues[parent]);
+      this.put(place, this.records[parent], this.dues[parent]);
       place = parent;
     }
-    this.put(place, slot, due);
+    this.put(place, record, due);
   }
 
-  private sink(from: number, slot: number, due: number): void {
+  private sink(from: number, record: number, due: number): void {
     let place = from;
     for (;;) {
       let child = 2 * place + 1;
       if (child >= this.size) break;
       if (child + 1 < this.size && this.dues[child + 1] < this.dues[child]) child++;
       if (this.dues[child] >= due) break;
-      this.put(place, this.slots[child], this.dues[child]);
+      this.put(place, this.records[child], this.dues[child]);
       place = child;
     }
-    this.put(place, slot, due);
+    this.put(place, record, due);
   }
 
-  private put(place: number, slot: number, due: number): void {
+  private put(place: number, record: number, due: number): void {
     this.dues[place] = due;
-    this.slots[place] = slot;
-    this.places[slot] = place;
+    this.records[place] = record;
+    this.places[record] = place;
   }
 }
 

@@ -1,5 +1,5 @@
 import { DueHeap } from './due-heap.js';
-import { KeptSlots } from './kept-slots.js';
+import { KeptRecords } from './kept-records.js';
 
 /** How long a full bucket is kept, in ms: most clients return, and reusing their bucket is cheaper than making one. */
 const LINGER = 10_000;
@@ -14,54 +14,54 @@ const LINGER = 10_000;
  * front before it is full is moved back at that point.
  */
 export class EvictionOrder {
-  readonly blocked = new KeptSlots();
+  readonly blocked = new KeptRecords();
   /** Buckets whose slots are held, until these expire: only those that would have been dropped otherwise. */
-  private readonly held = new KeptSlots();
+  private readonly held = new KeptRecords();
   private readonly heap = new DueHeap();
 
-  /** `fullAt` returns when the bucket in a slot will be full; `isHeld` whether slots of it are held until then. */
+  /** `fullAt` returns when the bucket in a record will be full; `isHeld` whether slots of it are held until then. */
   constructor(
-    private readonly fullAt: (slot: number) => number,
-    private readonly isHeld: (slot: number) => boolean,
+    private readonly fullAt: (record: number) => number,
+    private readonly isHeld: (record: number) => boolean,
   ) {}
 
   get hasUnblocked(): boolean {
     return this.heap.size > 0;
   }
 
-  /** Adds a slot; `blockedUntil` is 0 for one that is not blocked. */
-  add(slot: number, blockedUntil: number): void {
-    if (blockedUntil > 0) this.blocked.set(slot, blockedUntil);
-    else this.heap.add(slot, this.fullAt(slot));
+  /** Adds a record; `blockedUntil` is 0 for one that is not blocked. */
+  add(record: number, blockedUntil: number): void {
+    if (blockedUntil > 0) this.blocked.set(record, blockedUntil);
+    else this.heap.add(record, this.fullAt(record));
   }
 
-  /** Repositions a slot after a change that may have made its bucket full sooner, or blocked or unblocked it. */
-  update(slot: number, blockedUntil: number): void {
+  /** Repositions a record after a change that may have made its bucket full sooner, or blocked or unblocked it. */
+  update(record: number, blockedUntil: number): void {
     if (blockedUntil > 0) {
-      if (!this.blocked.has(slot) && !this.held.delete(slot)) this.heap.remove(slot);
-      this.blocked.set(slot, blockedUntil);
-    } else if (this.blocked.delete(slot) || this.held.delete(slot)) {
-      this.heap.add(slot, this.fullAt(slot));
+      if (!this.blocked.has(record) && !this.held.delete(record)) this.heap.remove(record);
+      this.blocked.set(record, blockedUntil);
+    } else if (this.blocked.delete(record) || this.held.delete(record)) {
+      this.heap.add(record, this.fullAt(record));
     } else {
-      this.heap.move(slot, this.fullAt(slot));
+      this.heap.move(record, this.fullAt(record));
     }
   }
 
   /** The same for a bucket that is full now, and not blocked. */
-  bringForward(slot: number, now: number): void {
-    if (this.held.delete(slot)) this.heap.add(slot, now);
-    else if (this.heap.dueOf(slot) > now) this.heap.move(slot, now);
+  bringForward(record: number, now: number): void {
+    if (this.held.delete(record)) this.heap.add(record, now);
+    else if (this.heap.dueOf(record) > now) this.heap.move(record, now);
   }
 
-  delete(slot: number): void {
-    if (!this.blocked.delete(slot) && !this.held.delete(slot)) this.heap.remove(slot);
+  delete(record: number): void {
+    if (!this.blocked.delete(record) && !this.held.delete(record)) this.heap.remove(record);
   }
 
   /**
-   * Moves up to `max` slots whose block has ended, and up to `max` that are no longer held, then examines up to `max`
+   * Moves up to `max` records whose block has ended, and up to `max` that are no longer held, then examines up to `max`
    * that may be full, and passes those that have been full for `LINGER` to `drop`.
    */
-  sweep(now: number, max: number, drop: (slot: number) => void): void {
+  sweep(now: number, max: number, drop: (record: number) => void): void {
     for (let seen = 0; seen < max && this.blocked.firstEnd <= now; seen++) {
       const { first } = this.blocked;
       this.update(first, 0);
@@ -93,7 +93,7 @@ export class EvictionOrder {
     }
   }
 
-  /** The slot to drop first; `undefined` if there is none. */
+  /** The record to drop first; `undefined` if there is none. */
   first(now: number): number | undefined {
     if (this.nextFullAt(now) < Infinity || this.heap.size > 0) return this.heap.first;
     return this.blocked.size > 0 ? this.blocked.first : undefined;

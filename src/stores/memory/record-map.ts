@@ -4,11 +4,11 @@ const PARTS = 64;
 const MOST_IN_ONE_MAP = 2 ** 17;
 
 /**
- * Maps keys to slots. V8 rebuilds a map whenever it has grown or shrunk by half, and with a million keys each rebuild
+ * Maps keys to records. V8 rebuilds a map whenever it has grown or shrunk by half, and with a million keys each rebuild
  * would block the process for 15 ms and more. So many keys are spread over 64 maps. Few keys share one map, because
  * computing a key's part takes half as long as the look-up itself.
  */
-export class SlotMap {
+export class RecordMap {
   private readonly few = new Map<string, number>();
   private readonly parts: Map<string, number>[] = [];
   /** Number of keys in `parts`. */
@@ -21,21 +21,21 @@ export class SlotMap {
   }
 
   get(key: string): number | undefined {
-    const slot = this.few.get(key);
-    return slot !== undefined || !this.moving ? slot : this.parts[partOf(key)].get(key);
+    const record = this.few.get(key);
+    return record !== undefined || !this.moving ? record : this.parts[partOf(key)].get(key);
   }
 
   /** Adds a key that is not in the map. */
-  add(key: string, slot: number): void {
+  add(key: string, record: number): void {
     if (!this.moving && this.few.size < MOST_IN_ONE_MAP) {
-      this.few.set(key, slot);
+      this.few.set(key, record);
       return;
     }
     if (!this.moving) {
       for (let i = 0; i < PARTS; i++) this.parts.push(new Map());
       this.moving = this.few.entries();
     }
-    this.addToPart(key, slot);
+    this.addToPart(key, record);
     const { value } = this.moving.next();
     if (!value) return;
     this.few.delete(value[0]);
@@ -52,8 +52,8 @@ export class SlotMap {
     for (const part of this.parts) yield* part;
   }
 
-  private addToPart(key: string, slot: number): void {
-    this.parts[partOf(key)].set(key, slot);
+  private addToPart(key: string, record: number): void {
+    this.parts[partOf(key)].set(key, record);
     this.spread++;
   }
 }
