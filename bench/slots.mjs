@@ -11,7 +11,7 @@ const BUCKET = { name: 'api', capacity: HUGE, refill: 1, unit: 'hours' };
 const SLOTS = { name: 'api', concurrency: 5000 };
 const id = 2 ** 46;
 
-/** Calls the store; `held` slots of each key are held meanwhile. */
+/** Calls the store; `held` slots of each key are held during the calls. */
 function atStore(options, held, decide) {
   return (keys) => {
     const store = new MemoryStore();

@@ -31,7 +31,7 @@ export interface Take {
    * refunds this take and no other, at most once; any other verb that takes or cancels ends this.
    */
   readonly mark?: number;
-  /** Who takes a slot, or reports the slots that it holds; only for a policy with a concurrency limit. */
+  /** The process that takes a slot, or reports the slots that it holds; only for a policy with a concurrency limit. */
   readonly holder?: SlotHolder;
   /** The failure mode of this take, instead of the store's. */
   readonly onStoreError?: FailureMode;

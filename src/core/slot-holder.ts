@@ -1,4 +1,4 @@
-/** Who takes, holds and awaits slots: one per store and process. Only for policies with a concurrency limit. */
+/** A process that takes, holds and awaits slots: one per store. Only for policies with a concurrency limit. */
 export interface SlotHolder {
   /** A random whole number below 2^47. */
   readonly id: number;

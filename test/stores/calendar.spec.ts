@@ -49,7 +49,7 @@ const steps = fc.array(
   { minLength: 10, maxLength: 25, size: 'max' },
 );
 
-/** What was used in each period, by the name of the period. Deliberately independent of the library's arithmetic. */
+/** The usage of each period, by the name of the period. Deliberately independent of the library's arithmetic. */
 class ExactQuota {
   private readonly used = new Map<string, number>();
 

@@ -128,7 +128,7 @@ export interface Algorithm {
   readonly title: string;
   /** Whether a process may take several tokens at once and spend them later (`lease`). */
   readonly leasable: boolean;
-  /** Whether a refund must name the time of the take, because what was used then may have expired since. */
+  /** Whether a refund must name the time of the take, because the usage of then may have expired since. */
   readonly needsTakenAt?: boolean;
   /** The strategies that `replace` supports. */
   readonly strategies: readonly ReplaceStrategy[];

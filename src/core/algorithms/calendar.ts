@@ -13,7 +13,7 @@ import { carriedDebt } from './token-bucket.js';
  * nothing is reserved in a period that has not begun.
  */
 
-/** What was used in one period. */
+/** The usage of one period. */
 class PeriodUsage implements StatePart {
   /** The amount used; above the capacity when in debt. */
   used = 0;
