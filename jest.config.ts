@@ -6,6 +6,8 @@ const config: Config = {
   roots: ['<rootDir>/test', '<rootDir>/sample-app', '<rootDir>/codemod/test'],
   testTimeout: 60_000, // only for what hangs: on a busy machine all of this takes many times as long
   testRegex: '\\.spec\\.ts$',
+  // ES modules of finished files stay in memory: without new workers, 200 files fill the heap of one process.
+  workerIdleMemoryLimit: '1GB',
   globalSetup: '<rootDir>/test/support/redis.ts',
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: {
