@@ -50,6 +50,12 @@ export function graphqlResponseOf(context: ExecutionContext): Loose {
   return candidates.map(object).find((found) => canHaveHeaders(found));
 }
 
+/** Whether an execution is that of a subscription, whose result is an iterator. */
+export function isSubscription(context: ExecutionContext): boolean {
+  const info = object(context.getArgByIndex(3));
+  return object(info?.operation)?.operation === 'subscription' && object(info?.path)?.prev === undefined;
+}
+
 /** The third argument of a resolver; the second of one without arguments, such as a reference resolver. */
 function sharedOf(context: ExecutionContext): Loose {
   const args = context.getArgs<unknown[]>();

@@ -20,7 +20,7 @@ import { transportOf } from '../transport/transports.js';
 import { brand } from '../util/brand.js';
 import { chain, isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { rejectDenied, rejections, rejectUnavailable } from './reject.js';
-import { track } from './settlement.js';
+import { track } from './settlements.js';
 import { holdUntilEnd } from './slot-hold.js';
 import { maxHoldOf, SlotWait } from './slot-wait.js';
 import { WaitQueue } from './wait-queue.js';

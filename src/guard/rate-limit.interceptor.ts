@@ -10,8 +10,8 @@ import { readerOf } from '../context/readers.js';
 import type { Handler } from '../policy/explorer.js';
 import type { Transport } from '../transport/transport.js';
 import { type Replier, replacedResult } from './replaced-result.js';
-import { observeAnswer, observeHandler } from './settlement.js';
-import { observeHold } from './slot-hold.js';
+import { observeAnswer, observeHandler } from './settlements.js';
+import { observeHeldAnswer, observeHeldHandler } from './slot-hold.js';
 
 /** The results of `onLimited`. They are kept after use, because interceptors such as one with `retry` may subscribe again. */
 const results = new WeakMap<object, { readonly value: unknown; readonly adapter: Replier }>();
@@ -21,14 +21,14 @@ class RateLimitInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const replaced = results.get(readerOf(context).identity(context));
     if (replaced) return replacedResult(context, replaced.value, replaced.adapter);
-    return observeHandler(context, observeHold(context, next));
+    return observeHandler(context, observeHeldHandler(context, next));
   }
 }
 
 const interceptor = new RateLimitInterceptor();
 /** Observes what leaves the interceptors of a class. */
 const answerObserver: NestInterceptor = {
-  intercept: (context, next) => observeAnswer(context, observeHold(context, next)),
+  intercept: (context, next) => observeAnswer(context, observeHeldAnswer(context, next)),
 };
 
 /** Where Nest keeps the arguments of `@UseInterceptors`. */

@@ -1,5 +1,5 @@
 import { type CallHandler, type ExecutionContext, HttpException } from '@nestjs/common';
-import { type Observable, tap } from 'rxjs';
+import { map, type Observable, tap } from 'rxjs';
 import {
   ClientGoneError,
   isDisconnected,
@@ -15,52 +15,17 @@ import type { Plan } from '../policy/plan.js';
 import type { Outcome } from '../policy/rate-limit.options.js';
 import type { RequestTake } from '../policy/request-take.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
+import { observeSubscription } from './observed-subscription.js';
 import { ReportedCosts } from './reported-costs.js';
 import { chargeLateReport, settleCost } from './settle-cost.js';
 import { whenNotStarted } from './unstarted.js';
-
-/** The settlements of admitted requests, by what guard and interceptor have in common. */
-const open = new WeakMap<object, Settlement>();
-
-/**
- * Settles the real cost of an admitted request when it has been answered, has failed, or its client disconnected, and
- * provides the injected parameters of its handler.
- */
-export function track(
-  context: ExecutionContext,
-  plan: Plan,
-  takes: readonly RequestTake[],
-  store: RateLimitStore,
-  answer: StoreAnswer,
-): void {
-  if (plan.parameters.length === 0 && !takes.some(isSettled)) return;
-  const settled = takes.filter(isSettled);
-  const settlement = new Settlement(context, plan, settled, store, answer);
-  if (settled.length > 0) settlement.start();
-}
-
-function isSettled({ requestPolicy }: RequestTake): boolean {
-  return requestPolicy.isSettled;
-}
-
-/** Observes a handler, behind all interceptors, if a cost is settled by it. */
-export function observeHandler(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-  const settlement = open.get(readerOf(context).identity(context));
-  return settlement ? settlement.observeHandler(next) : next.handle();
-}
-
-/** Observes the answer to a request without a response of its own, in front of the interceptors of the class. */
-export function observeAnswer(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-  const settlement = open.get(readerOf(context).identity(context));
-  return settlement ? settlement.observeAnswer(next) : next.handle();
-}
 
 /**
  * An admitted request whose cost is settled when it ends. Value and error of its outcome are those of the handler, when
  * it was called last; its status is that of the answer: the response over HTTP, and elsewhere what leaves the
  * interceptors.
  */
-class Settlement {
+export class Settlement {
   private readonly reported: ReportedCosts;
   /** For each take the settled amount of each limit, once the request has ended. */
   private settled: readonly Promise<number[]>[] = [];
@@ -74,6 +39,8 @@ class Settlement {
   /** Whether the client disconnected while the handler was running: then the end of the handler counts. */
   private isDisconnected = false;
   private hasAnswerObserver = false;
+  /** Whether the answer is the iterator of a GraphQL subscription. */
+  private isSubscribed = false;
   private readonly started: number;
   private readonly endsWithResponse: boolean;
   private stopListening = () => {};
@@ -89,9 +56,7 @@ class Settlement {
   ) {
     this.reported = new ReportedCosts(takes, plan);
     this.started = store.clock.now();
-    const reader = readerOf(context);
-    this.endsWithResponse = reader.endsWithResponse;
-    open.set(reader.identity(context), this);
+    this.endsWithResponse = readerOf(context).endsWithResponse;
   }
 
   /** Ends with the response, which is over after everything else: filters have set the status, and a stream has ended. */
@@ -133,16 +98,40 @@ class Settlement {
     this.hasAnswerObserver = true;
     let hasValue = false;
     return next.handle().pipe(
+      map((value) => {
+        hasValue = true;
+        return this.observeValues(value);
+      }),
       tap({
         subscribe: () => this.startHandling(),
-        next: () => {
-          hasValue = true;
-        },
         error: (error) => this.answered(statusOf(error)),
-        complete: () => this.answered(200),
-        unsubscribe: () => this.answered(hasValue ? 200 : 500),
+        complete: () => this.handled(200),
+        unsubscribe: () => this.handled(hasValue ? 200 : 500),
       }),
     );
+  }
+
+  /** A GraphQL subscription ends with its values. */
+  private observeValues(answer: unknown): unknown {
+    const { isObserved, result } = observeSubscription(this.context, answer, {
+      value: (value) => {
+        this.value = { value };
+      },
+      end: (failure) => {
+        if (failure) this.error = failure;
+        // A client that leaves ends its subscription.
+        this.end(failure ? statusOf(failure.error) : 200);
+      },
+    });
+    if (isObserved) {
+      this.isSubscribed = true;
+      this.value = {};
+    }
+    return result;
+  }
+
+  private handled(status: number): void {
+    if (!this.isSubscribed) this.answered(status);
   }
 
   private report(total: number, limit: string | undefined): void {
@@ -169,6 +158,7 @@ class Settlement {
   }
 
   private clientLeft(): void {
+    if (this.isSubscribed) return this.end(200);
     if (this.hasStarted) return;
     this.isDisconnected = true;
     this.end(499);
@@ -178,6 +168,7 @@ class Settlement {
     this.stopListening();
     const disconnected = isDisconnected(this.context);
     if (!this.endsWithResponse) {
+      if (this.isSubscribed) return this.end(200);
       if (this.hasStarted) return;
       // All fields of a GraphQL query have ended: a later guard or a pipe has rejected those that have not started.
       return disconnected ? this.clientLeft() : this.notCalled();

@@ -1,11 +1,12 @@
 import type { CallHandler, ExecutionContext, Type } from '@nestjs/common';
-import { defer, type Observable, tap } from 'rxjs';
+import { defer, map, type Observable, tap } from 'rxjs';
 import type { Slot } from '../concurrency/slot.js';
 import { ClientGoneError, onDisconnect, onResponseEnd, responseConnection } from '../context/connection.js';
 import { readerOf } from '../context/readers.js';
 import { propertyOf } from '../policy/explorer.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { type CallObserver, withObserver } from './handler-calls.js';
+import { observeSubscription } from './observed-subscription.js';
 import { whenNotStarted } from './unstarted.js';
 
 /** The requests that hold slots, by what guard and interceptor have in common. */
@@ -24,16 +25,26 @@ export function holdUntilEnd(context: ExecutionContext, slot: Slot, store: RateL
   hold.start(store);
 }
 
-/** Observes a handler, behind all interceptors, or the answer, in front of those of the class, if a slot is held for it. */
-export function observeHold(context: ExecutionContext, next: CallHandler): CallHandler {
-  if (!isUsed) return next;
-  const hold = holds.get(readerOf(context).identity(context));
-  return hold ? { handle: () => hold.observe(next) } : next;
+/** Observes a handler, behind all interceptors, if a slot is held for it. */
+export function observeHeldHandler(context: ExecutionContext, next: CallHandler): CallHandler {
+  const hold = holdOf(context);
+  return hold ? { handle: () => hold.observeHandler(next) } : next;
+}
+
+/** Observes the answer, in front of the interceptors of the class, if a slot is held for it. */
+export function observeHeldAnswer(context: ExecutionContext, next: CallHandler): CallHandler {
+  const hold = holdOf(context);
+  return hold ? { handle: () => hold.observeAnswer(next) } : next;
+}
+
+function holdOf(context: ExecutionContext): SlotHold | undefined {
+  return isUsed ? holds.get(readerOf(context).identity(context)) : undefined;
 }
 
 /**
  * A request that holds slots: until its response has ended, and nothing of it runs any more. What runs are the
- * subscriptions to the handler and to its interceptors, and the promises of handlers that nothing subscribes to any more.
+ * subscriptions to the handler and to its interceptors, the promises of handlers that nothing subscribes to any more, and
+ * the iterators of GraphQL subscriptions.
  */
 class SlotHold implements CallObserver {
   readonly type: Type;
@@ -76,10 +87,23 @@ class SlotHold implements CallObserver {
     if (this.isOver) this.stop();
   }
 
-  observe(next: CallHandler): Observable<unknown> {
+  observeHandler(next: CallHandler): Observable<unknown> {
     return defer(() => {
       const end = this.begin();
       return withObserver(this, () => next.handle()).pipe(tap({ finalize: end }));
+    });
+  }
+
+  observeAnswer(next: CallHandler): Observable<unknown> {
+    return defer(() => {
+      const end = this.begin();
+      let isSubscribed = false;
+      const observe = (value: unknown) => {
+        const { isObserved, result } = observeSubscription(this.context, value, { end });
+        isSubscribed ||= isObserved;
+        return result;
+      };
+      return next.handle().pipe(map(observe), tap({ finalize: () => isSubscribed || end() }));
     });
   }
 

@@ -1,4 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { EventEmitter } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Metadata, status } from '@grpc/grpc-js';
@@ -24,13 +25,14 @@ import {
   type RateLimitModuleOptions,
 } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
-import { from, last, map, type Observable, Subject } from 'rxjs';
+import { from, fromEvent, last, lastValueFrom, map, type Observable, Subject, takeUntil } from 'rxjs';
 import { BrokenStore } from '../support/broken-store.js';
 import { decodeStatus, disconnectDuring, type Ending, PROTO, PricesClient } from '../support/grpc.js';
 import { freePort } from '../support/redis.js';
 import { until } from '../support/requests.js';
 
 const ONE = { maxRequest: 1, unit: 'minute' } as const;
+const SLOT = { name: 'slot', concurrency: 1 } as const;
 const QUEUE = { capacity: 1, refill: 1, name: 'queue' } as const;
 const outcomes: Outcome[] = [];
 const recordOutcome = (_context: unknown, outcome: Outcome) => outcomes.push(outcome) && 1;
@@ -39,8 +41,7 @@ let current: { cancelled: boolean } | undefined;
 let runs = 0;
 
 /** A stream that the handler of `@GrpcStreamCall` reads and writes itself. */
-interface NativeStream {
-  on(event: string, listener: () => void): this;
+interface NativeStream extends EventEmitter {
   resume(): void;
   write(price: object): void;
   end(): void;
@@ -136,6 +137,26 @@ class PricesController {
   settledStream(_data: unknown, _metadata: unknown, call: { cancelled: boolean }) {
     current = call;
     return answer;
+  }
+
+  @RateLimit(SLOT)
+  @GrpcMethod('Prices', 'HeldStream')
+  heldStream() {
+    return answer;
+  }
+
+  @RateLimit(SLOT)
+  @GrpcStreamMethod('Prices', 'HeldBothStream')
+  heldBothStream() {
+    return answer;
+  }
+
+  @RateLimit(SLOT)
+  @GrpcStreamCall('Prices', 'HeldStreamCall')
+  async heldStreamCall(call: NativeStream) {
+    call.resume();
+    await lastValueFrom(answer.pipe(takeUntil(fromEvent(call, 'cancelled'))), { defaultValue: undefined });
+    call.end();
   }
 
   @GrpcMethod('Prices', 'Own')
@@ -416,6 +437,36 @@ describe('gRPC', () => {
     await until(() => current?.cancelled === true);
     answer.complete();
     expect(outcomes).toMatchObject([{ status: 499, error: expect.any(ClientGoneError) }]);
+  });
+
+  describe.each(['HeldStream', 'HeldBothStream', 'HeldStreamCall'])('streams hold their slot: %s', (method) => {
+    const free = () => left(SLOT);
+
+    it('until they end', async () => {
+      await start();
+      const one = client();
+      const first = one.start(method);
+      await until(async () => answer.observed && (await free()) === 0);
+      expect(withoutMetadata(await one.call(method))).toEqual(exceeded);
+      answer.complete();
+      await first.ending;
+      await until(async () => (await free()) === 1);
+    });
+
+    it('until they are cancelled', async () => {
+      await start();
+      const first = client().start(method);
+      await until(async () => answer.observed && (await free()) === 0);
+      first.cancel();
+      await until(async () => (await free()) === 1);
+      expect(answer.observed).toBe(false);
+    });
+
+    it('until their client disconnects', async () => {
+      await start();
+      await disconnectDuring(url, method, () => until(async () => answer.observed && (await free()) === 0));
+      await until(async () => (await free()) === 1);
+    });
   });
 
   it('limits clients that reset their connections after a call', async () => {
