@@ -3,7 +3,7 @@ import type { Decision, StoreAnswer } from '../core/decision.js';
 
 /** What releases a slot. */
 interface SlotOwner {
-  /** Called once. Resolves when the store knows. */
+  /** Called once. Resolves when the store has answered, or has failed to. */
   free(slot: Slot): Promise<void>;
 }
 
@@ -50,8 +50,8 @@ export class Slot {
   }
 
   /**
-   * Releases the slot. Resolves when the store knows; if it is unavailable, the release is repeated until it does. Later
-   * calls return the same promise, which never rejects.
+   * Releases the slot. Resolves when the store has answered. If it does not, the promise resolves, too, and the release is
+   * repeated until it does. Later calls return the same promise, which never rejects.
    */
   release(): Promise<void> {
     this.released ??= this.owner.free(this);

@@ -86,7 +86,7 @@ class VectorRunner {
     if (step.preAborted) abort.abort(new Error('aborted'));
     const started: StartedCall = { step, abort };
     this.calls.push(started);
-    this.call(step, abort.signal).then(
+    const ended = this.call(step, abort.signal).then(
       (value) => {
         started.outcome = { value, at: this.clock.now() };
       },
@@ -94,6 +94,8 @@ class VectorRunner {
         started.outcome = { error, at: this.clock.now() };
       },
     );
+    // It never sleeps, but held slots do, to be renewed.
+    if (step.op === 'tryAcquire') await ended;
     await this.untilSleeping();
     if (started.outcome) checkOutcome(step, started.outcome, this.started, `step ${index}`);
   }

@@ -2,7 +2,7 @@ import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { MemoryStore, RateLimitStoreError, RedisStore } from 'nest-rate-limit';
+import { MemoryStore, type RateLimitStore, RateLimitStoreError, RedisStore } from 'nest-rate-limit';
 import type { StoreAnswer } from '../../../src/core/decision.js';
 import { parsePolicy } from '../../../src/core/policy.js';
 import type { StoreRequest } from '../../../src/core/request.js';
@@ -72,10 +72,12 @@ describe('RedisStore and late takes', () => {
   it('makes no late takes during consecutive pauses', async () => {
     const redis = await server();
     const own = client(redis.url);
-    const store = new ResilientStore(new RedisStore({ client: own, timeout: 50 }), FAILURE);
-    const take = { policy: parsePolicy(POOL, 'pool'), key: 'key', amount: 1000, maxWait: 0 };
-    const run = async (verb: StoreRequest['verb'], amount = 1000) => store.run({ verb, takes: [{ ...take, amount }] });
-    expect((await run('take')).taken).toBe(1);
+    const patient = new RedisStore({ client: own });
+    const resilient = new ResilientStore(new RedisStore({ client: own, timeout: 50 }), FAILURE);
+    const bucket = { policy: parsePolicy(POOL, 'pool'), key: 'key', maxWait: 0 };
+    const run = async (verb: 'take' | 'estimate', store: RateLimitStore = resilient) =>
+      store.run({ verb, takes: [{ ...bucket, amount: verb === 'take' ? 1000 : 0 }] });
+    expect((await run('take', patient)).taken).toBe(1);
     for (let i = 0; i < 3; i++) {
       redis.pause();
       expect((await run('take')).source).toBe('fallback');
@@ -83,7 +85,7 @@ describe('RedisStore and late takes', () => {
       redis.resume();
       await until(async () => (await run('estimate')).source === 'store');
     }
-    expect((await run('estimate', 0)).balance).toBe(9);
+    expect((await run('estimate', patient)).balance).toBe(9);
   });
 
   it.each(['its own', 'an injected'])(
@@ -112,9 +114,10 @@ describe('RedisStore and late takes', () => {
       await Promise.all(callers);
       await until(async () => (await sourceOf(bucket.estimate())) === 'store');
       const taken = 1e9 - (await bucket.available());
-      // Takes that Redis executed in time but answered too late stay taken: at most the calls in flight in one pause.
+      // Takes that Redis executed in time but answered too late stay taken: at most the calls in flight in each of the two
+      // pauses that are longer than the deadline. If Redis executed late takes, there would be 48.
       expect(taken).toBeGreaterThanOrEqual(reported);
-      expect(taken - reported).toBeLessThanOrEqual(16);
+      expect(taken - reported).toBeLessThanOrEqual(32);
     },
   );
 
