@@ -2,7 +2,7 @@ import type { Slot } from '../concurrency/slot.js';
 import type { ReplaceStrategy } from '../core/algorithms/algorithm.js';
 import { AMOUNT_PER_TOKEN, amountOf, chargedAmount, refundedAmount } from '../core/amount.js';
 import { toDecision } from '../core/answer.js';
-import type { Decision, StoreAnswer } from '../core/decision.js';
+import type { Decision } from '../core/decision.js';
 import type { LimitOptions, Policy } from '../core/policy.js';
 import { checkReplace } from '../core/replace.js';
 import type { FailureMode, StoreRequest, Take, Verb } from '../core/request.js';
@@ -120,7 +120,7 @@ export class Bucket {
     const amount = refundedAmount(n);
     const refund = decision && refundOf(decision, this.policy, this.key);
     const takes = this.tokenTakes(amount);
-    if (amount > 0) await this.store.run({ ...refund, verb: 'put', takes });
+    if (amount > 0) await this.store.run({ verb: 'put', takes, source: refund?.source, actAt: refund?.actAt });
   }
 
   /**
@@ -227,8 +227,8 @@ export class Bucket {
     return sleepUnlessAborted(this.store, ms, signal, this.closing);
   }
 
-  private async run(verb: Verb, amount: number, more: Partial<StoreRequest> = {}): Promise<StoreAnswer> {
-    return this.store.run({ ...more, verb, takes: this.takes(amount) });
+  private async run(verb: Verb, amount: number, { duration, to, strategy }: Partial<StoreRequest> = {}) {
+    return this.store.run({ verb, takes: this.takes(amount), duration, to, strategy });
   }
 
   private slotTakes(maxWait: number): readonly Take[] {

@@ -188,7 +188,7 @@ export const concurrency: Algorithm = {
 
   timeToFull(_limit, state, i) {
     const { list } = holdersOf(state, i);
-    return list.length === 0 ? 0 : Math.max(...list.map(({ expiry }) => expiry)) - state.at;
+    return list.reduce((longest, { expiry }) => Math.max(longest, expiry - state.at), 0);
   },
 
   timeToNext: (limit, state, i) => (heldSlots(holdersOf(state, i)) < limit.size ? 0 : RETRY_HINT),

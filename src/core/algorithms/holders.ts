@@ -35,7 +35,7 @@ export class Holders implements StatePart {
   /** Six numbers per holder. Slots in this process do not outlive it, so there are none of these. */
   entries(): number[] {
     return this.list
-      .filter(({ expiry }) => expiry < Infinity)
+      .filter(({ expiry }) => expiry > 0 && expiry < Infinity)
       .flatMap(({ id, count, expiry, sequence, since, waitsUntil }) => [
         id,
         count,

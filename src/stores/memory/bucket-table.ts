@@ -107,13 +107,13 @@ export class BucketTable {
   }
 
   /** Sets the slots that a process holds by the fast path; as `takeFast`. */
-  holdFast(take: Take, now: number, source: DecisionSource): StoreAnswer | undefined {
+  holdFast(take: Take, source: DecisionSource): StoreAnswer | undefined {
     const record = this.isSingleConcurrency ? this.records.get(take.key) : undefined;
     if (record === undefined) return undefined;
     const { states } = this;
     if (!states.isPlain(record) || (this.blocked.size > 0 && this.blocked.has(record))) return undefined;
-    const answer = reportToOneLimit(take, this.holdersOf(record), states.cells, record * states.width, now, source);
-    if (answer && take.holder?.count === 0) this.order.bringForward(record, now);
+    const answer = reportToOneLimit(take, this.holdersOf(record), states.cells, record * states.width, source);
+    if (answer && take.holder?.count === 0) this.order.bringForward(record, states.timeOf(record));
     return answer;
   }
 

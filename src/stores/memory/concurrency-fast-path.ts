@@ -15,17 +15,22 @@ import type { SlotHolder } from '../../core/slot-holder.js';
 
 /** The answer of a policy with a concurrency limit alone. Its values are computed when they are read. */
 class SlotAnswer implements StoreAnswer, AnsweredLimit {
-  readonly delay = 0;
-  readonly actAt = undefined;
-
   constructor(
     private readonly own: Policy,
     private readonly count: number,
-    readonly resetAfter: number,
+    private readonly isLasting: boolean | undefined,
     readonly allowed: boolean,
     readonly taken: number,
     readonly source: DecisionSource,
   ) {}
+
+  get delay(): number {
+    return 0;
+  }
+
+  get actAt(): undefined {
+    return undefined;
+  }
 
   get policy(): string {
     return this.own.name;
@@ -55,6 +60,11 @@ class SlotAnswer implements StoreAnswer, AnsweredLimit {
     return this.taken > 0 ? 0 : this.moreAfter;
   }
 
+  get resetAfter(): number {
+    if (this.count === 0) return 0;
+    return this.isLasting ? Infinity : this.own.limits[0].period;
+  }
+
   get moreAfter(): number {
     return this.balance > 0 ? 0 : RETRY_HINT;
   }
@@ -71,15 +81,16 @@ export function takeOneSlot(
 ): StoreAnswer | undefined {
   if (!holder || holder.waited !== undefined || holder.nextWaited !== undefined || cells[start] > now) return undefined;
   const [limit] = policy.limits;
+  const { isLasting } = holder;
   let own: Holder | undefined;
   if (holders.list.length > 0) {
     own = onlyHolder(holders, holder, now);
     if (!own) return undefined;
     if (own.count >= limit.size) {
-      return maxWait > 0 ? undefined : new SlotAnswer(policy, own.count, own.expiry - now, false, 0, source);
+      return maxWait > 0 || !isLasting ? undefined : new SlotAnswer(policy, own.count, true, false, 0, source);
     }
   }
-  const expiry = holder.isLasting ? Infinity : now + limit.period;
+  const expiry = isLasting ? Infinity : now + limit.period;
   if (own) {
     own.count++;
     own.expiry = expiry;
@@ -88,36 +99,31 @@ export function takeOneSlot(
     holders.list = [own];
   }
   cells[start] = now;
-  return new SlotAnswer(policy, own.count, expiry - now, true, amount / AMOUNT_PER_TOKEN, source);
+  return new SlotAnswer(policy, own.count, isLasting, true, amount / AMOUNT_PER_TOKEN, source);
 }
 
-/** Sets the slots that a holder holds. */
+/** Sets the slots that a holder in this process holds. They do not expire, so the time does not matter. */
 export function reportToOneLimit(
   { policy, holder }: Take,
   holders: Holders,
   cells: Float64Array,
   start: number,
-  now: number,
   source: DecisionSource,
 ): StoreAnswer | undefined {
-  if (holder?.count === undefined || holder.waited !== undefined || cells[start] > now) return undefined;
-  const { count, sequence = 0, isLasting } = holder;
-  const own = onlyHolder(holders, holder, now);
+  if (!holder?.isLasting || holder.count === undefined || holder.waited !== undefined) return undefined;
+  const { count, sequence = 0 } = holder;
+  const own = onlyHolder(holders, holder, cells[start]);
   if (!own || sequence < own.sequence) return undefined;
-  cells[start] = now;
-  if (count === 0) {
-    holders.list = [];
-    return new SlotAnswer(policy, 0, 0, true, 0, source);
-  }
   own.count = count;
-  own.sequence = sequence;
-  own.expiry = isLasting ? Infinity : now + policy.limits[0].period;
-  return new SlotAnswer(policy, count, own.expiry - now, true, 0, source);
+  // An entry without slots means nothing. It is used again, or dropped by the next request that is not so simple.
+  own.sequence = count === 0 ? 0 : sequence;
+  own.expiry = count === 0 ? 0 : Infinity;
+  return new SlotAnswer(policy, count, true, true, 0, source);
 }
 
 /** The entry of `holder` if there is no other one, and if it does not wait. */
 function onlyHolder({ list }: Holders, holder: SlotHolder, now: number): Holder | undefined {
   if (list.length !== 1) return undefined;
   const [own] = list;
-  return own.id === holder.id && own.since === 0 && own.expiry > now ? own : undefined;
+  return own.id === holder.id && own.since === 0 && (own.expiry > now || own.count === 0) ? own : undefined;
 }

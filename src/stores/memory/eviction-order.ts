@@ -49,7 +49,7 @@ export class EvictionOrder {
 
   /** The same for a bucket that is full now, and not blocked. */
   bringForward(record: number, now: number): void {
-    if (this.held.delete(record)) this.heap.add(record, now);
+    if (this.held.size > 0 && this.held.delete(record)) this.heap.add(record, now);
     else if (this.heap.dueOf(record) > now) this.heap.move(record, now);
   }
 

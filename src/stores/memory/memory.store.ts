@@ -76,12 +76,13 @@ export class MemoryStore extends RateLimitStore {
 
   override run(request: StoreRequest, source: DecisionSource = 'store'): StoreAnswer {
     const { takes, verb, to } = request;
+    if (verb === 'hold') {
+      const answer = this.tables.of(takes[0].policy).holdFast(takes[0], source);
+      if (answer) return answer;
+    }
     const now = this.clock.now();
     if (verb === 'take' && takes.length === 1) {
       const answer = this.tables.of(takes[0].policy).takeFast(takes[0], now, source);
-      if (answer) return answer;
-    } else if (verb === 'hold') {
-      const answer = this.tables.of(takes[0].policy).holdFast(takes[0], now, source);
       if (answer) return answer;
     }
     const { opened, row, tables } = this;
