@@ -55,6 +55,8 @@ export class Slots {
   /** Takes a slot of each bucket and the tokens of the other limits, waiting for slots for up to each `maxWait`. */
   acquire(request: SlotRequest): MaybePromise<SlotAnswer> {
     const since = this.now();
+    const queued = this.queueBehind(request, since);
+    if (queued) return queued;
     const sent = this.take(request, since);
     return isPromise(sent) ? sent.then((take) => this.apply(request, since, take)) : this.apply(request, since, sent);
   }
@@ -158,6 +160,18 @@ export class Slots {
   private apply(request: SlotRequest, since: number, take: SlotTake): MaybePromise<SlotAnswer> {
     if (!take.slot) return this.applyDenial(request, since, take);
     return take.hasWaiters ? this.keepOrder(request, since, take) : take;
+  }
+
+  /**
+   * Queues a request for nothing but a slot behind one that waits already: asking the store would be in vain. Those that
+   * are trying to take one do not count: the store would not know that this request still waits.
+   */
+  private queueBehind(request: SlotRequest, since: number): Promise<SlotAnswer> | undefined {
+    const [{ policy, key, maxWait }] = request.takes;
+    if (!this.isShared || request.takes.length > 1 || policy.limits.length > 1 || maxWait === 0) return undefined;
+    const bucket = this.buckets.get(policy.id)?.get(key);
+    const waiter = bucket?.nextWaiter();
+    return bucket && waiter && this.queue.add(request, since, waiter.denial, [bucket], maxWait);
   }
 
   /** A request that arrived after a waiter is queued behind it. */

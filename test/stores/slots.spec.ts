@@ -192,6 +192,16 @@ describe('slots', () => {
       expect(denied).toBeGreaterThan(20);
     });
 
+    it('go to the process that is told, however long its request takes to arrive', async () => {
+      const subject = new SlotSubject(make, { concurrency: 1 });
+      await subject.take(99);
+      for (const [id, waited] of [100, 98].entries()) await subject.take(id, { maxWait: 5000, waited });
+      await subject.hold(99, 0);
+      subject.advance(7);
+      // It was sent 5 ms ago.
+      expect((await subject.take(0, { maxWait: 5000, waited: 102 })).allowed).toBe(true);
+    });
+
     it('go to the process that has waited longest', async () => {
       const values = fc.uniqueArray(fc.integer({ min: 0, max: 2000 }), { minLength: 2, maxLength: 5 });
       await checkProperty(runs, 1, values, async (ages, cover) => {

@@ -46,11 +46,13 @@ function isUsed({ count, since }: Holder): boolean {
 /** Whether a slot is free for `holder`, a new request or a waiter of it: no process has waited longer. */
 export function isAvailable(limit: Limit, holders: Holders, now: number, holder?: SlotHolder): boolean {
   if (heldSlots(holders) >= limit.size) return false;
-  const before = holder?.waited === undefined ? Infinity : startOf(now, holder.waited);
-  return holders.list.every(({ id, since }) => {
-    const isOwn = before < Infinity && id === holder?.id;
-    return since === 0 || isOwn || since >= before;
-  });
+  const { list } = holders;
+  if (holder?.waited === undefined) return list.every(({ since }) => since === 0);
+  // A wait seems to have begun the later, the longer its request took to arrive. The earliest start counts, as it does for
+  // the others: a process that is told that a slot is free can take it.
+  let start = startOf(now, holder.waited);
+  for (const { id, since } of list) if (id === holder.id && since > 0 && since < start) start = since;
+  return list.every(({ since }) => since === 0 || since >= start);
 }
 
 /** Adds a slot to those of `holder`. If a waiter takes it, the next one of its process is now the oldest. */

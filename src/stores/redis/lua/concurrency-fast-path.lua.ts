@@ -1,66 +1,89 @@
-import { concurrency, RETRY_HINT } from '../../../core/algorithms/concurrency.js';
+import { concurrency, RETRY_HINT, WAITING_TTL } from '../../../core/algorithms/concurrency.js';
 import { AMOUNT_PER_TOKEN } from '../../../core/amount.js';
 import { ABSENT, HELD, VERB_CODES } from '../script-protocol.js';
 import { COMPACT_END } from './stored-state.lua.js';
 
-/** The fast path of slots: those of one concurrency limit, while no process waits. As fast-path.lua.ts. */
+/** The fast path of slots: those of one concurrency limit. As fast-path.lua.ts. */
 export const CONCURRENCY_FAST_PATH = `
--- Adds a slot to those of the holder \`id\`, or sets them to \`count\`. Returns the row of the reply, or nil without having
--- changed anything if the request or the stored value needs the general path.
-local function changeSlots(input, policy, key, stored, now, leastTtl, id, amount, count, sequence, mayDeny)
-  local packs, unpacks = struct.pack, struct.unpack
-  local capacity, isTake, length = input[policy + 3], not count, 0
-  local others, latest, own, held, last, expiry = 0, 0, nil, 0, 0, 0
+-- Takes a slot for the holder \`id\`, or without \`amount\` sets its slots to \`count\`. \`waited\` and \`nextWaited\` are nil if
+-- absent. Returns the row of the reply, or nil without having changed anything if an entry has expired, or the stored
+-- value is not compact: such a request needs the general path.
+local function changeSlots(input, policy, key, stored, now, leastTtl, id, waited, nextWaited, amount, maxWait, count, sequence)
+  local packs, unpacks, max = struct.pack, struct.unpack, math.max
+  local length, others, latest = 0, 0, 0
+  -- The other process that has waited longest, and the entry of this one.
+  local first, firstSince, firstPlace
+  local isKnown, place, held, expiry, last, since, waitsUntil = false, 13, 0, 0, 0, 0, 0
   if stored then
     if #stored < 48 then return end
     length = unpacks('<I6', stored, 7)
     if #stored ~= 12 + 36 * length then return end
-    for place = 13, #stored, 36 do
-      local other, slots, ends, reported, since = unpacks('<I6I6I6I6I6', stored, place)
-      if ends <= now or since > 0 then return end
+    place = #stored + 1
+    for at = 13, #stored, 36 do
+      local other, slots, ends, reported, start, believed = unpacks('<I6I6I6I6I6I6', stored, at)
+      if ends <= now or (start > 0 and believed <= now) then return end
       if other == id then
-        own, held, expiry, last = place, slots, ends, reported
+        isKnown, place, held, expiry, last, since, waitsUntil = true, at, slots, ends, reported, start, believed
       else
-        others = others + slots
-        if ends > latest then latest = ends end
+        others, latest = others + slots, max(latest, ends)
+        if start > 0 and (not first or start < firstSince) then first, firstSince, firstPlace = other, start, at end
       end
     end
   end
-  if isTake then
-    local balance = capacity - (others + held) * ${AMOUNT_PER_TOKEN}
-    if balance <= 0 then
-      if not mayDeny then return end
-      if expiry > latest then latest = expiry end
-      return packs('<ddddddddd', 0, 0, 0, now, 0, balance, ${RETRY_HINT}, latest - now, ${RETRY_HINT})
-    end
-    count, sequence = held + 1, last
-  elseif sequence < last or sequence >= ${COMPACT_END} or (count == 0 and not own) then
-    return
-  end
-  if count > 0 then
-    expiry = now + input[policy + 6]
-    if expiry > latest then latest = expiry end
-  end
-  if others == 0 and length - (own and 1 or 0) == 0 then
-    if count == 0 then
-      redis.call('DEL', key)
+  local free = input[policy + 3] / ${AMOUNT_PER_TOKEN} - others - held
+  local started = waited and max(1, now - waited)
+  local allowed, taken, isChanged = true, 0, true
+  if amount then
+    local start = started and since > 0 and since < started and since or started
+    if start then allowed = not first or firstSince >= start else allowed = not first and since == 0 end
+    allowed = allowed and free > 0
+    if allowed then
+      if nextWaited then
+        since, waitsUntil = max(1, now - nextWaited), now + ${WAITING_TTL}
+      elseif waited then
+        since, waitsUntil = 0, 0
+      end
+      held, free, taken = held + 1, free - 1, amount
+      expiry = max(now + input[policy + 6], waitsUntil)
+    elseif maxWait ~= 0 then
+      since, waitsUntil = start or since > 0 and since or now, now + ${WAITING_TTL}
+      expiry = max(expiry, waitsUntil)
     else
-      local ttl = latest - now
-      local state = packs('<I6I6I6I6I6I6I6I6', now, 1, id, count, expiry, sequence, 0, 0)
-      redis.call('SET', key, state, 'PX', ttl < leastTtl and leastTtl or ttl)
+      isChanged = false
     end
   else
-    local entry = count == 0 and '' or packs('<I6I6I6I6I6I6', id, count, expiry, sequence, 0, 0)
-    length = length + (own and 0 or 1) - (count == 0 and 1 or 0)
-    own = own or #stored + 1
-    local state = packs('<I6I6', now, length) .. string.sub(stored, 13, own - 1) .. entry .. string.sub(stored, own + 36)
-    local ttl = latest - now
-    redis.call('SET', key, state, 'PX', ttl < leastTtl and leastTtl or ttl)
+    if sequence < last or sequence >= ${COMPACT_END} or not (isKnown or count > 0 or waited) then return end
+    free, held, last = free + held - count, count, sequence
+    since, waitsUntil = started or 0, started and now + ${WAITING_TTL} or 0
+    expiry = max(now + input[policy + 6], waitsUntil)
   end
-  local balance = capacity - (others + count) * ${AMOUNT_PER_TOKEN}
-  local more = balance > 0 and 0 or ${RETRY_HINT}
+  local isUsed = held > 0 or since > 0
+  if isUsed then latest = max(latest, expiry) end
+  if isChanged then
+    length = length - (isKnown and 1 or 0) + (isUsed and 1 or 0)
+    if length == 0 then
+      redis.call('DEL', key)
+    else
+      local entry = isUsed and packs('<I6I6I6I6I6I6', id, held, expiry, last, since, waitsUntil) or ''
+      local state, ttl = packs('<I6I6', now, length), latest - now
+      if stored then
+        state = state .. string.sub(stored, 13, place - 1) .. entry .. string.sub(stored, place + (isKnown and 36 or 0))
+      else
+        state = state .. entry
+      end
+      redis.call('SET', key, state, 'PX', ttl < leastTtl and leastTtl or ttl)
+    end
+  end
+  if free > 0 and allowed then
+    local isOwnTurn = since > 0 and (not first or since < firstSince or (since == firstSince and place < firstPlace))
+    local turn = isOwnTurn and id or first
+    if turn and not (amount and isOwnTurn) then redis.call('PUBLISH', key, string.format('%.0f %.0f', turn, free)) end
+  end
+  local more = free > 0 and 0 or ${RETRY_HINT}
+  local retry = allowed and 0 or ${RETRY_HINT}
+  if not amount then retry = free > 0 and since == 0 and not first and 0 or ${RETRY_HINT} end
   local timeToFull = latest > now and latest - now or 0
-  return packs('<ddddddddd', 1, 0, isTake and amount or 0, now, 0, balance, isTake and 0 or more, timeToFull, more)
+  return packs('<ddddddddd', allowed and 1 or 0, 0, taken, now, 0, free * ${AMOUNT_PER_TOKEN}, retry, timeToFull, more)
 end
 `;
 
@@ -73,16 +96,17 @@ export const CHANGE_SLOTS_FAST = `
       if stored and #stored >= 12 then at = struct.unpack('<I6', stored) end
       if at <= now and now < ${COMPACT_END} then
         if input[place] == ${VERB_CODES.hold} then
-          local id, count, sequence = input[place + 7], input[place + 8], input[place + 9]
-          if count >= 0 and input[place + 10] == ${ABSENT} then
-            row = changeSlots(input, policy, key, stored, now, leastTtl, id, 0, count, sequence)
+          local id, count, sequence, waited = input[place + 7], input[place + 8], input[place + 9], input[place + 10]
+          if waited == ${ABSENT} then waited = nil end
+          if count >= 0 then
+            row = changeSlots(input, policy, key, stored, now, leastTtl, id, waited, nil, nil, 0, count, sequence)
           end
-        elseif input[place] == ${VERB_CODES.take} and input[place + 6] == ${ABSENT} and input[place + 7] == ${ABSENT} then
-          amount = input[place + 8]
-          if amount >= 0 then
-            local mayDeny = input[place + 9] == 0
-            row = changeSlots(input, policy, key, stored, now, leastTtl, input[place + 5], amount, nil, nil, mayDeny)
-          end
+        elseif input[place] == ${VERB_CODES.take} and input[place + 8] >= 0 then
+          local id, waited, nextWaited = input[place + 5], input[place + 6], input[place + 7]
+          if waited == ${ABSENT} then waited = nil end
+          if nextWaited == ${ABSENT} then nextWaited = nil end
+          local maxWait = input[place + 9]
+          row = changeSlots(input, policy, key, stored, now, leastTtl, id, waited, nextWaited, input[place + 8], maxWait)
         end
         stop = place + 11
       end

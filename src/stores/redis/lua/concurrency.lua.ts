@@ -31,12 +31,12 @@ local function startOf(now, waited) return max(1, now - waited) end
 
 local function isAvailable(limit, holders, now, holder)
   if heldSlots(holders) >= limit.capacity / AMOUNT_PER_TOKEN then return false end
-  local waited = holder and holder.waited
+  local start = holder and holder.waited and startOf(now, holder.waited) or INFINITY
   for _, other in ipairs(holders) do
-    if other.since > 0 then
-      if not waited then return false end
-      if other.id ~= holder.id and other.since < startOf(now, waited) then return false end
-    end
+    if start < INFINITY and other.id == holder.id and other.since > 0 then start = min(start, other.since) end
+  end
+  for _, other in ipairs(holders) do
+    if other.since > 0 and other.since < start then return false end
   end
   return true
 end
