@@ -74,8 +74,9 @@ export function dropSpentMarks({ limits }: Policy, state: BucketState): void {
 
 /** Drops a mark: its take will not be refunded. */
 export function dropMark(state: BucketState, id: number | undefined): void {
-  if (id === undefined || !state.marks.some((mark) => mark.id === id)) return;
-  state.marks = state.marks.filter((mark) => mark.id !== id);
+  const dropped = id === undefined ? undefined : state.marks.find((mark) => mark.id === id);
+  if (!dropped) return;
+  state.marks = state.marks.filter((mark) => mark !== dropped);
   state.changed = true;
 }
 
