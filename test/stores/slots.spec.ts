@@ -192,7 +192,7 @@ describe('slots', () => {
       expect(denied).toBeGreaterThan(20);
     });
 
-    it('go to the process that is told, however long its request takes to arrive', async () => {
+    it('go to the process that is notified, however long its request takes to arrive', async () => {
       const subject = new SlotSubject(make, { concurrency: 1 });
       await subject.take(99);
       for (const [id, waited] of [100, 98].entries()) await subject.take(id, { maxWait: 5000, waited });

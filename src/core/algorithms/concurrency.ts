@@ -49,7 +49,7 @@ export function isAvailable(limit: Limit, holders: Holders, now: number, holder?
   const { list } = holders;
   if (holder?.waited === undefined) return list.every(({ since }) => since === 0);
   // A wait seems to have begun the later, the longer its request took to arrive. The earliest start counts, as it does for
-  // the others: a process that is told that a slot is free can take it.
+  // the others: a process that is notified of a free slot can take it.
   let start = startOf(now, holder.waited);
   for (const { id, since } of list) if (id === holder.id && since > 0 && since < start) start = since;
   return list.every(({ since }) => since === 0 || since >= start);
