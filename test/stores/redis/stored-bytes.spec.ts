@@ -46,8 +46,11 @@ describe('the stored state of a bucket', () => {
     ] as const)('of %s takes at most the expected bytes', async (_, options, bytes) => {
       const policy = parsePolicy(options, 'api');
       const key = redisKey('sb:', '203.0.113.7', policy);
-      await client.del(key);
-      await small.run({ verb: 'take', takes: [{ policy, key: '203.0.113.7', amount: 1000, maxWait: 0 }] });
+      // The first value may be in a longer string that Redis has kept from an argument of an earlier script.
+      for (let i = 0; i < 2; i++) {
+        await client.del(key);
+        await small.run({ verb: 'take', takes: [{ policy, key: '203.0.113.7', amount: 1000, maxWait: 0 }] });
+      }
       expect(await client.memory('USAGE', key)).toBeLessThanOrEqual(bytes);
       await client.del(key);
     });
