@@ -3,7 +3,7 @@ import { type LimitOptions, parsePolicy } from '../core/policy.js';
 import type { Take } from '../core/request.js';
 import type { SlotHolder } from '../core/slot-holder.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
-import { later } from '../util/clock.js';
+import { systemClock } from '../util/clock.js';
 import type { DeclareTest } from './declare-test.js';
 
 const TWO: LimitOptions = { name: 'slots', concurrency: 2, slotTtl: '10s' };
@@ -83,7 +83,8 @@ function testWaiting(test: DeclareTest): void {
       // A store that does not notify is queried again each second.
       while (order.length === count) {
         await clock.advance(100);
-        await new Promise<void>((resolve) => later(5, resolve));
+        // On a timer that keeps the process alive.
+        await systemClock.sleep(5);
       }
       slot = await next;
     }
