@@ -1,6 +1,7 @@
 import { type ClientRequest, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
+import { ReadableStream } from 'node:stream/web';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication, Res, Sse, StreamableFile } from '@nestjs/common';
 import {
@@ -139,6 +140,12 @@ class Resource {
   }
 
   @RateLimit('streamed')
+  @Get('web')
+  web(@ReportCost() cost: ReportCost) {
+    return new StreamableFile(Readable.fromWeb(ReadableStream.from(growing(cost))));
+  }
+
+  @RateLimit('streamed')
   @Sse('events')
   events(@ReportCost() cost: ReportCost) {
     return from(growing(cost)).pipe(map((data) => ({ data })));
@@ -267,7 +274,7 @@ describe.each(COMBINATIONS)('@ReportCost on $adapter with the $store store', ({ 
     await until(async () => (await status('/default')) === 429);
   });
 
-  it.each(['file', 'events', 'raw'])(
+  it.each(['file', 'web', 'events', 'raw'])(
     'settles what a stream has reported whose client disconnects: %s',
     async (path) => {
       const client = call(`/${path}`);
