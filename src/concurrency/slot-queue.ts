@@ -119,8 +119,11 @@ export class SlotQueue {
     waiter.isTrying = true;
     waiter.isNudged = false;
     const failed = (error: unknown) => {
+      const { buckets } = waiter;
       waiter.isTrying = false;
       waiter.end({ error });
+      // An unavailable store rejects those behind it, too.
+      for (const bucket of buckets) this.tryFirst(bucket, 1);
     };
     try {
       const done = chain(this.slots.retry(waiter), (sent) => this.tried(waiter, sent));

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
-import { MemoryStore, RateLimitStoreError } from 'nest-rate-limit';
+import { BucketService, MemoryStore, RateLimitStoreError } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
 import { rowLength } from '../../../src/core/answer.js';
 import type { StoreAnswer } from '../../../src/core/decision.js';
 import type { StoreRequest } from '../../../src/core/request.js';
@@ -105,6 +106,23 @@ describe('slots of a remote store', () => {
       await expect(subject.hold(1, 1)).rejects.toThrow(RateLimitStoreError);
       expect((await subject.take(1)).allowed).toBe(true);
     });
+  });
+
+  it('are awaited by no request once the store is found to be down', async () => {
+    const clock = new FakeClock();
+    const bucket = new BucketService(remoteStore(clock)).bucket({ concurrency: 1 }, 'key');
+    const slot = await bucket.acquire();
+    const waiting = [bucket.acquire(), bucket.acquire(), bucket.acquire()];
+    await clock.advance(100);
+    remote.isDown = true;
+    const rejected = Promise.all(
+      [...waiting, bucket.acquire()].map((each) => expect(each).rejects.toThrow(RateLimitStoreError)),
+    );
+    await clock.advance(1000);
+    await rejected;
+    remote.isDown = false;
+    await slot.release();
+    expect(await bucket.available()).toBe(1);
   });
 
   it('are released if another server of a Cluster denies the request', async () => {
