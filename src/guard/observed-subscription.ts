@@ -10,14 +10,14 @@ export interface SubscriptionObserver {
   end(failure?: { readonly error: unknown }): void;
 }
 
-/** The iterator of a GraphQL subscription, observed; any other result unchanged and not observed. */
+/** The iterator of a GraphQL subscription, observed; `undefined` if the result is not one. */
 export function observeSubscription(
   context: ExecutionContext,
   result: unknown,
   observer: SubscriptionObserver,
-): { readonly isObserved: boolean; readonly result: unknown } {
-  const isObserved = kindOf(context) === 'graphql' && isSubscription(context) && isAsyncIterable(result);
-  return { isObserved, result: isObserved ? new ObservedIterator(context, result, observer) : result };
+): AsyncIterableIterator<unknown> | undefined {
+  if (kindOf(context) !== 'graphql' || !isSubscription(context) || !isAsyncIterable(result)) return undefined;
+  return new ObservedIterator(context, result, observer);
 }
 
 function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
@@ -35,7 +35,7 @@ class ObservedIterator implements AsyncIterableIterator<unknown> {
     private readonly observer: SubscriptionObserver,
   ) {
     this.iterator = source[Symbol.asyncIterator]();
-    // Servers that have lost the client before they asked for values never ask for any, and Mercurius keeps iterators
+    // Servers whose client is lost before they request a value never request any, and Mercurius keeps iterators
     // with a filter until their next value.
     this.stopListening = onDisconnect(context, () => void this.return().catch(() => {}));
     if (this.isOver) this.stopListening();

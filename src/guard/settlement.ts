@@ -111,9 +111,9 @@ export class Settlement {
     );
   }
 
-  /** A GraphQL subscription ends with its values. */
+  /** A GraphQL subscription ends with its values, of which the last one counts. */
   private observeValues(answer: unknown): unknown {
-    const { isObserved, result } = observeSubscription(this.context, answer, {
+    const iterator = observeSubscription(this.context, answer, {
       value: (value) => {
         this.value = { value };
       },
@@ -123,11 +123,10 @@ export class Settlement {
         this.end(failure ? statusOf(failure.error) : 200);
       },
     });
-    if (isObserved) {
-      this.isSubscribed = true;
-      this.value = {};
-    }
-    return result;
+    if (!iterator) return answer;
+    this.isSubscribed = true;
+    this.value = {};
+    return iterator;
   }
 
   private handled(status: number): void {
@@ -198,7 +197,7 @@ export class Settlement {
   /** An interceptor has enough of the handler's values, or gave it up; or the client disconnected. */
   private handlerAbandoned(): void {
     const disconnected = this.endsWithResponse ? this.isDisconnected : isDisconnected(this.context);
-    if (disconnected || 'value' in this.value) return this.handlerEnded(200);
+    if (disconnected || this.isSubscribed || 'value' in this.value) return this.handlerEnded(200);
     this.error = { error: new Error('The handler was abandoned before it returned a value') };
     this.handlerEnded(500);
   }

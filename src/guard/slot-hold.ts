@@ -99,9 +99,9 @@ class SlotHold implements CallObserver {
       const end = this.begin();
       let isSubscribed = false;
       const observe = (value: unknown) => {
-        const { isObserved, result } = observeSubscription(this.context, value, { end });
-        isSubscribed ||= isObserved;
-        return result;
+        const iterator = observeSubscription(this.context, value, { end });
+        if (iterator) isSubscribed = true;
+        return iterator ?? value;
       };
       return next.handle().pipe(map(observe), tap({ finalize: () => isSubscribed || end() }));
     });

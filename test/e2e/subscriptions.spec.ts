@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import type { INestApplication } from '@nestjs/common';
+import { type CallHandler, type INestApplication, UseInterceptors } from '@nestjs/common';
 import { Int, Query, Resolver, Subscription } from '@nestjs/graphql';
 import { type Bucket, BucketService, type Outcome, RateLimit, RateLimitModule, ReportCost } from 'nest-rate-limit';
+import { take } from 'rxjs';
 import { createApp } from '../support/create-app.js';
 import { adapterOf, graphqlModule, SERVERS, subscribe, subscriber } from '../support/graphql.js';
 import { until } from '../support/requests.js';
@@ -90,6 +91,15 @@ class Subscriptions {
     await wait();
     report(50);
     yield { reporting: 2 };
+  }
+
+  @RateLimit({ ...BUDGET, key: 'all', cost: 100, settle: (_context, outcome) => outcomes.push(outcome) })
+  @UseInterceptors({ intercept: (_context: unknown, next: CallHandler) => next.handle().pipe(take(1)) })
+  @Subscription(() => Int)
+  async *takenOnce() {
+    yield { takenOnce: 1 };
+    await wait();
+    yield { takenOnce: 2 };
   }
 
   @RateLimit({ ...BUDGET, key: 'all', cost: 100, settle: (_context, outcome) => outcomes.push(outcome) })
@@ -192,7 +202,7 @@ describe.each(SERVERS)('Subscriptions with %s', (server) => {
     await client.dispose();
   });
 
-  it('are settled with what was reported when they end', async () => {
+  it('are settled with the reported cost when they end', async () => {
     const first = await begin('reporting');
     await availableIs(900);
     proceedAll();
@@ -201,7 +211,7 @@ describe.each(SERVERS)('Subscriptions with %s', (server) => {
   });
 
   it.each(['leave', 'terminate'] as const)(
-    'are settled with what was reported before a client left: %s',
+    'are settled with the cost that was reported before a client left: %s',
     async (way) => {
       const first = await begin('reporting');
       await availableIs(900);
@@ -212,18 +222,22 @@ describe.each(SERVERS)('Subscriptions with %s', (server) => {
     },
   );
 
-  it('are settled with their last value, or with their error', async () => {
-    const first = await begin('settled');
+  it.each(['settled', 'takenOnce'])('are settled with their last value: %s', async (name) => {
+    const first = await begin(name);
     proceedAll();
     await until(() => outcomes.length === 1);
-    expect(outcomes).toEqual([{ value: { settled: 2 }, status: 200, durationMs: expect.any(Number) }]);
+    expect(outcomes).toEqual([{ value: { [name]: 2 }, status: 200, durationMs: expect.any(Number) }]);
+    await first.dispose();
+  });
+
+  it('are settled with their error', async () => {
     const client = subscriber(app);
     const failing = subscribe(client, 'subscription { settledFailure }');
     await until(() => proceed.length === 1);
     proceedAll();
     await failing;
-    await until(() => outcomes.length === 2);
-    expect(outcomes[1]).toEqual({ error: new Error('failed'), status: 500, durationMs: expect.any(Number) });
-    for (const each of [first, client]) await each.dispose();
+    await until(() => outcomes.length === 1);
+    expect(outcomes).toEqual([{ error: new Error('failed'), status: 500, durationMs: expect.any(Number) }]);
+    await client.dispose();
   });
 });
