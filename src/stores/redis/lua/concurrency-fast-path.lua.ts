@@ -65,12 +65,8 @@ local function changeSlots(input, policy, key, stored, now, leastTtl, id, waited
       redis.call('DEL', key)
     else
       local entry = isUsed and packs('<I6I6I6I6I6I6', id, held, expiry, last, since, waitsUntil) or ''
-      local state, ttl = packs('<I6I6', now, length), latest - now
-      if stored then
-        state = state .. string.sub(stored, 13, place - 1) .. entry .. string.sub(stored, place + (isKnown and 36 or 0))
-      else
-        state = state .. entry
-      end
+      local before, after = string.sub(stored or '', 13, place - 1), string.sub(stored or '', place + 36)
+      local state, ttl = packs('<I6I6', now, length) .. before .. entry .. after, latest - now
       redis.call('SET', key, state, 'PX', ttl < leastTtl and leastTtl or ttl)
     end
   end
@@ -80,8 +76,10 @@ local function changeSlots(input, policy, key, stored, now, leastTtl, id, waited
     if turn and not (amount and isOwnTurn) then redis.call('PUBLISH', key, string.format('%.0f %.0f', turn, free)) end
   end
   local more = free > 0 and 0 or ${RETRY_HINT}
-  local retry = allowed and 0 or ${RETRY_HINT}
-  if not amount then retry = free > 0 and since == 0 and not first and 0 or ${RETRY_HINT} end
+  local mayTake = allowed
+  -- The \`retryAfter\` of a report is that of a new request.
+  if not amount then mayTake = free > 0 and since == 0 and not first end
+  local retry = mayTake and 0 or ${RETRY_HINT}
   local timeToFull = latest > now and latest - now or 0
   return packs('<ddddddddd', allowed and 1 or 0, 0, taken, now, 0, free * ${AMOUNT_PER_TOKEN}, retry, timeToFull, more)
 end
