@@ -202,7 +202,7 @@ ${table(
 
 ${chart(Object.entries(weights), (bytes) => `${Math.round(bytes)} B`)}
 
-1,000,000 buckets fall due together: the longest turn of the event loop until all are gone, the median of ${ROUNDS} runs. The stores' timers run faster than they do otherwise, so that it does not take all day; what one run of them takes is the same. Counted is the time by the clock or that for which the process ran, whichever is less: so neither other processes count, nor threads that collect garbage meanwhile.
+1,000,000 buckets fall due together: the longest turn of the event loop until all are gone, the median of ${ROUNDS} runs. The stores' timers run faster than they do otherwise, so that it does not take all day; what one run of them takes is the same. Counted is the time by the clock or that for which the process ran, whichever is less: so neither other processes count, nor threads that collect garbage at the same time.
 
 ${table(
   ['', 'longest turn', 'runs'],

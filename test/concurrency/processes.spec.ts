@@ -12,7 +12,7 @@ function open(count: number) {
   shared.close();
   const processes = Array.from({ length: count }, () => new SlotProcess(shared));
   const bucketOf = (process: SlotProcess) => process.buckets.bucket(LIMIT, 'key');
-  /** Lets time pass until the promise has settled. */
+  /** Advances the clock until the promise has settled. */
   const settled = async <T>(promise: Promise<T>, ms = 50): Promise<T> => {
     promise.catch(() => {});
     await clock.advance(ms);

@@ -13,7 +13,7 @@ const CALLERS = 8;
 
 const root = RateLimitModule.forRoot({ store: { redis, prefix: 'outbound:' }, failure: { mode: 'closed' } });
 const app = await NestFactory.createApplicationContext({ module: class {}, imports: [root] }, { logger: false });
-/** Tells the upstream when the call was sent, by the clock that all processes of a machine share. */
+/** Reports to the upstream when the call was sent, by the clock that all processes of a machine share. */
 const send: typeof globalThis.fetch = (input, init) =>
   globalThis.fetch(input, { ...init, headers: { 'x-sent': `${process.hrtime.bigint()}` } });
 const bucket = app.get(BucketService).bucket(JSON.parse(policy), 'all');
