@@ -27,7 +27,7 @@ export { execute } from './core/execute.js';
 export type { LimitNumbers, NamedLimit } from './core/limit.js';
 export type { LimitOptions, Policy } from './core/policy.js';
 export type { Amounts, FailureMode, StoreRequest, Take, Verb } from './core/request.js';
-export type { SlotHolder } from './core/slot-holder.js';
+export type { HolderMessage, SlotHolder } from './core/slot-holder.js';
 export { RateLimitExceededException, RateLimitUnavailableException } from './exceptions/rate-limit.exception.js';
 export { RateLimitResolverError } from './exceptions/rate-limit-resolver.error.js';
 export { RateLimitStoreError, type StoreOutcome } from './exceptions/rate-limit-store.error.js';

@@ -1,3 +1,4 @@
+import { WAITING_TTL } from '../core/algorithms/concurrency.js';
 import type { StoreAnswer } from '../core/decision.js';
 import type { Policy } from '../core/policy.js';
 import { bucketName } from '../core/request.js';
@@ -47,8 +48,12 @@ export class HeldBucket {
   isDue = false;
   /** The reports that are under way: another object for the same bucket would not know of them. */
   reporting = 0;
-  /** The number of the last report that was sent. */
-  reported = 0;
+  /** The number of the last report that was sent; -1 for none. */
+  reported = -1;
+  /** When it was sent. */
+  reportedAt = 0;
+  /** Whether a message has arrived since this process listens: so it hears of slots that it is granted. */
+  isHeard = false;
   /** When the store may grant the slots to others; `Infinity` if there are none to lose. */
   safeUntil = Infinity;
   /** When the store will have dropped all that was sent. */
@@ -88,6 +93,11 @@ export class HeldBucket {
   get isIdle(): boolean {
     if (this.isDue || this.reporting > 0 || this.count > 0) return false;
     return this.waiters.size === 0 && this.stopListening === undefined;
+  }
+
+  /** Whether the store grants slots to this process, rather than let its requests try to take them. */
+  get isGranted(): boolean {
+    return this.isHeard && this.policy.limits.length === 1;
   }
 
   get first(): Waiter | undefined {
@@ -135,6 +145,18 @@ export class HeldBucket {
 
   dequeue(waiter: Waiter): void {
     this.queue?.delete(waiter);
+  }
+
+  /** What is sent at `sentAt` is a report. */
+  number(sequence: number, sentAt: number): void {
+    this.isDue = false;
+    this.reported = sequence;
+    this.reportedAt = sentAt;
+  }
+
+  /** Whether the store still knows of the last report, and so of a slot that it granted after it. */
+  isKnown(now: number): boolean {
+    return now < this.reportedAt + Math.max(this.slotTtl, WAITING_TTL);
   }
 
   /** What was sent at `sentAt` has reached the store. */

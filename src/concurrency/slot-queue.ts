@@ -25,6 +25,10 @@ interface QueueingSlots {
   freeSlots(bucket: HeldBucket, sent: SentTakes): number;
   /** Reports a bucket whose oldest waiter has left. */
   report(bucket: HeldBucket): unknown;
+  /** The steady clock. */
+  now(): number;
+  /** Has a slot that the store has granted for nothing but a slot; `free` ones are left. */
+  accept(bucket: HeldBucket, request: SlotRequest, free: number): SentTakes;
   /** Undoes a take whose request no longer waits. */
   undo(sent: SentTakes): void;
   settled(bucket: HeldBucket): void;
@@ -151,7 +155,9 @@ export class SlotQueue {
     }
     // Those behind it, where it no longer waits, take what it left.
     for (const bucket of buckets) {
-      if (!bucket.waiters.has(waiter)) this.tryFirst(bucket, this.slots.freeSlots(bucket, sent));
+      if (bucket.waiters.has(waiter)) continue;
+      if (bucket.isDue) this.slots.report(bucket);
+      this.tryFirst(bucket, this.slots.freeSlots(bucket, sent));
     }
   }
 
@@ -166,20 +172,40 @@ export class SlotQueue {
   private join(waiter: Waiter, bucket: HeldBucket): void {
     bucket.enqueue(waiter);
     if (bucket.stopListening) return;
-    bucket.stopListening = this.slots.store.subscribe(bucket.policy, bucket.key, (message) =>
-      this.hear(bucket, message),
-    );
+    const { store, id } = this.slots;
+    const listener = (message: string) => this.hear(bucket, message);
+    bucket.stopListening = store.subscribe(bucket.policy, bucket.key, listener, id);
     this.heard.add(bucket);
     if (this.heard.size > 1) return;
     this.retrying = new AbortController();
     this.retry(this.retrying.signal).catch(() => {});
   }
 
-  /** A message names the holder whose turn it is and the free slots; an empty one is for all. */
+  /**
+   * A message is empty, or has the number of slots that this process may take. A second number is that of the report since
+   * which it was granted one: a later report has already freed that again.
+   */
   private hear(bucket: HeldBucket, message: string): void {
-    const [id, free] = message.split(' ').map(Number);
-    if (message === '') this.tryFirst(bucket, 1);
-    else if (id === this.slots.id) this.tryFirst(bucket, free);
+    bucket.isHeard = true;
+    const [free, granted] = message.split(' ').map(Number);
+    if (granted === undefined) this.tryFirst(bucket, message === '' ? 1 : free);
+    else if (granted === bucket.reported) this.receive(bucket, free);
+  }
+
+  /** Gives a slot that the store has granted to the first waiter; returns it if that one needs more than a slot. */
+  private receive(bucket: HeldBucket, free: number): void {
+    const { first } = bucket;
+    if (!first) {
+      this.slots.report(bucket);
+    } else if (first.request.takes.length === 1 && bucket.isKnown(this.slots.now())) {
+      first.end(this.slots.accept(bucket, first.request, free));
+      this.slots.report(bucket);
+      this.tryFirst(bucket, free);
+    } else {
+      // Its take is a report, after which the store does not grant the slot again.
+      bucket.isDue = true;
+      this.tryFirst(bucket, 1);
+    }
   }
 
   private leave(waiter: Waiter, isAdmitted: boolean): void {
@@ -205,6 +231,7 @@ export class SlotQueue {
   private stopListening(bucket: HeldBucket): void {
     bucket.stopListening?.();
     bucket.stopListening = undefined;
+    bucket.isHeard = false;
     this.heard.delete(bucket);
     if (this.heard.size === 0) this.retrying.abort('ended');
     this.slots.settled(bucket);

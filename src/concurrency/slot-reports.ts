@@ -32,6 +32,8 @@ interface ReportingSlots {
   now(): number;
   /** A report of released slots has been sent, so that waiters can take them. */
   reported(bucket: HeldBucket): void;
+  /** The store has not received a report: it grants no slots. */
+  unreported(bucket: HeldBucket): void;
   /** Loses the slots of a bucket if the store may have granted them to other processes. */
   loseExpired(bucket: HeldBucket): void;
   /** Nothing is left to report. */
@@ -70,6 +72,13 @@ export class SlotReports {
     return sent;
   }
 
+  /** Numbers a report that is sent now with a take. */
+  number(bucket: HeldBucket, sentAt: number): number {
+    if (this.due.size > 0) this.due.delete(bucket);
+    bucket.number(++this.lastSequence, sentAt);
+    return this.lastSequence;
+  }
+
   /** Renews the slots of a bucket, and repeats reports that failed. */
   track(bucket: HeldBucket): void {
     const { slotTtl } = bucket;
@@ -105,8 +114,7 @@ export class SlotReports {
     const sentAt = isShared || waiter ? this.slots.now() : 0;
     const sequence = ++this.lastSequence;
     const holder = { id, count, sequence, waited: waiter && sentAt - waiter.since, isLasting: !isShared };
-    bucket.isDue = false;
-    bucket.reported = sequence;
+    bucket.number(sequence, sentAt);
     if (count > 0) bucket.moot = sentAt + bucket.slotTtl;
     try {
       const takes = [{ policy, key, amount: AMOUNT_PER_TOKEN, maxWait: 0, holder }];
@@ -148,6 +156,7 @@ export class SlotReports {
     if (bucket.reported !== sequence) return;
     bucket.isDue = true;
     this.track(bucket);
+    this.slots.unreported(bucket);
     if (bucket.count === 0) this.overdue.set(bucket.name, bucket);
   }
 

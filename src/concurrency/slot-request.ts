@@ -1,3 +1,6 @@
+import { RETRY_HINT } from '../core/algorithms/concurrency.js';
+import { AMOUNT_PER_TOKEN } from '../core/amount.js';
+import { toAnswer } from '../core/answer.js';
 import type { StoreAnswer } from '../core/decision.js';
 import type { Take } from '../core/request.js';
 import type { Slot } from './slot.js';
@@ -46,4 +49,11 @@ export function freeSlots(takes: readonly Take[], id: string, key: string, { lim
     first += policy.limits.length;
   }
   return 0;
+}
+
+/** The answer to a take for nothing but a slot that the store has granted; `free` ones are left. */
+export function grantedAnswer(take: Take, free: number): StoreAnswer {
+  const [{ period }] = take.policy.limits;
+  const row = [1, 0, take.amount, 0, 0, free * AMOUNT_PER_TOKEN, 0, period, free > 0 ? 0 : RETRY_HINT];
+  return toAnswer([take], row, 'store');
 }

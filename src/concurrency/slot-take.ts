@@ -61,6 +61,13 @@ export class SlotTake implements SlotAnswer {
     return isPromise(answer) ? this.answerOf(answer) : this.answered(answer);
   }
 
+  /** Has a slot without a take: the store has granted it. */
+  accept(answer: StoreAnswer): this {
+    this.answer = answer;
+    this.grant(answer);
+    return this;
+  }
+
   /** Releases the slot. */
   free(slot: Slot): Promise<void> {
     const { buckets } = this;
@@ -90,7 +97,8 @@ export class SlotTake implements SlotAnswer {
   private failed(error: unknown): never {
     for (const bucket of this.buckets) bucket.pending--;
     const isUnknown = !(error instanceof RateLimitStoreError && error.outcome === 'not-applied');
-    for (const bucket of this.buckets) this.reportIf(isUnknown, bucket);
+    const wasReport = this.takes.some(({ holder }) => holder?.sequence !== undefined);
+    for (const bucket of this.buckets) this.reportIf(isUnknown || wasReport, bucket);
     throw error;
   }
 

@@ -10,7 +10,7 @@ import { isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { HeldBucket, type Waiter } from './held-bucket.js';
 import { type SentTakes, SlotQueue } from './slot-queue.js';
 import { SlotReports } from './slot-reports.js';
-import { freeSlots, type SlotAnswer, type SlotRequest, takesWithoutSlot } from './slot-request.js';
+import { freeSlots, grantedAnswer, type SlotAnswer, type SlotRequest, takesWithoutSlot } from './slot-request.js';
 import { SlotTake } from './slot-take.js';
 
 /** The most policies whose maps are kept while they are empty. Most applications have fewer with slots. */
@@ -107,8 +107,17 @@ export class Slots {
   reported(bucket: HeldBucket): void {
     const { freed } = bucket;
     bucket.freed = 0;
-    // A store in this process has already notified the waiters.
-    if (this.isShared && freed > 0) this.queue.tryFirst(bucket, freed);
+    // A store in this process has already notified the waiters, and another one grants slots to them.
+    if (this.isShared && freed > 0 && !bucket.isGranted) this.queue.tryFirst(bucket, freed);
+  }
+
+  unreported(bucket: HeldBucket): void {
+    if (bucket.isGranted) this.queue.tryFirst(bucket, 1);
+  }
+
+  accept(bucket: HeldBucket, request: SlotRequest, free: number): SlotTake {
+    const { takes } = request;
+    return new SlotTake(this, request, takes, [bucket], bucket.reportedAt).accept(grantedAnswer(takes[0], free));
   }
 
   loseExpired(bucket: HeldBucket): void {
@@ -203,12 +212,15 @@ export class Slots {
     const waited = waiter && now - waiter.since;
     const maxWait = waited === undefined ? take.maxWait : Math.max(0, take.maxWait - waited);
     if (!bucket) return withHolder(take, maxWait, undefined);
-    // Otherwise a slot that was released just now would not be free yet.
-    if (bucket.isDue) void this.reports.report(bucket);
+    let sequence: number | undefined;
+    // Without a report a slot that was released just now would not be free yet. A waiter's take is one: it returns slots
+    // that were granted but not heard of.
+    if (waiter && this.isShared && (bucket.isDue || bucket.pending === 0)) sequence = this.reports.number(bucket, now);
+    else if (bucket.isDue) void this.reports.report(bucket);
     const next = waiter && bucket.nextWaiter(waiter);
     const nextWaited = next && now - next.since;
     const isLasting = !this.isShared;
-    return withHolder(take, maxWait, { id: this.id, count: bucket.count, waited, nextWaited, isLasting });
+    return withHolder(take, maxWait, { id: this.id, count: bucket.count, sequence, waited, nextWaited, isLasting });
   }
 }
 

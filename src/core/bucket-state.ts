@@ -26,6 +26,7 @@ export function newState(policy: Policy): BucketState {
     marks: [],
     scales: undefined,
     changed: false,
+    messages: [],
   };
 }
 

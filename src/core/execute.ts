@@ -7,7 +7,8 @@ import { dropMark } from './marks.js';
 import type { Policy } from './policy.js';
 import { replace } from './replace.js';
 import { type Amounts, neededFrom, type StoreRequest, type Take, type Verb } from './request.js';
-import { awaitSlots, checkHolders, hold, lacksSlot, takeSlotOf } from './slots.js';
+import type { HolderMessage } from './slot-holder.js';
+import { awaitSlots, checkHolders, hold, lacksSlot, offerFreeSlots, reportCounts, takeSlotOf } from './slots.js';
 
 /**
  * Executes `request` on the states of its buckets (one per take, followed, for `replace`, by the state of the new
@@ -19,7 +20,10 @@ import { awaitSlots, checkHolders, hold, lacksSlot, takeSlotOf } from './slots.j
 export function execute(request: StoreRequest, states: readonly BucketState[], now: number, row: Row): void {
   const { verb, takes } = request;
   checkHolders(request);
-  for (let i = 0; i < takes.length; i++) advance(takes[i].policy, states[i], now);
+  for (let i = 0; i < takes.length; i++) {
+    advance(takes[i].policy, states[i], now);
+    states[i].messages = NO_MESSAGES;
+  }
   if (verb === 'take' || verb === 'estimate') return decide(request, states, now, row);
   const taken = EFFECTS[verb](request, states);
   writeHead(row, true, 0, taken, now);
@@ -30,6 +34,8 @@ export function execute(request: StoreRequest, states: readonly BucketState[], n
     index = writeLimits(takes[i].policy, states[i], now, held, NO_AMOUNT, row, index + 1);
   }
 }
+
+const NO_MESSAGES: readonly HolderMessage[] = [];
 
 type Effect = (request: StoreRequest, states: readonly BucketState[]) => number;
 
@@ -93,6 +99,7 @@ function decide({ takes }: StoreRequest, states: readonly BucketState[], now: nu
   let allowed = true;
   let delay = 0;
   let index = ROW_HEAD;
+  reportCounts(takes, states);
   for (let i = 0; i < takes.length; i++) {
     const { policy, maxWait } = takes[i];
     const wait = longestWait(policy, states[i], takes[i], now);
@@ -118,6 +125,7 @@ function decide({ takes }: StoreRequest, states: readonly BucketState[], now: nu
       state.blockedUntil = state.at + policy.block;
       state.changed = true;
     }
+    offerFreeSlots(takes[i], state, allowed);
     const held = heldFor(policy, state, now);
     // A block may end while the queue holds the bucket: the next denied request then starts another one.
     if (!allowed) row[index] = state.blockedUntil > 0 ? state.blockedUntil - now : held;

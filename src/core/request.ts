@@ -103,6 +103,11 @@ export function bucketName({ policy, key }: Pick<Take, 'policy' | 'key'>): strin
   return `${policy.id}\n${key}`;
 }
 
+/** A name for the messages to one of the processes that await slots of a bucket. */
+export function holderName(bucket: Pick<Take, 'policy' | 'key'>, holder: number): string {
+  return `${bucketName(bucket)}\n${holder}`;
+}
+
 /** Merges takes from the same bucket into one with the sum of their amounts and the shortest `maxWait`. */
 export function mergeTakes<T extends Take>(takes: readonly T[]): readonly T[] {
   const merged: T[] = [];

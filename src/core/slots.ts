@@ -1,14 +1,18 @@
 import type { BucketState } from './algorithms/algorithm.js';
 import {
   awaitSlot,
+  dropUnused,
+  grantSlot,
   heldSlots,
   isAvailable,
+  isGrantable,
   longestWaiting,
+  reportCount,
   reportSlots,
   stopAwaiting,
   takeSlot,
 } from './algorithms/concurrency.js';
-import type { Holders } from './algorithms/holders.js';
+import type { Holder, Holders } from './algorithms/holders.js';
 import type { Policy } from './policy.js';
 import type { StoreRequest, Take } from './request.js';
 
@@ -74,27 +78,58 @@ export function awaitSlots(takes: readonly Take[], states: readonly BucketState[
   }
 }
 
-/** Sets what the holder of a take holds and awaits. */
-export function hold({ policy, holder }: Take, state: BucketState): void {
-  if (policy.slotIndex < 0 || !holder) return;
-  const { slotIndex, limits } = policy;
-  if (reportSlots(limits[slotIndex], holdersOf(policy, state), state.at, holder)) state.changed = true;
+/** Sets how many slots the holders have whose takes are reports. */
+export function reportCounts(takes: readonly Take[], states: readonly BucketState[]): void {
+  for (let i = 0; i < takes.length; i++) {
+    const { policy, holder } = takes[i];
+    const { slotIndex, limits } = policy;
+    if (slotIndex < 0 || holder?.sequence === undefined) continue;
+    if (reportCount(limits[slotIndex], holdersOf(policy, states[i]), states[i].at, holder)) states[i].changed = true;
+  }
 }
 
 /**
- * The message for the process that has waited longest, if slots are free: its `id`, and how many. After a take only if
- * that is not the holder, whose answer says so.
+ * Notifies the process that has waited longest if a take has left slots free; not if it is that of the take, whose answer
+ * says so. A denied take has freed slots only if it was a report.
  */
-export function freeSlotsMessage(
-  verb: 'take' | 'hold',
-  { policy, holder }: Take,
-  state: BucketState,
-): string | undefined {
-  if (policy.slotIndex < 0) return undefined;
+export function offerFreeSlots({ policy, holder }: Take, state: BucketState, allowed: boolean): void {
+  if (policy.slotIndex < 0 || !holder) return;
   const holders = holdersOf(policy, state);
-  const free = policy.limits[policy.slotIndex].size - heldSlots(holders);
+  if (!allowed) {
+    if (holder.sequence === undefined) return;
+    dropUnused(holders, holder);
+  }
+  const free = freeSlots(policy, holders);
   const waiting = free > 0 ? longestWaiting(holders) : undefined;
-  return waiting && (verb === 'hold' || waiting.id !== holder?.id) ? `${waiting.id} ${free}` : undefined;
+  if (waiting && waiting.id !== holder.id) state.messages = [{ holder: waiting.id, text: `${free}` }];
+}
+
+/**
+ * Sets what the holder of a take holds and awaits, and grants free slots to the processes that have waited longest; beside
+ * other limits it only notifies the first of them.
+ */
+export function hold({ policy, holder }: Take, state: BucketState): void {
+  if (policy.slotIndex < 0 || !holder) return;
+  const { slotIndex, limits } = policy;
+  const holders = holdersOf(policy, state);
+  if (reportSlots(limits[slotIndex], holders, state.at, holder)) state.changed = true;
+  const granted: Holder[] = [];
+  let free = freeSlots(policy, holders);
+  let waiting = longestWaiting(holders);
+  for (; free > 0 && waiting; free--) {
+    if (limits.length > 1 || state.blockedUntil > 0 || !isGrantable(waiting)) break;
+    grantSlot(holders, waiting);
+    state.changed = true;
+    granted.push(waiting);
+    waiting = longestWaiting(holders);
+  }
+  if (granted.length > 0)
+    state.messages = granted.map(({ id, sequence }) => ({ holder: id, text: `${free} ${sequence}` }));
+  if (free > 0 && waiting) state.messages = [...state.messages, { holder: waiting.id, text: `${free}` }];
+}
+
+function freeSlots({ slotIndex, limits }: Policy, holders: Holders): number {
+  return limits[slotIndex].size - heldSlots(holders);
 }
 
 function holdersOf({ slotIndex }: Policy, { parts }: BucketState): Holders {

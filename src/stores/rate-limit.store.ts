@@ -34,10 +34,10 @@ export abstract class RateLimitStore {
   /**
    * Calls `listener` whenever tokens may have returned to the bucket other than by refill: after one of `GIVING_VERBS`,
    * in any process. If subscribing takes time, also calls it once when the subscription has started. The message is then
-   * empty. When slots are free and a holder waits, the message is the `id` of the one that has waited longest, and the
-   * number of free slots: `'70368744177664 2'`. Returns a function that unsubscribes.
+   * empty. With a `holder`, the listener receives the `text` of each `HolderMessage` for it, too. Returns a function that
+   * unsubscribes.
    */
-  abstract subscribe(policy: Policy, key: string, listener: (message: string) => void): () => void;
+  abstract subscribe(policy: Policy, key: string, listener: (message: string) => void, holder?: number): () => void;
 
   /** Returns the health of the store, without I/O. */
   health(): StoreHealth {

@@ -36,7 +36,7 @@ function acquire() {
 }
 
 function link() {
-  return fc.constantFrom<Link>('up', 'lost calls', 'lost answers');
+  return fc.constantFrom<Link>('up', 'lost calls', 'lost answers', 'late messages');
 }
 
 interface Held {

@@ -148,9 +148,13 @@ describe('slots', () => {
     });
   });
 
-  it.each([memory, redis])('are the same on the fast path of a $name', async ({ make, runs }) => {
+  it.each([
+    { ...memory, among: 'one process', holder: onlyHolder },
+    { ...redis, among: 'one process', holder: onlyHolder },
+    { ...redis, among: 'several processes', holder: holders },
+  ])('of $among are the same on the fast path of a $name', async ({ make, runs, holder }) => {
     const single = concurrencyLimits.map((limit) => ({ ...limit, name: 'slots' }));
-    const values = fc.tuple(fc.tuple(single, slotPolicies), fc.boolean(), steps(pauses, onlyHolder));
+    const values = fc.tuple(fc.tuple(single, slotPolicies), fc.boolean(), steps(pauses, holder));
     let admitted = 0;
     await checkProperty(runs, 0, values, async ([options, isLasting, script]) => {
       const lasting = script.map((step) => ({ ...step, holder: { ...step.holder, isLasting } }));

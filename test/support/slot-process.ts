@@ -9,15 +9,21 @@ import {
   type StoreRequest,
 } from 'nest-rate-limit';
 
-/** What happens to the calls of a process: they arrive; they or their answers get lost; or nothing is answered any more. */
-export type Link = 'up' | 'lost calls' | 'lost answers';
+/** What happens to the calls of a process: they arrive; they or their answers get lost; or messages to it arrive late. */
+export type Link = 'up' | 'lost calls' | 'lost answers' | 'late messages';
 
 /** ms that each call takes, both ways. */
 const LATENCY = 2;
+/** ms that each late message takes: longer than slots and waits last without a report. */
+const LATE = 4000;
 
 /** A process that shares the buckets of a store with others. Its calls arrive in order. */
 export class SlotProcess extends RateLimitStore {
   link: Link = 'up';
+  /** Ends the suspension of the process: until then it runs none of its timers, and receives nothing. */
+  private resume: (() => void) | undefined;
+  private running: Promise<void> = Promise.resolve();
+  readonly clock: Clock;
   /** The calls that have reached the store, by verb. */
   readonly calls: Record<string, number> = {};
   readonly buckets = new BucketService(this);
@@ -26,10 +32,26 @@ export class SlotProcess extends RateLimitStore {
 
   constructor(private readonly shared: MemoryStore) {
     super();
+    const { clock } = shared;
+    this.clock = {
+      now: () => clock.now(),
+      sleep: async (ms, signal) => {
+        await clock.sleep(ms, signal);
+        await this.running;
+        signal?.throwIfAborted();
+      },
+    };
   }
 
-  override get clock(): Clock {
-    return this.shared.clock;
+  /** As SIGSTOP and SIGCONT do. */
+  suspend(): void {
+    this.running = new Promise((resolve) => {
+      this.resume = resolve;
+    });
+  }
+
+  continue(): void {
+    this.resume?.();
   }
 
   override async run(request: StoreRequest): Promise<StoreAnswer> {
@@ -45,10 +67,13 @@ export class SlotProcess extends RateLimitStore {
     return answer;
   }
 
-  override subscribe(policy: Policy, key: string, listener: (message: string) => void): () => void {
-    const stop = this.shared.subscribe(policy, key, (message) => {
-      if (this.link === 'up') void this.clock.sleep(LATENCY).then(() => this.isKilled || listener(message));
-    });
+  override subscribe(policy: Policy, key: string, listener: (message: string) => void, holder?: number): () => void {
+    const receive = (message: string) => {
+      const { link } = this;
+      if (link.startsWith('lost')) return;
+      void this.clock.sleep(link === 'up' ? LATENCY : LATE).then(() => this.isKilled || listener(message));
+    };
+    const stop = this.shared.subscribe(policy, key, receive, holder);
     this.listeners.add(stop);
     return stop;
   }

@@ -11,7 +11,7 @@ export class SlotSubject {
   readonly clock = new FakeClock();
   readonly store: RateLimitStore;
   readonly policy: Policy;
-  /** What has been published about the bucket. */
+  /** The messages that it has received, once it listens. */
   readonly messages: string[] = [];
 
   constructor(
@@ -21,7 +21,15 @@ export class SlotSubject {
   ) {
     this.store = make(this.clock);
     this.policy = parsePolicy(options, 'slots');
-    if (!this.store.isShared) this.store.subscribe(this.policy, key, (message) => this.messages.push(message));
+  }
+
+  /** Records the messages to these holders, and empty ones. */
+  listen(...holders: readonly number[]): void {
+    const { store, policy, key, messages } = this;
+    for (const holder of holders) {
+      store.subscribe(policy, key, (message) => message && messages.push(`${holder}: ${message}`), holder);
+    }
+    store.subscribe(policy, key, (message) => message || messages.push(''));
   }
 
   /** Advances the clock. Synchronous, because nothing is sleeping on it. */

@@ -1,4 +1,4 @@
-import type { SlotHolder } from '../slot-holder.js';
+import type { HolderMessage, SlotHolder } from '../slot-holder.js';
 import type { CalendarPeriods } from './calendar-periods.js';
 
 /** The kind of a limit. `replacePolicy` carries state over only between limits of the same kind. */
@@ -62,6 +62,8 @@ export interface BucketState {
   scales: readonly Scale[] | undefined;
   /** Whether the state has changed since it was loaded. If so, the store must save it. */
   changed: boolean;
+  /** Messages about slots, to be sent once the state has been saved (see `RateLimitStore.subscribe`). */
+  messages: readonly HolderMessage[];
 }
 
 /** The requests that are queued (see `queue.ts`). */

@@ -9,12 +9,17 @@ import { divideRequests } from './share.js';
  * slots that the process holds, however many that are. A take adds one; a report (`hold`) sets the number, so whatever
  * was lost before it no longer matters. Without reports a holder expires after `slotTtl`: its process is dead.
  *
- * Slots are not reserved. A request that finds none is denied, and its process may register since when it waits. While
- * any process is registered, new requests are denied, and a free slot is for the process that has waited longest.
- * Processes try again each second, so a registration that is not renewed lapses.
+ * A request that finds no slot is denied, and its process may register since when it waits. While any process is
+ * registered, new requests are denied, and a free slot is for the process that has waited longest. It is notified and takes
+ * the slot, or, where nothing else limits its requests, it is *granted* the slot: its entry counts the slot at once, and
+ * its registration ends until its next report, so a process that has died is granted no second one. The grant names the
+ * process's last report. If a later one is on its way, the process ignores the grant, because that report's count frees
+ * the slot again. Processes try again each second, so a registration that is not renewed lapses, and a slot whose grant
+ * was lost is freed.
  *
  * Example: concurrency 4, three processes hold 3, 1 and 0 slots, and the third one waits. When the first one reports 2,
- * a slot is free; the second one's new requests are denied until the third one has taken it.
+ * the third one's entry has 1; it reports that, and that it waits no longer. Until then the second one's new requests
+ * were denied.
  */
 
 /** `retryAfter` of a missing slot, in ms: when one will be released is unknown. */
@@ -85,12 +90,32 @@ export function stopAwaiting(holders: Holders, now: number, holder: SlotHolder):
 }
 
 /**
+ * Sets what a `holder` holds that is about to take a slot; returns whether that is no older than its last report. Its entry
+ * stays, even if it means nothing by now.
+ */
+export function reportCount(limit: Limit, holders: Holders, now: number, holder: SlotHolder): boolean {
+  const own = findOrNew(holders, holder);
+  const { count, sequence } = holder;
+  if (count === undefined || sequence === undefined || sequence < own.sequence) return false;
+  own.count = count;
+  own.sequence = sequence;
+  own.expiry = expiryOf(limit, now, own, holder);
+  replaceOrAdd(holders, own);
+  return true;
+}
+
+/** Drops the entry of `holder` if it means nothing. */
+export function dropUnused(holders: Holders, holder: SlotHolder): void {
+  put(holders, findOrNew(holders, holder));
+}
+
+/**
  * Sets what `holder` holds and awaits; returns whether that is no older than its last report. Without a `count` it
  * releases one slot and nothing else changes.
  */
 export function reportSlots(limit: Limit, holders: Holders, now: number, holder: SlotHolder): boolean {
   const own = findOrNew(holders, holder);
-  const { count, sequence = 0, waited } = holder;
+  const { count, sequence = own.sequence, waited } = holder;
   if (count === undefined) {
     own.count = Math.max(0, own.count - 1);
   } else {
@@ -111,6 +136,16 @@ export function longestWaiting({ list }: Holders): Holder | undefined {
   return longest;
 }
 
+/** Whether free slots can be granted to a process that waits: it reports, and does not take them at once as in memory. */
+export function isGrantable({ sequence, waitsUntil }: Holder): boolean {
+  return sequence > 0 && waitsUntil < Infinity;
+}
+
+/** Grants a free slot to a process that waits. */
+export function grantSlot(holders: Holders, waiting: Holder): void {
+  replaceOrAdd(holders, { ...waiting, count: waiting.count + 1, since: 0, waitsUntil: 0 });
+}
+
 /** A copy of the entry of `holder`, or a new one. */
 function findOrNew({ list }: Holders, { id }: SlotHolder): Holder {
   const own = list.find((other) => other.id === id);
@@ -119,10 +154,14 @@ function findOrNew({ list }: Holders, { id }: SlotHolder): Holder {
 
 /** Puts an entry in its place, or drops it if it means nothing. */
 function put(holders: Holders, own: Holder): void {
+  if (isUsed(own)) replaceOrAdd(holders, own);
+  else holders.list = holders.list.filter(({ id }) => id !== own.id);
+}
+
+function replaceOrAdd(holders: Holders, own: Holder): void {
   const { list } = holders;
   const place = list.findIndex(({ id }) => id === own.id);
-  if (!isUsed(own)) holders.list = list.filter(({ id }) => id !== own.id);
-  else holders.list = place < 0 ? [...list, own] : list.with(place, own);
+  holders.list = place < 0 ? [...list, own] : list.with(place, own);
 }
 
 /** When a wait of `waited` ms began. 0 would mean that none waits. */

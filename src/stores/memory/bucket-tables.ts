@@ -44,8 +44,8 @@ export class BucketTables {
     const table = this.of(policy);
     if (table.has(bucket)) {
       const isInOrder = table.write(bucket);
-      // A take only postpones the end of a bucket; the table checks again when the old end comes.
-      if (verb === 'take' && isInOrder) return;
+      // A take of tokens only postpones the end of a bucket; the table checks again when the old end comes.
+      if (verb === 'take' && isInOrder && policy.slotIndex < 0) return;
       if (lifetime(policy, bucket, bucket.at) > 0) table.reorder(bucket);
       else this.size -= table.delete(bucket.record);
     } else {

@@ -79,7 +79,8 @@ export function takeOneSlot(
   now: number,
   source: DecisionSource,
 ): StoreAnswer | undefined {
-  if (!holder || holder.waited !== undefined || holder.nextWaited !== undefined || cells[start] > now) return undefined;
+  if (!holder || cells[start] > now) return undefined;
+  if (holder.waited !== undefined || holder.nextWaited !== undefined || holder.sequence !== undefined) return undefined;
   const [limit] = policy.limits;
   const { isLasting } = holder;
   let own: Holder | undefined;

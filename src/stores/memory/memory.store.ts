@@ -4,8 +4,8 @@ import { advance } from '../../core/bucket-state.js';
 import type { DecisionSource, StoreAnswer } from '../../core/decision.js';
 import { execute } from '../../core/execute.js';
 import type { Policy } from '../../core/policy.js';
-import { bucketName, type StoreRequest, type Take } from '../../core/request.js';
-import { freeSlotsMessage } from '../../core/slots.js';
+import { bucketName, holderName, type StoreRequest, type Take } from '../../core/request.js';
+import { hasSlots } from '../../core/slots.js';
 import { brand } from '../../util/brand.js';
 import { type Clock, every, systemClock } from '../../util/clock.js';
 import { invalidOption } from '../../util/option-error.js';
@@ -96,17 +96,17 @@ export class MemoryStore extends RateLimitStore {
       }
     }
     const answer = toAnswer(takes, row, source);
-    if (verb === 'hold' || (verb === 'take' && answer.allowed)) this.offerFreeSlots(verb, takes);
+    if (verb === 'hold' || (verb === 'take' && hasSlots(takes))) this.publish(takes);
     else if (GIVING_VERBS.has(verb)) for (const bucket of buckets) this.subscriptions.notify(bucketName(bucket), '');
     return answer;
   }
 
-  /** Notifies the process that has waited longest for a slot. */
-  private offerFreeSlots(verb: 'take' | 'hold', takes: readonly Take[]): void {
-    // All before the first listener is called: it may take slots at once, which opens other buckets.
-    const messages = takes.map((take, i) => freeSlotsMessage(verb, take, this.opened[i]));
-    for (const [i, message] of messages.entries()) {
-      if (message !== undefined) this.subscriptions.notify(bucketName(takes[i]), message);
+  /** Notifies processes that wait for slots. */
+  private publish(takes: readonly Take[]): void {
+    // All are read before the first listener is called: it may take slots at once, which opens other buckets.
+    const messages = takes.map((_, i) => this.opened[i].messages);
+    for (const [i, take] of takes.entries()) {
+      for (const { holder, text } of messages[i]) this.subscriptions.notify(holderName(take, holder), text);
     }
   }
 
@@ -120,8 +120,14 @@ export class MemoryStore extends RateLimitStore {
     this.tables.save(policy, bucket, 'charge', now);
   }
 
-  override subscribe(policy: Policy, key: string, listener: (message: string) => void): () => void {
-    return this.subscriptions.add(bucketName({ policy, key }), listener);
+  override subscribe(policy: Policy, key: string, listener: (message: string) => void, holder?: number): () => void {
+    const stop = this.subscriptions.add(bucketName({ policy, key }), listener);
+    if (holder === undefined) return stop;
+    const stopOwn = this.subscriptions.add(holderName({ policy, key }, holder), listener);
+    return () => {
+      stop();
+      stopOwn();
+    };
   }
 
   /**

@@ -21,7 +21,7 @@ export class RedisSubscriber {
     private readonly heartbeat = HEARTBEAT,
   ) {}
 
-  /** Passes what the script publishes to the bucket's key to `listener`. Returns a function that unsubscribes. */
+  /** Passes what the script publishes to a bucket's key, or a holder's, to `listener`. Returns a function that unsubscribes. */
   subscribe(key: string, listener: (message: string) => void): () => void {
     const channel = `${this.port.keyPrefix}${key}`;
     this.connection ??= this.connect();

@@ -123,8 +123,19 @@ export class RedisStore extends RateLimitStore {
     return this.port.nodeOf(toHashTag(key, this.hashKeys));
   }
 
-  override subscribe(policy: Policy, key: string, listener: (message: string) => void): () => void {
-    return this.subscriber.subscribe(this.keyOf(policy, key), listener);
+  override subscribe(policy: Policy, key: string, listener: (message: string) => void, holder?: number): () => void {
+    const bucketKey = this.keyOf(policy, key);
+    if (holder === undefined) return this.subscriber.subscribe(bucketKey, listener);
+    // First, so that the process hears of its slots once the other subscription has started.
+    const stopOwn = this.subscriber.subscribe(
+      `${bucketKey}:${holder}`,
+      (message) => message !== '' && listener(message),
+    );
+    const stop = this.subscriber.subscribe(bucketKey, listener);
+    return () => {
+      stop();
+      stopOwn();
+    };
   }
 
   override health(): StoreHealth {

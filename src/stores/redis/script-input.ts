@@ -71,15 +71,21 @@ export class ScriptInput {
 
 function numbersOf({ policy, amount, amounts, checks, maxWait, mark, holder }: Take): string {
   const resolved = policy.scales ? `${RESOLVED},` : '';
-  const held = holder ? `${HELD},${holder.id},${orAbsent(holder.waited)},${orAbsent(holder.nextWaited)},` : '';
+  const held = holder ? `${HELD},${holderOf(holder)},` : '';
   const marked = mark === undefined ? '' : `${MARKED},${mark},`;
   const wanted = amounts ? `${PER_LIMIT},${amountsOf(amounts, checks)}` : amount;
   return `${resolved}${held}${marked}${wanted},${maxWait === Infinity ? -1 : maxWait}`;
 }
 
+/** The holder of a take. Its count is that of a report, which is numbered. */
+function holderOf({ id, waited, nextWaited, count, sequence }: SlotHolder): string {
+  const report = sequence === undefined ? `${ABSENT},${ABSENT}` : `${orAbsent(count)},${sequence}`;
+  return `${id},${orAbsent(waited)},${orAbsent(nextWaited)},${report}`;
+}
+
 function reportOf(holder: SlotHolder | undefined): readonly number[] {
   if (!holder) return NONE;
-  return [holder.id, orAbsent(holder.count), holder.sequence ?? 0, orAbsent(holder.waited)];
+  return [holder.id, orAbsent(holder.count), orAbsent(holder.sequence), orAbsent(holder.waited)];
 }
 
 function orAbsent(number: number | undefined): number {
@@ -121,7 +127,8 @@ function holdersAlike(one: SlotHolder | undefined, other: SlotHolder | undefined
     one?.id === other?.id &&
     one?.waited === other?.waited &&
     one?.nextWaited === other?.nextWaited &&
-    (!isReport || (one?.count === other?.count && one?.sequence === other?.sequence))
+    one?.sequence === other?.sequence &&
+    ((!isReport && one?.sequence === undefined) || one?.count === other?.count)
   );
 }
 

@@ -37,7 +37,7 @@ export const UNCOVERED = -3;
 export const MARKED = -2;
 /** Precedes the numbers of a take if those of its policy were resolved for the request. */
 export const RESOLVED = -4;
-/** Precedes the holder of a take, before its mark and its amount: id, waited and nextWaited. */
+/** Precedes the holder of a take, before its mark and its amount: id, waited, nextWaited, count and sequence. */
 export const HELD = -3;
 /** Takes the place of a number that a holder does not have. */
 export const ABSENT = -1;

@@ -1,4 +1,3 @@
-import type { Policy } from '../../core/policy.js';
 import type { Clock } from '../../util/clock.js';
 import { RateLimitStore, type StoreHealth } from '../rate-limit.store.js';
 
@@ -15,8 +14,8 @@ export abstract class StoreWrapper extends RateLimitStore {
     return this.store.isShared;
   }
 
-  override subscribe(policy: Policy, key: string, listener: (message: string) => void): () => void {
-    return this.store.subscribe(policy, key, listener);
+  override subscribe(...args: Parameters<RateLimitStore['subscribe']>): () => void {
+    return this.store.subscribe(...args);
   }
 
   override health(): StoreHealth {

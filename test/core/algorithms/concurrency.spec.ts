@@ -132,6 +132,79 @@ describe.each([memory, redis])('concurrency limits in a $name', ({ make }) => {
     });
   });
 
+  describe('while processes wait that have reported it', () => {
+    /** Process 1 holds all slots; 2 has waited longer than 3. */
+    async function waiting(options: LimitOptions): Promise<SlotSubject> {
+      const subject = slots(options);
+      const { size } = subject.policy.limits[subject.policy.slotIndex];
+      await subject.hold(1, size, { sequence: 1 });
+      await subject.hold(2, 0, { sequence: 7, waited: 20 });
+      await subject.hold(3, 0, { sequence: 8, waited: 10 });
+      return subject;
+    }
+
+    it('grants each a slot, the one first that has waited longest', async () => {
+      const subject = await waiting({ concurrency: 3 });
+      expect(await subject.hold(1, 2, { sequence: 2 })).toMatchObject({ remaining: 0, retryAfter: 1000 });
+      // Nothing is left if it was granted to process 2.
+      expect((await subject.hold(2, 1, { sequence: 9 })).remaining).toBe(0);
+      expect((await subject.hold(1, 1, { sequence: 3 })).remaining).toBe(0);
+      expect((await subject.hold(3, 1, { sequence: 10 })).remaining).toBe(0);
+    });
+
+    it('grants none a second one until it has reported the first', async () => {
+      const subject = await waiting({ concurrency: 5 });
+      expect(await subject.hold(1, 0, { sequence: 2 })).toMatchObject({ remaining: 3, retryAfter: 0 });
+      expect((await subject.hold(2, 1, { sequence: 9, waited: 20 })).remaining).toBe(2);
+      expect((await subject.hold(2, 2, { sequence: 10 })).remaining).toBe(2);
+    });
+
+    it('frees the slot again with a report that does not count it', async () => {
+      const subject = await waiting({ concurrency: 1 });
+      await subject.hold(1, 0, { sequence: 2 });
+      // It was sent before the grant, and process 2 still waits: the slot is for process 3.
+      expect((await subject.hold(2, 0, { sequence: 9, waited: 5 })).remaining).toBe(0);
+      expect((await subject.hold(3, 1, { sequence: 10 })).remaining).toBe(0);
+      expect((await subject.hold(3, 0, { sequence: 11 })).remaining).toBe(0);
+      expect((await subject.hold(2, 0, { sequence: 12 })).remaining).toBe(1);
+    });
+
+    it('frees the slot again with a take that is a report', async () => {
+      const subject = await waiting({ concurrency: 1 });
+      await subject.hold(1, 0, { sequence: 2 });
+      const report = { count: 0, sequence: 9, maxWait: 5000 };
+      expect(await subject.take(2, { ...report, waited: 20 })).toMatchObject({ allowed: true, remaining: 0 });
+      await subject.hold(2, 0, { sequence: 10 });
+      // Now process 3 has it; without a wait of its own, process 2 leaves it alone.
+      expect(await subject.take(2, { ...report, sequence: 11 })).toMatchObject({ allowed: false, remaining: 0 });
+      expect((await subject.hold(3, 1, { sequence: 12 })).remaining).toBe(0);
+    });
+
+    it('keeps the slot for no longer than the process is known to live', async () => {
+      const subject = await waiting({ concurrency: 1, slotTtl: '5s' });
+      subject.advance(2000);
+      await subject.hold(1, 0, { sequence: 2 });
+      subject.advance(2999);
+      expect(await subject.free()).toBe(0);
+      subject.advance(1);
+      expect(await subject.free()).toBe(1);
+    });
+
+    it.each<[string, LimitOptions, number]>([
+      ['of which one has only tried to take one', { concurrency: 1 }, 0],
+      ['beside another limit', { limits: [{ concurrency: 1 }, { capacity: 5, refill: 1 }] }, 9],
+      ['of a blocked bucket', { concurrency: 1, block: '1s' }, 9],
+    ])('grants nothing %s', async (_, options, sequence) => {
+      const subject = slots(options);
+      await subject.hold(1, 1, { sequence: 1 });
+      await subject.hold(2, 0, { sequence, waited: 20 });
+      if ('block' in options) await subject.run('block', {}, { duration: 1000 });
+      await subject.hold(1, 0, { sequence: 2 });
+      await subject.run('unblock');
+      expect(await subject.free()).toBe(1);
+    });
+  });
+
   describe('beside a rate limit', () => {
     const both = { limits: [{ concurrency: 1 }, { capacity: 2, refill: 1, duration: 1 }] };
 

@@ -63,17 +63,37 @@ it('notifies the process that has waited longest of free slots', async () => {
   const store = new MemoryStore({ clock: new FakeClock() });
   store.close();
   const subject = new SlotSubject(() => store, { concurrency: 2 });
+  subject.listen(1, 2, 3);
   await subject.take(1);
   await subject.take(1);
   await subject.take(2, { maxWait: 5000, waited: 10 });
   await subject.take(3, { maxWait: 5000, waited: 20 });
   expect(subject.messages).toEqual([]);
   await subject.hold(1, 0);
-  expect(subject.messages).toEqual(['3 2']);
+  expect(subject.messages).toEqual(['3: 2']);
   await subject.take(3, { maxWait: 5000, waited: 20 });
-  expect(subject.messages).toEqual(['3 2', '2 1']);
+  expect(subject.messages).toEqual(['3: 2', '2: 1']);
   await subject.take(2, { maxWait: 5000, waited: 10 });
   expect(subject.messages).toHaveLength(2);
   await subject.run('reset');
   expect(subject.messages.at(-1)).toBe('');
+});
+
+it('notifies processes of slots that they were granted', async () => {
+  const store = new MemoryStore({ clock: new FakeClock() });
+  store.close();
+  const subject = new SlotSubject(() => store, { concurrency: 3 });
+  subject.listen(1, 2, 3, 4);
+  await subject.hold(1, 3, { sequence: 5 });
+  await subject.hold(2, 0, { sequence: 6, waited: 10 });
+  await subject.hold(3, 0, { sequence: 7, waited: 20 });
+  await subject.hold(1, 2, { sequence: 8 });
+  expect(subject.messages.splice(0)).toEqual(['3: 0 7']);
+  await subject.hold(3, 1, { sequence: 9, waited: 5 });
+  await subject.hold(1, 0, { sequence: 10, waited: 1 });
+  expect(subject.messages.splice(0)).toEqual(['2: 0 6', '3: 0 9']);
+  // A process in whose memory the store is takes them at once.
+  await subject.hold(4, 0, { sequence: 11, waited: 20, isLasting: true });
+  await subject.hold(2, 0, { sequence: 12 });
+  expect(subject.messages).toEqual(['4: 1']);
 });

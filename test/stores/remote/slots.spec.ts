@@ -92,6 +92,16 @@ describe('slots of a remote store', () => {
       expect(await subject.take(1, { count: 1, sequence: 1 })).toMatchObject({ allowed: true, remaining: 0 });
     });
 
+    it('are counted anew in each outage', async () => {
+      const subject = resilient(4, 'local');
+      await subject.take(1, { count: 0 });
+      await expect(subject.hold(1, 1, { sequence: 5 })).rejects.toThrow(RateLimitStoreError);
+      remote.isDown = false;
+      for (let i = 0; i < 3; i++) await subject.take(1, { count: i });
+      remote.isDown = true;
+      expect(await subject.take(1, { count: 3 })).toMatchObject({ allowed: true, remaining: 0 });
+    });
+
     it.each(['local', 'open', 'closed'] as const)('reject reports with the failure mode %s', async (mode) => {
       const subject = resilient(4, mode);
       await expect(subject.hold(1, 2)).rejects.toMatchObject({ outcome: 'not-applied' });

@@ -5,14 +5,14 @@ import { COMPACT_END } from './stored-state.lua.js';
 
 /** The fast path of slots: those of one concurrency limit. As fast-path.lua.ts. */
 export const CONCURRENCY_FAST_PATH = `
--- Takes a slot for the holder \`id\`, or without \`amount\` sets its slots to \`count\`. \`waited\` and \`nextWaited\` are nil if
--- absent. Returns the row of the reply, or nil without having changed anything if an entry has expired, or the stored
--- value is not compact: such a request needs the general path.
+-- Takes a slot for the holder \`id\`, or without \`amount\` reports its slots. \`waited\`, \`nextWaited\` and \`sequence\`
+-- (with \`count\`) are nil if absent. Returns the row of the reply, or nil without having changed anything if an entry has
+-- expired, or the stored value is not compact: such a request needs the general path.
 local function changeSlots(input, policy, key, stored, now, leastTtl, id, waited, nextWaited, amount, maxWait, count, sequence)
   local packs, unpacks, max = struct.pack, struct.unpack, math.max
   local length, others, latest = 0, 0, 0
-  -- The other process that has waited longest, and the entry of this one.
-  local first, firstSince, firstPlace
+  -- Since when another process waits.
+  local first
   local isKnown, place, held, expiry, last, since, waitsUntil = false, 13, 0, 0, 0, 0, 0
   if stored then
     if #stored < 48 then return end
@@ -26,16 +26,20 @@ local function changeSlots(input, policy, key, stored, now, leastTtl, id, waited
         isKnown, place, held, expiry, last, since, waitsUntil = true, at, slots, ends, reported, start, believed
       else
         others, latest = others + slots, max(latest, ends)
-        if start > 0 and (not first or start < firstSince) then first, firstSince, firstPlace = other, start, at end
+        if start > 0 and (not first or start < first) then first = start end
       end
     end
   end
-  local free = input[policy + 3] / ${AMOUNT_PER_TOKEN} - others - held
   local started = waited and max(1, now - waited)
   local allowed, taken, isChanged = true, 0, true
+  if sequence then
+    if sequence < last or sequence >= ${COMPACT_END} then return end
+    held, last, expiry = count, sequence, max(now + input[policy + 6], waitsUntil)
+  end
+  local free = input[policy + 3] / ${AMOUNT_PER_TOKEN} - others - held
   if amount then
     local start = started and since > 0 and since < started and since or started
-    if start then allowed = not first or firstSince >= start else allowed = not first and since == 0 end
+    if start then allowed = not first or first >= start else allowed = not first and since == 0 end
     allowed = allowed and free > 0
     if allowed then
       if nextWaited then
@@ -49,36 +53,57 @@ local function changeSlots(input, policy, key, stored, now, leastTtl, id, waited
       since, waitsUntil = start or since > 0 and since or now, now + ${WAITING_TTL}
       expiry = max(expiry, waitsUntil)
     else
-      isChanged = false
+      isChanged = sequence
     end
   else
-    if sequence < last or sequence >= ${COMPACT_END} or not (isKnown or count > 0 or waited) then return end
-    free, held, last = free + held - count, count, sequence
+    if not (isKnown or count > 0 or waited) then return end
     since, waitsUntil = started or 0, started and now + ${WAITING_TTL} or 0
     expiry = max(now + input[policy + 6], waitsUntil)
   end
   local isUsed = held > 0 or since > 0
   if isUsed then latest = max(latest, expiry) end
+  local state = stored or ''
   if isChanged then
     length = length - (isKnown and 1 or 0) + (isUsed and 1 or 0)
-    if length == 0 then
-      redis.call('DEL', key)
-    else
-      local entry = isUsed and packs('<I6I6I6I6I6I6', id, held, expiry, last, since, waitsUntil) or ''
-      local before, after = string.sub(stored or '', 13, place - 1), string.sub(stored or '', place + 36)
-      local state, ttl = packs('<I6I6', now, length) .. before .. entry .. after, latest - now
-      redis.call('SET', key, state, 'PX', ttl < leastTtl and leastTtl or ttl)
+    local entry = isUsed and packs('<I6I6I6I6I6I6', id, held, expiry, last, since, waitsUntil) or ''
+    state = packs('<I6I6', now, length) .. string.sub(state, 13, place - 1) .. entry .. string.sub(state, place + 36)
+  end
+  -- Those that are granted a slot, and the one that may take one.
+  local granted, turn
+  if free > 0 and (first or since > 0) and (allowed or sequence) then
+    for _ = 1, free do
+      local longest, next
+      for at = 13, #state, 36 do
+        local start = unpacks('<I6', state, at + 24)
+        if start > 0 and (not longest or start < longest) then longest, next = start, at end
+      end
+      if not next then break end
+      local other, slots, ends, reported = unpacks('<I6I6I6I6', state, next)
+      if amount or reported == 0 then
+        if not amount or other ~= id then turn = other end
+        break
+      end
+      local entry = packs('<I6I6I6I6I6I6', other, slots + 1, ends, reported, 0, 0)
+      state = string.sub(state, 1, next - 1) .. entry .. string.sub(state, next + 36)
+      free = free - 1
+      granted = granted or {}
+      granted[other] = reported
     end
   end
-  if free > 0 and allowed then
-    local isOwnTurn = since > 0 and (not first or since < firstSince or (since == firstSince and place < firstPlace))
-    local turn = isOwnTurn and id or first
-    if turn and not (amount and isOwnTurn) then redis.call('PUBLISH', key, string.format('%.0f %.0f', turn, free)) end
+  if isChanged and length == 0 then
+    redis.call('DEL', key)
+  elseif isChanged then
+    local ttl = latest - now
+    redis.call('SET', key, state, 'PX', ttl < leastTtl and leastTtl or ttl)
+  end
+  if turn then redis.call('PUBLISH', string.format('%s:%.0f', key, turn), string.format('%.0f', free)) end
+  for holder, reported in pairs(granted or {}) do
+    redis.call('PUBLISH', string.format('%s:%.0f', key, holder), string.format('%.0f %.0f', free, reported))
   end
   local more = free > 0 and 0 or ${RETRY_HINT}
   local mayTake = allowed
   -- The \`retryAfter\` of a report is that of a new request.
-  if not amount then mayTake = free > 0 and since == 0 and not first end
+  if not amount then mayTake = free > 0 and not turn end
   local retry = mayTake and 0 or ${RETRY_HINT}
   local timeToFull = latest > now and latest - now or 0
   return packs('<ddddddddd', allowed and 1 or 0, 0, taken, now, 0, free * ${AMOUNT_PER_TOKEN}, retry, timeToFull, more)
@@ -99,14 +124,19 @@ export const CHANGE_SLOTS_FAST = `
           if count >= 0 then
             row = changeSlots(input, policy, key, stored, now, leastTtl, id, waited, nil, nil, 0, count, sequence)
           end
-        elseif input[place] == ${VERB_CODES.take} and input[place + 8] >= 0 then
+          stop = place + 11
+        elseif input[place] == ${VERB_CODES.take} and input[place + 10] >= 0 then
           local id, waited, nextWaited = input[place + 5], input[place + 6], input[place + 7]
+          local count, sequence, amount, maxWait = input[place + 8], input[place + 9], input[place + 10], input[place + 11]
           if waited == ${ABSENT} then waited = nil end
           if nextWaited == ${ABSENT} then nextWaited = nil end
-          local maxWait = input[place + 9]
-          row = changeSlots(input, policy, key, stored, now, leastTtl, id, waited, nextWaited, input[place + 8], maxWait)
+          if count == ${ABSENT} then sequence = ${ABSENT} end
+          if sequence == ${ABSENT} then sequence = nil end
+          row = changeSlots(
+            input, policy, key, stored, now, leastTtl, id, waited, nextWaited, amount, maxWait, count, sequence
+          )
+          stop = place + 13
         end
-        stop = place + 11
       end
     end
   end

@@ -49,6 +49,10 @@ local function findOrNew(holders, holder)
   return { id = holder.id, count = 0, expiry = 0, sequence = 0, since = 0, waitsUntil = 0 }, #holders + 1
 end
 
+local function isGrantable(holder) return holder.sequence > 0 end
+
+local function grantSlot(waiting) waiting.count, waiting.since, waiting.waitsUntil = waiting.count + 1, 0, 0 end
+
 local function put(holders, own, n)
   if isUsed(own) then holders[n] = own elseif holders[n] then table.remove(holders, n) end
 end
@@ -80,13 +84,25 @@ local function stopAwaiting(holders, now, holder)
   return true
 end
 
+local function reportCount(limit, holders, now, holder)
+  local own, n = findOrNew(holders, holder)
+  if not holder.count or holder.sequence < own.sequence then return false end
+  own.count, own.sequence = holder.count, holder.sequence
+  own.expiry = expiryOf(limit, now, own)
+  holders[n] = own
+  return true
+end
+
+local function dropUnused(holders, holder) put(holders, findOrNew(holders, holder)) end
+
 local function reportSlots(limit, holders, now, holder)
   local own, n = findOrNew(holders, holder)
   if not holder.count then
     own.count = max(0, own.count - 1)
   else
-    if holder.sequence < own.sequence then return false end
-    own.count, own.sequence = holder.count, holder.sequence
+    local sequence = holder.sequence or own.sequence
+    if sequence < own.sequence then return false end
+    own.count, own.sequence = holder.count, sequence
     setWaiting(own, now, holder.waited and startOf(now, holder.waited) or 0)
     own.expiry = expiryOf(limit, now, own)
   end

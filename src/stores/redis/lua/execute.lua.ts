@@ -89,6 +89,7 @@ end
 
 local function decide(takes, isEstimate)
   local allowed, delay = true, 0
+  reportCounts(takes)
   for _, t in ipairs(takes) do
     t.wait = longestWait(t.policy, t.state, t)
     if denies(t.state, t.wait, t.maxWait) then allowed = false elseif t.wait > delay then delay = t.wait end
@@ -103,11 +104,11 @@ local function decide(takes, isEstimate)
     if allowed then
       if t.amount > 0 then take(policy, state, t, t.wait > 0 and t.wait - (state.at - now) or 0, t.mark) end
       takeSlotOf(t)
-      if policy.slotIndex and not isEstimate then publishFreeSlots(policy, state, t.holder.id) end
     elseif policy.block > 0 and state.blockedUntil == 0 and denies(state, t.wait, t.maxWait) then
       state.blockedUntil = state.at + policy.block
       state.changed = true
     end
+    offerFreeSlots(t, allowed, isEstimate)
     local held = heldFor(policy, state)
     push(allowed and t.wait or state.blockedUntil > 0 and state.blockedUntil - now or held)
     pushLimits(policy, state, held, not allowed and t)
@@ -151,7 +152,7 @@ local function execute(verb, takes, arguments)
     replace(policy, state, to, target, arguments[2], matches)
     clear(policy, state)
     state.changed = true
-    call('PUBLISH', takes.target.key, '')
+    publish(takes.target.key, '')
   elseif verb == RESET then
     clear(policy, state)
     state.changed = true
@@ -160,7 +161,7 @@ local function execute(verb, takes, arguments)
   for _, t in ipairs(takes) do
     push(0)
     pushLimits(t.policy, t.state, heldFor(t.policy, t.state), NO_AMOUNT)
-    if verb ~= CHARGE and verb ~= TAKE_UP_TO and verb ~= BLOCK and verb ~= HOLD then call('PUBLISH', t.state.key, '') end
+    if verb ~= CHARGE and verb ~= TAKE_UP_TO and verb ~= BLOCK and verb ~= HOLD then publish(t.state.key, '') end
   end
 end
 
@@ -228,6 +229,7 @@ local function finish()
   end
   -- Last, because DEL succeeds even if Redis is out of memory: so a request is applied as a whole or not at all.
   for _, key in ipairs(emptied) do call('DEL', key) end
+  for _, message in ipairs(messages) do call('PUBLISH', message.key, message.text) end
   return { table.concat(rows), unpack(problems) }
 end
 

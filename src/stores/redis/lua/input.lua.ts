@@ -11,7 +11,7 @@ export const INPUT = `
 --     in the last three the start, the boundary and the end of the two periods around the boundary nearest to now
 --   then runs of requests that differ only in their keys; of each: verb, number of requests, number of takes;
 --     of each take: policy (from 1), ${RESOLVED} if its numbers were resolved for the request,
---     ${HELD} and id, waited, nextWaited (${ABSENT}: absent) of its holder if it takes a slot,
+--     ${HELD} and id, waited, nextWaited, count, sequence (${ABSENT}: absent) of its holder if it takes a slot,
 --     ${MARKED} and its mark if it has one, amount (${PER_LIMIT}: an amount for each limit follows; ${CHECKED}: 0, but the
 --     limit must have some left), maxWait in ms (-1: no limit)
 --     then the number of arguments of the verb, and these: cancel, put: actAt per take; block: duration; hold:

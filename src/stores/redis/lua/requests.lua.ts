@@ -63,6 +63,7 @@ local function readTake()
   if take.amount == ${RESOLVED} then take.policy.isResolved, take.amount = true, read() end
   if take.amount == ${HELD} then
     take.holder = { id = read(), waited = present(read()), nextWaited = present(read()) }
+    take.holder.count, take.holder.sequence = present(read()), present(read())
     take.amount = read()
   end
   if take.amount == ${MARKED} then take.mark, take.amount = read(), read() end
@@ -85,7 +86,7 @@ local function readRun(start)
   for i = 1, read() do run.arguments[i] = read() end
   if run.verb == HOLD then
     local id, count, sequence, waited = unpack(run.arguments)
-    run[1].holder = { id = id, count = present(count), sequence = sequence, waited = present(waited) }
+    run[1].holder = { id = id, count = present(count), sequence = present(sequence), waited = present(waited) }
   end
   run.stop = readAt
   return run

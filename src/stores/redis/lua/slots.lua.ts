@@ -12,15 +12,6 @@ local function lacksSlot(takes)
   return false
 end
 
-local function publishFreeSlots(policy, state, except)
-  local limit, holders = policy[policy.slotIndex], state[policy.slotIndex]
-  local free = limit.capacity / AMOUNT_PER_TOKEN - heldSlots(holders)
-  local waiting = free > 0 and longestWaiting(holders)
-  if waiting and waiting.id ~= except then
-    call('PUBLISH', state.key, string.format('%.0f %.0f', waiting.id, free))
-  end
-end
-
 local function takeSlotOf(t)
   local policy, state = t.policy, t.state
   if not policy.slotIndex or not t.holder then return end
@@ -42,10 +33,48 @@ local function awaitSlots(takes)
   end
 end
 
+local function reportCounts(takes)
+  for _, t in ipairs(takes) do
+    local state, index = t.state, t.policy.slotIndex
+    if index and t.holder and t.holder.sequence then
+      if reportCount(t.policy[index], state[index], state.at, t.holder) then state.changed = true end
+    end
+  end
+end
+
+local function freeSlots(policy, holders)
+  return policy[policy.slotIndex].capacity / AMOUNT_PER_TOKEN - heldSlots(holders)
+end
+
+local function offerFreeSlots(t, allowed, isEstimate)
+  local policy, state, holder = t.policy, t.state, t.holder
+  if not policy.slotIndex or not holder then return end
+  local holders = state[policy.slotIndex]
+  if not allowed then
+    if not holder.sequence then return end
+    dropUnused(holders, holder)
+  end
+  local free = freeSlots(policy, holders)
+  local waiting = free > 0 and longestWaiting(holders)
+  if waiting and waiting.id ~= holder.id and not isEstimate then
+    publishTo(waiting, state, '%.0f', free)
+  end
+end
+
 local function hold(t)
   local policy, state = t.policy, t.state
   if not policy.slotIndex then return end
-  if reportSlots(policy[policy.slotIndex], state[policy.slotIndex], state.at, t.holder) then state.changed = true end
-  publishFreeSlots(policy, state)
+  local holders = state[policy.slotIndex]
+  if reportSlots(policy[policy.slotIndex], holders, state.at, t.holder) then state.changed = true end
+  local granted, free, waiting = {}, freeSlots(policy, holders), longestWaiting(holders)
+  while free > 0 and waiting do
+    if #policy > 1 or state.blockedUntil > 0 or not isGrantable(waiting) then break end
+    grantSlot(waiting)
+    granted[#granted + 1], free = waiting, free - 1
+    state.changed = true
+    waiting = longestWaiting(holders)
+  end
+  for _, holder in ipairs(granted) do publishTo(holder, state, '%.0f %.0f', free, holder.sequence) end
+  if free > 0 and waiting then publishTo(waiting, state, '%.0f', free) end
 end
 `;

@@ -27,9 +27,16 @@ export const STORED_STATE = `
 --            for each limit
 --   SCALED   for each limit capacity, weight and fillTime of the scale of its debt
 local NO_BUCKET = 'its value is not a bucket'
-local emptied = {}
+local emptied, messages = {}, {}
 opened = {}
 local reading
+
+-- Messages are sent once all states have been saved: a slot that was granted must be stored.
+local function publish(key, text) messages[#messages + 1] = { key = key, text = text } end
+
+local function publishTo(holder, state, text, ...)
+  publish(string.format('%s:%.0f', state.key, holder.id), string.format(text, ...))
+end
 
 local function has(flags, flag) return flags % (2 * flag) >= flag end
 
