@@ -52,8 +52,8 @@ export class HeldBucket {
   reported = -1;
   /** When it was sent. */
   reportedAt = 0;
-  /** Whether a message has arrived since this process listens: so it hears of slots that it is granted. */
-  isHeard = false;
+  /** Whether others were granted what this process has released in the last second: its requests need not try to take it. */
+  isContended = false;
   /** When the store may grant the slots to others; `Infinity` if there are none to lose. */
   safeUntil = Infinity;
   /** When the store will have dropped all that was sent. */
@@ -93,11 +93,6 @@ export class HeldBucket {
   get isIdle(): boolean {
     if (this.isDue || this.reporting > 0 || this.count > 0) return false;
     return this.waiters.size === 0 && this.stopListening === undefined;
-  }
-
-  /** Whether the store grants slots to this process, rather than let its requests try to take them. */
-  get isGranted(): boolean {
-    return this.isHeard && this.policy.limits.length === 1;
   }
 
   get first(): Waiter | undefined {
@@ -150,13 +145,14 @@ export class HeldBucket {
   /** What is sent at `sentAt` is a report. */
   number(sequence: number, sentAt: number): void {
     this.isDue = false;
+    this.freed = 0;
     this.reported = sequence;
     this.reportedAt = sentAt;
   }
 
-  /** Whether the store still knows of the last report, and so of a slot that it granted after it. */
-  isKnown(now: number): boolean {
-    return now < this.reportedAt + Math.max(this.slotTtl, WAITING_TTL);
+  /** Until when the store knows of the last report, and keeps a slot that it granted after it. */
+  get knownUntil(): number {
+    return this.reportedAt + Math.max(this.slotTtl, WAITING_TTL);
   }
 
   /** What was sent at `sentAt` has reached the store. */

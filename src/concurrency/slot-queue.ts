@@ -52,12 +52,12 @@ export class SlotQueue {
   ): Promise<SlotAnswer> {
     const signal = request.queue(denial);
     return new Promise((resolve, reject) => {
-      const timer = new AbortController();
+      const timer = maxWait === Infinity ? undefined : new AbortController();
       const abort = () => waiter.end({ error: signal.reason });
       const end: Waiter['end'] = (result) => {
         if (waiter.isOver) return;
         waiter.isOver = true;
-        timer.abort('ended');
+        timer?.abort('ended');
         signal.removeEventListener('abort', abort);
         this.leave(waiter, 'slot' in result && result.slot !== undefined);
         if ('error' in result) reject(result.error);
@@ -76,7 +76,7 @@ export class SlotQueue {
       this.move(waiter, missing);
       signal.addEventListener('abort', abort, { once: true });
       if (signal.aborted) abort();
-      if (maxWait === Infinity) return;
+      if (!timer) return;
       const expire = () => end({ answer: waiter.denial, slot: undefined });
       this.slots.store.clock.sleep(maxWait, timer.signal).then(expire, () => {});
     });
@@ -181,23 +181,14 @@ export class SlotQueue {
     this.retry(this.retrying.signal).catch(() => {});
   }
 
-  /**
-   * A message is empty, or has the number of slots that this process may take. A second number is that of the report since
-   * which it was granted one: a later report has already freed that again.
-   */
-  private hear(bucket: HeldBucket, message: string): void {
-    bucket.isHeard = true;
-    const [free, granted] = message.split(' ').map(Number);
-    if (granted === undefined) this.tryFirst(bucket, message === '' ? 1 : free);
-    else if (granted === bucket.reported) this.receive(bucket, free);
-  }
-
   /** Gives a slot that the store has granted to the first waiter; returns it if that one needs more than a slot. */
-  private receive(bucket: HeldBucket, free: number): void {
+  receive(bucket: HeldBucket, granted: number, free: number): void {
+    // A later report has already freed it again.
+    if (granted !== bucket.reported) return;
     const { first } = bucket;
     if (!first) {
       this.slots.report(bucket);
-    } else if (first.request.takes.length === 1 && bucket.isKnown(this.slots.now())) {
+    } else if (first.request.takes.length === 1 && this.slots.now() < bucket.knownUntil) {
       first.end(this.slots.accept(bucket, first.request, free));
       this.slots.report(bucket);
       this.tryFirst(bucket, free);
@@ -206,6 +197,13 @@ export class SlotQueue {
       bucket.isDue = true;
       this.tryFirst(bucket, 1);
     }
+  }
+
+  /** A message is empty, or a `HolderMessage`. */
+  private hear(bucket: HeldBucket, message: string): void {
+    const [free, granted] = message.split(' ').map(Number);
+    if (granted === undefined) this.tryFirst(bucket, free || 1);
+    else this.receive(bucket, granted, free);
   }
 
   private leave(waiter: Waiter, isAdmitted: boolean): void {
@@ -221,6 +219,7 @@ export class SlotQueue {
     for (;;) {
       await sleepIdly(this.slots.store.clock, RETRY_INTERVAL, signal);
       for (const bucket of this.heard) {
+        bucket.isContended = false;
         if (bucket.waiters.size > 0) this.tryFirst(bucket, 1);
         else this.stopListening(bucket);
       }
@@ -231,7 +230,6 @@ export class SlotQueue {
   private stopListening(bucket: HeldBucket): void {
     bucket.stopListening?.();
     bucket.stopListening = undefined;
-    bucket.isHeard = false;
     this.heard.delete(bucket);
     if (this.heard.size === 0) this.retrying.abort('ended');
     this.slots.settled(bucket);

@@ -1,4 +1,5 @@
 import { AMOUNT_PER_TOKEN } from '../core/amount.js';
+import type { StoreAnswer } from '../core/decision.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { BoundedMap } from '../util/bounded-map.js';
 import { later, sleepIdly } from '../util/clock.js';
@@ -30,10 +31,10 @@ interface ReportingSlots {
   readonly id: number;
   /** The steady clock. */
   now(): number;
-  /** A report of released slots has been sent, so that waiters can take them. */
-  reported(bucket: HeldBucket): void;
-  /** The store has not received a report: it grants no slots. */
-  unreported(bucket: HeldBucket): void;
+  /** A report of `freed` slots has been sent, so that waiters can take them. */
+  reported(bucket: HeldBucket, freed: number): void;
+  /** The store has answered the report `sequence`, and granted a slot; `free` ones are left. */
+  granted(bucket: HeldBucket, sequence: number, free: number): void;
   /** Loses the slots of a bucket if the store may have granted them to other processes. */
   loseExpired(bucket: HeldBucket): void;
   /** Nothing is left to report. */
@@ -67,8 +68,9 @@ export class SlotReports {
   /** Reports a bucket now, and lets its waiters try to take what has been released. */
   report(bucket: HeldBucket): void | Promise<void> {
     if (this.due.size > 0) this.due.delete(bucket);
+    const { freed } = bucket;
     const sent = this.send(bucket);
-    this.slots.reported(bucket);
+    this.slots.reported(bucket, freed);
     return sent;
   }
 
@@ -109,6 +111,8 @@ export class SlotReports {
   private send(bucket: HeldBucket): void | Promise<void> {
     const { store, id, isShared } = this.slots;
     const { policy, key, count } = bucket;
+    // Takes that are under way may take what was released.
+    const freed = bucket.pending > 0 ? 0 : bucket.freed;
     const waiter = bucket.nextWaiter();
     // Reading the time takes as long as a decision in memory, where slots do not expire.
     const sentAt = isShared || waiter ? this.slots.now() : 0;
@@ -119,7 +123,7 @@ export class SlotReports {
     try {
       const takes = [{ policy, key, amount: AMOUNT_PER_TOKEN, maxWait: 0, holder }];
       const answer = store.run({ verb: 'hold', takes, retry: false });
-      if (isPromise(answer)) return this.awaitReport(bucket, answer, count, sentAt);
+      if (isPromise(answer)) return this.awaitReport(bucket, answer, count, freed, sentAt);
       this.confirmed(bucket, count, sentAt);
     } catch {
       this.failed(bucket, sequence);
@@ -128,23 +132,24 @@ export class SlotReports {
 
   private async awaitReport(
     bucket: HeldBucket,
-    answer: Promise<unknown>,
+    answer: Promise<StoreAnswer>,
     count: number,
+    freed: number,
     sentAt: number,
   ): Promise<void> {
     const { reported } = bucket;
     bucket.reporting++;
     this.inFlight.add(answer);
-    let isAnswered = true;
+    let answered: StoreAnswer | undefined;
     try {
-      await answer;
-    } catch {
-      isAnswered = false;
-    }
+      answered = await answer;
+    } catch {}
     bucket.reporting--;
     this.inFlight.delete(answer);
-    if (isAnswered) this.confirmed(bucket, count, sentAt);
-    else this.failed(bucket, reported);
+    if (!answered) return this.failed(bucket, reported);
+    if (answered.taken > 0) this.slots.granted(bucket, reported, answered.remaining);
+    else if (freed > 0 && answered.remaining === 0) bucket.isContended = true;
+    this.confirmed(bucket, count, sentAt);
   }
 
   private confirmed(bucket: HeldBucket, count: number, sentAt: number): void {
@@ -156,7 +161,11 @@ export class SlotReports {
     if (bucket.reported !== sequence) return;
     bucket.isDue = true;
     this.track(bucket);
-    this.slots.unreported(bucket);
+    // What was released is granted to none.
+    if (bucket.isContended) {
+      bucket.isContended = false;
+      this.slots.reported(bucket, 1);
+    }
     if (bucket.count === 0) this.overdue.set(bucket.name, bucket);
   }
 

@@ -37,6 +37,7 @@ export class SlotTake implements SlotAnswer {
     private readonly request: SlotRequest,
     readonly takes: readonly Take[],
     private readonly buckets: readonly HeldBucket[],
+    /** When it was sent; of a grant, `slotTtl` before the store no longer keeps the slot. */
     private readonly sentAt: number,
   ) {
     this.lastSequence = slots.lastSequence;
@@ -61,7 +62,7 @@ export class SlotTake implements SlotAnswer {
     return isPromise(answer) ? this.answerOf(answer) : this.answered(answer);
   }
 
-  /** Has a slot without a take: the store has granted it. */
+  /** Has a slot that the store has granted without a take. */
   accept(answer: StoreAnswer): this {
     this.answer = answer;
     this.grant(answer);
@@ -106,8 +107,8 @@ export class SlotTake implements SlotAnswer {
     const { slots, sentAt } = this;
     const { isShared } = slots;
     if (this.request.maxHold !== undefined) this.watch(this.request.maxHold);
-    if (slotHolds.hasSubscribers) this.publishRelease = publishHold(this.buckets, () => slots.now() - sentAt);
     const slot = new Slot(answer, isShared ? slots.now() : sentAt, this);
+    if (slotHolds.hasSubscribers) this.publishRelease = publishHold(this.buckets, () => slots.now() - slot.since);
     this.slot = slot;
     for (const bucket of this.buckets) {
       bucket.add(slot, isShared);

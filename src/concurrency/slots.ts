@@ -104,20 +104,19 @@ export class Slots {
     }
   }
 
-  reported(bucket: HeldBucket): void {
-    const { freed } = bucket;
-    bucket.freed = 0;
-    // A store in this process has already notified the waiters, and another one grants slots to them.
-    if (this.isShared && freed > 0 && !bucket.isGranted) this.queue.tryFirst(bucket, freed);
+  reported(bucket: HeldBucket, freed: number): void {
+    // A store in this process has already notified the waiters.
+    if (this.isShared && freed > 0 && !bucket.isContended) this.queue.tryFirst(bucket, freed);
   }
 
-  unreported(bucket: HeldBucket): void {
-    if (bucket.isGranted) this.queue.tryFirst(bucket, 1);
+  granted(bucket: HeldBucket, sequence: number, free: number): void {
+    this.queue.receive(bucket, sequence, free);
   }
 
   accept(bucket: HeldBucket, request: SlotRequest, free: number): SlotTake {
     const { takes } = request;
-    return new SlotTake(this, request, takes, [bucket], bucket.reportedAt).accept(grantedAnswer(takes[0], free));
+    const sentAt = bucket.knownUntil - bucket.slotTtl;
+    return new SlotTake(this, request, takes, [bucket], sentAt).accept(grantedAnswer(takes[0], free));
   }
 
   loseExpired(bucket: HeldBucket): void {
@@ -147,7 +146,8 @@ export class Slots {
   private forget(bucket: HeldBucket): void {
     const { id } = bucket.policy;
     const buckets = this.buckets.get(id);
-    buckets?.delete(bucket.key);
+    // A renewal may have kept one whose key has another by now.
+    if (buckets?.get(bucket.key) === bucket) buckets.delete(bucket.key);
     if (buckets?.size === 0 && this.buckets.size > MOST_EMPTY) this.buckets.delete(id);
   }
 

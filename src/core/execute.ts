@@ -76,8 +76,7 @@ const EFFECTS: Readonly<Record<Exclude<Verb, 'take' | 'estimate'>, Effect>> = {
   },
 
   hold({ takes: [first] }, [state]) {
-    hold(first, state);
-    return 0;
+    return hold(first, state);
   },
 
   replace({ takes: [{ policy }], to, strategy }, [state, target]) {

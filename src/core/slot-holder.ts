@@ -9,7 +9,7 @@ export interface SlotHolder {
   readonly count?: number;
   /**
    * Orders what a holder reports in `count`: what is older than the last report that was applied is ignored; without it
-   * the report is the last one. A `take` that has one is a report, too: `count` is set before the decision.
+   * the report is the last one. A `take` that has both is a report, too: `count` is set before the decision.
    */
   readonly sequence?: number;
   /**

@@ -13,8 +13,10 @@ import {
   takeSlot,
 } from './algorithms/concurrency.js';
 import type { Holder, Holders } from './algorithms/holders.js';
+import { AMOUNT_PER_TOKEN } from './amount.js';
 import type { Policy } from './policy.js';
 import type { StoreRequest, Take } from './request.js';
+import type { SlotHolder } from './slot-holder.js';
 
 /*
  * Slots in a request for several limits. A slot is taken only if all limits admit the request, so a request that waits
@@ -83,9 +85,14 @@ export function reportCounts(takes: readonly Take[], states: readonly BucketStat
   for (let i = 0; i < takes.length; i++) {
     const { policy, holder } = takes[i];
     const { slotIndex, limits } = policy;
-    if (slotIndex < 0 || holder?.sequence === undefined) continue;
+    if (slotIndex < 0 || !holder || !isReport(holder)) continue;
     if (reportCount(limits[slotIndex], holdersOf(policy, states[i]), states[i].at, holder)) states[i].changed = true;
   }
+}
+
+/** Whether a take says what its holder has. */
+function isReport({ count, sequence }: SlotHolder): boolean {
+  return count !== undefined && sequence !== undefined;
 }
 
 /**
@@ -96,7 +103,7 @@ export function offerFreeSlots({ policy, holder }: Take, state: BucketState, all
   if (policy.slotIndex < 0 || !holder) return;
   const holders = holdersOf(policy, state);
   if (!allowed) {
-    if (holder.sequence === undefined) return;
+    if (!isReport(holder)) return;
     dropUnused(holders, holder);
   }
   const free = freeSlots(policy, holders);
@@ -106,26 +113,29 @@ export function offerFreeSlots({ policy, holder }: Take, state: BucketState, all
 
 /**
  * Sets what the holder of a take holds and awaits, and grants free slots to the processes that have waited longest; beside
- * other limits it only notifies the first of them.
+ * other limits it only notifies the first of them. Returns the amount that is granted to the holder itself.
  */
-export function hold({ policy, holder }: Take, state: BucketState): void {
-  if (policy.slotIndex < 0 || !holder) return;
+export function hold({ policy, holder }: Take, state: BucketState): number {
+  if (policy.slotIndex < 0 || !holder) return 0;
   const { slotIndex, limits } = policy;
   const holders = holdersOf(policy, state);
   if (reportSlots(limits[slotIndex], holders, state.at, holder)) state.changed = true;
+  const mayGrant = limits.length === 1 && state.blockedUntil === 0;
   const granted: Holder[] = [];
   let free = freeSlots(policy, holders);
   let waiting = longestWaiting(holders);
-  for (; free > 0 && waiting; free--) {
-    if (limits.length > 1 || state.blockedUntil > 0 || !isGrantable(waiting)) break;
+  while (free > 0 && waiting && mayGrant && isGrantable(waiting)) {
     grantSlot(holders, waiting);
     state.changed = true;
     granted.push(waiting);
+    free--;
     waiting = longestWaiting(holders);
   }
-  if (granted.length > 0)
-    state.messages = granted.map(({ id, sequence }) => ({ holder: id, text: `${free} ${sequence}` }));
-  if (free > 0 && waiting) state.messages = [...state.messages, { holder: waiting.id, text: `${free}` }];
+  const others = granted.filter(({ id }) => id !== holder.id);
+  const messages = others.map(({ id, sequence }) => ({ holder: id, text: `${free} ${sequence}` }));
+  if (free > 0 && waiting) messages.push({ holder: waiting.id, text: `${free}` });
+  state.messages = messages;
+  return (granted.length - others.length) * AMOUNT_PER_TOKEN;
 }
 
 function freeSlots({ slotIndex, limits }: Policy, holders: Holders): number {

@@ -1,13 +1,14 @@
 import {
   BucketService,
   type Clock,
-  type MemoryStore,
+  MemoryStore,
   type Policy,
   RateLimitStore,
   RateLimitStoreError,
   type StoreAnswer,
   type StoreRequest,
 } from 'nest-rate-limit';
+import { FakeClock } from 'nest-rate-limit/testing';
 
 /** What happens to the calls of a process: they arrive; they or their answers get lost; or messages to it arrive late. */
 export type Link = 'up' | 'lost calls' | 'lost answers' | 'late messages';
@@ -74,6 +75,8 @@ export class SlotProcess extends RateLimitStore {
       void this.clock.sleep(link === 'up' ? LATENCY : LATE).then(() => this.isKilled || listener(message));
     };
     const stop = this.shared.subscribe(policy, key, receive, holder);
+    // The subscription has started.
+    receive('');
     this.listeners.add(stop);
     return stop;
   }
@@ -83,4 +86,25 @@ export class SlotProcess extends RateLimitStore {
     this.isKilled = true;
     for (const stop of this.listeners) stop();
   }
+}
+
+export const LIMIT = { name: 'work', concurrency: 2, slotTtl: '3s' } as const;
+
+/** Processes that share a store, each with handles on a bucket of two slots. */
+export function openProcesses(count: number) {
+  const clock = new FakeClock();
+  const shared = new MemoryStore({ clock });
+  shared.close();
+  const processes = Array.from({ length: count }, () => new SlotProcess(shared));
+  const bucketOf = (process: SlotProcess) => process.buckets.bucket(LIMIT, 'key');
+  const settled = <T>(promise: Promise<T>) => advanced(clock, promise);
+  const free = async () => settled(bucketOf(processes[0]).available());
+  return { clock, shared, processes, bucketOf, settled, free };
+}
+
+/** Advances the clock until the promise has settled. */
+export async function advanced<T>(clock: FakeClock, promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  await clock.advance(50);
+  return promise;
 }

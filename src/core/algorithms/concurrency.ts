@@ -12,9 +12,9 @@ import { divideRequests } from './share.js';
  * A request that finds no slot is denied, and its process may register since when it waits. While any process is
  * registered, new requests are denied, and a free slot is for the process that has waited longest. It is notified and takes
  * the slot, or, where nothing else limits its requests, it is *granted* the slot: its entry counts the slot at once, and
- * its registration ends until its next report, so a process that has died is granted no second one. The grant names the
- * process's last report. If a later one is on its way, the process ignores the grant, because that report's count frees
- * the slot again. Processes try again each second, so a registration that is not renewed lapses, and a slot whose grant
+ * its registration ends until its next report, so a process that has died is granted no second one. The answer to its
+ * report says so, or a message, which names its last report. If a later one is on its way, the process ignores the grant,
+ * because that report's count frees the slot again. Processes try again each second, so a registration that is not renewed lapses, and a slot whose grant
  * was lost is freed.
  *
  * Example: concurrency 4, three processes hold 3, 1 and 0 slots, and the third one waits. When the first one reports 2,

@@ -79,7 +79,8 @@ function numbersOf({ policy, amount, amounts, checks, maxWait, mark, holder }: T
 
 /** The holder of a take. Its count is that of a report, which is numbered. */
 function holderOf({ id, waited, nextWaited, count, sequence }: SlotHolder): string {
-  const report = sequence === undefined ? `${ABSENT},${ABSENT}` : `${orAbsent(count)},${sequence}`;
+  const isReport = count !== undefined && sequence !== undefined;
+  const report = isReport ? `${count},${sequence}` : `${ABSENT},${ABSENT}`;
   return `${id},${orAbsent(waited)},${orAbsent(nextWaited)},${report}`;
 }
 

@@ -86,8 +86,12 @@ local function changeSlots(input, policy, key, stored, now, leastTtl, id, waited
       local entry = packs('<I6I6I6I6I6I6', other, slots + 1, ends, reported, 0, 0)
       state = string.sub(state, 1, next - 1) .. entry .. string.sub(state, next + 36)
       free = free - 1
-      granted = granted or {}
-      granted[other] = reported
+      if other == id then
+        taken = ${AMOUNT_PER_TOKEN}
+      else
+        granted = granted or {}
+        granted[other] = reported
+      end
     end
   end
   if isChanged and length == 0 then
@@ -130,7 +134,6 @@ export const CHANGE_SLOTS_FAST = `
           local count, sequence, amount, maxWait = input[place + 8], input[place + 9], input[place + 10], input[place + 11]
           if waited == ${ABSENT} then waited = nil end
           if nextWaited == ${ABSENT} then nextWaited = nil end
-          if count == ${ABSENT} then sequence = ${ABSENT} end
           if sequence == ${ABSENT} then sequence = nil end
           row = changeSlots(
             input, policy, key, stored, now, leastTtl, id, waited, nextWaited, amount, maxWait, count, sequence

@@ -145,7 +145,7 @@ local function execute(verb, takes, arguments)
     state.changed = state.changed or state.blockedUntil > 0
     state.blockedUntil = 0
   elseif verb == HOLD then
-    hold(takes[1])
+    taken = hold(takes[1])
   elseif verb == REPLACE then
     local to, target, matches = takes.target.policy, takes.target.state, {}
     for i = 1, #to do matches[i] = arguments[2 + i] end

@@ -63,18 +63,23 @@ end
 
 local function hold(t)
   local policy, state = t.policy, t.state
-  if not policy.slotIndex then return end
+  if not policy.slotIndex then return 0 end
   local holders = state[policy.slotIndex]
   if reportSlots(policy[policy.slotIndex], holders, state.at, t.holder) then state.changed = true end
+  local mayGrant = #policy == 1 and state.blockedUntil == 0
   local granted, free, waiting = {}, freeSlots(policy, holders), longestWaiting(holders)
-  while free > 0 and waiting do
-    if #policy > 1 or state.blockedUntil > 0 or not isGrantable(waiting) then break end
+  while free > 0 and waiting and mayGrant and isGrantable(waiting) do
     grantSlot(waiting)
-    granted[#granted + 1], free = waiting, free - 1
     state.changed = true
+    granted[#granted + 1], free = waiting, free - 1
     waiting = longestWaiting(holders)
   end
-  for _, holder in ipairs(granted) do publishTo(holder, state, '%.0f %.0f', free, holder.sequence) end
+  local taken = 0
+  for _, holder in ipairs(granted) do
+    if holder.id == t.holder.id then taken = AMOUNT_PER_TOKEN
+    else publishTo(holder, state, '%.0f %.0f', free, holder.sequence) end
+  end
   if free > 0 and waiting then publishTo(waiting, state, '%.0f', free) end
+  return taken
 end
 `;
