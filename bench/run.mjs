@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = fileURLToPath(new URL('..', import.meta.url));
-const PARTS = ['memory', 'manual', 'slots', 'heap', 'guard', 'allocations', 'http', 'redis'];
+const PARTS = ['memory', 'manual', 'slots', 'heap', 'guard', 'allocations', 'http', 'redis', 'contention'];
 
 function must(command, args, cwd) {
   const { status } = spawnSync(command, args, { cwd, stdio: ['ignore', 'inherit', 'inherit'] });

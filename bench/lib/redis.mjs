@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 
+const SIGNALS = ['SIGINT', 'SIGTERM'];
+
 export async function startRedis() {
   const port = await freePort();
   const dir = mkdtempSync(join(tmpdir(), 'bench-redis-'));
@@ -24,7 +26,8 @@ export async function startRedis() {
   if (!server) throw new Error('redis-server or valkey-server must be on the PATH');
   const kill = () => server.kill('SIGKILL');
   process.once('exit', kill);
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+  const quit = () => process.exit(1);
+  for (const signal of SIGNALS) process.once(signal, quit);
   const admin = new Redis({ port, host: '127.0.0.1', retryStrategy: () => 50, maxRetriesPerRequest: null });
   admin.on('error', () => {});
   await Promise.race([admin.ping(), sleep(10_000)]);
@@ -37,6 +40,7 @@ export async function startRedis() {
       kill();
       await gone;
       process.off('exit', kill);
+      for (const signal of SIGNALS) process.off(signal, quit);
       rmSync(dir, { recursive: true, force: true });
     },
   };
