@@ -148,7 +148,7 @@ export async function run() {
     'contention',
     `## Slots that requests wait for
 
-Four processes with 16 requests each share ${CONCURRENCY} slots in Redis: how much of the time the slots are used, how many were held at once, and how long requests waited. A request begins again when its work has ended. The CPU time is that of a process, divided by its requests.
+Four processes with 16 requests each share ${CONCURRENCY} slots in Redis: how much of the time the slots are used, how many were held at once, and how long requests waited. A request begins again when its work has ended. Candidates alternate in three rounds of ten seconds, of which the table has the medians. The CPU time is that of a process, divided by its requests.
 
 The list is the shortest way from a release to a waiter that Redis has: each request blocks on a connection of its own, and a process that dies takes its slots with it. redis-semaphore tries again every 10 ms.
 

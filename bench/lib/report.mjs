@@ -95,6 +95,7 @@ const PEERS = [
   'rate-limiter-flexible',
   'express-rate-limit',
   'rate-limit-redis',
+  'redis-semaphore',
   '@fastify/rate-limit',
   '@joint-ops/hitlimit',
   'limiter',
@@ -116,7 +117,7 @@ This page is written by the benchmarks, not by hand.
 
 \`\`\`sh
 npm ci
-npm run bench           # everything: about ten minutes; needs \`redis-server\` or \`valkey-server\` on the PATH
+npm run bench           # everything: about 15 minutes; needs \`redis-server\` or \`valkey-server\` on the PATH
 npm run bench -- guard  # one part
 \`\`\`
 

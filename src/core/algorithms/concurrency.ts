@@ -91,7 +91,7 @@ export function stopAwaiting(holders: Holders, now: number, holder: SlotHolder):
 
 /**
  * Sets what a `holder` holds that is about to take a slot; returns whether that is no older than its last report. Its entry
- * stays, even if it means nothing by now.
+ * stays in its place, even if it means nothing by now: `takeSlot`, `awaitSlot` or `dropUnused` follows.
  */
 export function reportCount(limit: Limit, holders: Holders, now: number, holder: SlotHolder): boolean {
   const own = findOrNew(holders, holder);
