@@ -14,7 +14,7 @@ const PROCESSES = 4;
 const REQUESTS = 16;
 const WORKS = [20, 100];
 const ROUNDS = 3;
-/** ms until V8 has compiled what is measured, and ms that are measured. */
+/** ms until V8 has compiled the code, and ms that are measured. */
 const WARM_UP = 5000;
 const MEASURED = 10_000;
 const OURS = 'nest-rate-limit';

@@ -142,8 +142,8 @@ export class HeldBucket {
     this.queue?.delete(waiter);
   }
 
-  /** What is sent at `sentAt` is a report. */
-  number(sequence: number, sentAt: number): void {
+  /** The report `sequence` is sent at `sentAt`. */
+  setReported(sequence: number, sentAt: number): void {
     this.isDue = false;
     this.freed = 0;
     this.reported = sequence;

@@ -65,7 +65,7 @@ export class SlotReports {
     return this.flushing;
   }
 
-  /** Reports a bucket now, and lets its waiters try to take what has been released. */
+  /** Reports a bucket now, and lets its waiters try to take the slots that have been released. */
   report(bucket: HeldBucket): void | Promise<void> {
     if (this.due.size > 0) this.due.delete(bucket);
     const { freed } = bucket;
@@ -74,10 +74,10 @@ export class SlotReports {
     return sent;
   }
 
-  /** Numbers a report that is sent now with a take. */
-  number(bucket: HeldBucket, sentAt: number): number {
+  /** Returns the number of a take that is sent now and is a report. */
+  numberTake(bucket: HeldBucket, sentAt: number): number {
     if (this.due.size > 0) this.due.delete(bucket);
-    bucket.number(++this.lastSequence, sentAt);
+    bucket.setReported(++this.lastSequence, sentAt);
     return this.lastSequence;
   }
 
@@ -111,14 +111,14 @@ export class SlotReports {
   private send(bucket: HeldBucket): void | Promise<void> {
     const { store, id, isShared } = this.slots;
     const { policy, key, count } = bucket;
-    // Takes that are under way may take what was released.
+    // Takes that are under way may take the slots that were released.
     const freed = bucket.pending > 0 ? 0 : bucket.freed;
     const waiter = bucket.nextWaiter();
     // Reading the time takes as long as a decision in memory, where slots do not expire.
     const sentAt = isShared || waiter ? this.slots.now() : 0;
     const sequence = ++this.lastSequence;
     const holder = { id, count, sequence, waited: waiter && sentAt - waiter.since, isLasting: !isShared };
-    bucket.number(sequence, sentAt);
+    bucket.setReported(sequence, sentAt);
     if (count > 0) bucket.moot = sentAt + bucket.slotTtl;
     try {
       const takes = [{ policy, key, amount: AMOUNT_PER_TOKEN, maxWait: 0, holder }];
@@ -148,7 +148,7 @@ export class SlotReports {
     this.inFlight.delete(answer);
     if (!answered) return this.failed(bucket, reported);
     if (answered.taken > 0) this.slots.granted(bucket, reported, answered.remaining);
-    else if (freed > 0 && answered.remaining === 0) bucket.isContended = true;
+    else if (freed > 0 && answered.remaining === 0 && bucket.policy.limits.length === 1) bucket.isContended = true;
     this.confirmed(bucket, count, sentAt);
   }
 
@@ -161,7 +161,7 @@ export class SlotReports {
     if (bucket.reported !== sequence) return;
     bucket.isDue = true;
     this.track(bucket);
-    // What was released is granted to none.
+    // The slots that were released are granted to none.
     if (bucket.isContended) {
       bucket.isContended = false;
       this.slots.reported(bucket, 1);

@@ -37,7 +37,7 @@ export class SlotTake implements SlotAnswer {
     private readonly request: SlotRequest,
     readonly takes: readonly Take[],
     private readonly buckets: readonly HeldBucket[],
-    /** When it was sent; of a grant, `slotTtl` before the store no longer keeps the slot. */
+    /** When it was sent; of a grant, `slotTtl` before the store may drop the slot. */
     private readonly sentAt: number,
   ) {
     this.lastSequence = slots.lastSequence;

@@ -170,6 +170,51 @@ describe('free slots of several processes', () => {
     expect((await waits).signal.aborted).toBe(false);
   });
 
+  it('are lost when the store drops them, which may be sooner once they have been reported', async () => {
+    const {
+      clock,
+      processes: [a, b],
+    } = openProcesses(2);
+    const bucketOf = (process: SlotProcess) =>
+      process.buckets.bucket({ name: 'short', concurrency: 1, slotTtl: '1s' }, 'key');
+    const slot = await advanced(clock, bucketOf(a).acquire());
+    const waits = bucketOf(b).acquire();
+    await clock.advance(1100);
+    void slot.release();
+    await clock.advance(10);
+    const { signal } = await waits;
+    b.link = 'lost calls';
+    await clock.advance(980);
+    expect(signal.aborted).toBe(false);
+    await clock.advance(20);
+    expect(signal.aborted).toBe(true);
+    expect(await advanced(clock, bucketOf(a).tryAcquire())).toBeDefined();
+  });
+
+  it('are taken with their release beside another limit, however little that has left', async () => {
+    const {
+      clock,
+      processes: [a],
+    } = openProcesses(1);
+    const rate = { capacity: 1, refill: 1, refillMode: 'intervally', duration: 100, unit: 'milliseconds' } as const;
+    const bucket = a.buckets.bucket({ name: 'both', limits: [{ concurrency: 1 }, rate] }, 'key');
+    a.link = 'late messages';
+    const first = await advanced(clock, bucket.acquire());
+    let count = 0;
+    const work = async () => {
+      const slot = await bucket.acquire();
+      count++;
+      void slot.release();
+    };
+    for (let n = 0; n < 3; n++) {
+      void work();
+      await clock.advance(10);
+    }
+    void first.release();
+    for (let ms = 0; ms < 350; ms += 10) await clock.advance(10);
+    expect(count).toBe(3);
+  });
+
   it('are measured from when they were granted', async () => {
     const { clock, slots, waits } = await waiting();
     await clock.advance(800);
