@@ -216,7 +216,8 @@ export class Slots {
     let sequence: number | undefined;
     // Without a report a slot that was released just now would not be free yet. A waiter's take is one, which returns slots
     // whose grant was lost; not while another take is under way: the count would include it, even if it is denied.
-    if (waiter && this.isShared && (bucket.isDue || bucket.pending === 0)) sequence = this.reports.numberTake(bucket, now);
+    if (waiter && this.isShared && (bucket.isDue || bucket.pending === 0))
+      sequence = this.reports.numberTake(bucket, now);
     else if (bucket.isDue) void this.reports.report(bucket);
     const next = waiter && bucket.nextWaiter(waiter);
     const nextWaited = next && now - next.since;

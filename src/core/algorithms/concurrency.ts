@@ -1,7 +1,7 @@
 import { AMOUNT_PER_TOKEN } from '../amount.js';
 import type { SlotHolder } from '../slot-holder.js';
 import type { Algorithm, BucketState, Limit } from './algorithm.js';
-import { type Holder, Holders } from './holders.js';
+import { type Holder, Holders, isUsed } from './holders.js';
 import { divideRequests } from './share.js';
 
 /*
@@ -14,8 +14,8 @@ import { divideRequests } from './share.js';
  * the slot, or, where nothing else limits its requests, it is *granted* the slot: its entry counts the slot at once, and
  * its registration ends until its next report, so a process that has died is granted no second one. The answer to its
  * report says so, or a message, which names its last report. If a later one is on its way, the process ignores the grant,
- * because that report's count frees the slot again. Processes try again each second, so a registration that is not renewed lapses, and a slot whose grant
- * was lost is freed.
+ * because that report's count frees the slot again. Processes try again each second, so a registration that is not renewed
+ * lapses, and a slot whose grant was lost is freed.
  *
  * Example: concurrency 4, three processes hold 3, 1 and 0 slots, and the third one waits. When the first one reports 2,
  * the third one's entry has 1; it reports that, and that it waits no longer. Until then the second one's new requests
@@ -44,10 +44,6 @@ function expire(holders: Holders, now: number): void {
     .filter(isUsed);
 }
 
-function isUsed({ count, since }: Holder): boolean {
-  return count > 0 || since > 0;
-}
-
 /** Whether a slot is free for `holder`, a new request or a waiter of it: no process has waited longer. */
 export function isAvailable(limit: Limit, holders: Holders, now: number, holder?: SlotHolder): boolean {
   if (heldSlots(holders) >= limit.size) return false;
@@ -62,30 +58,30 @@ export function isAvailable(limit: Limit, holders: Holders, now: number, holder?
 
 /** Adds a slot to those of `holder`. If a waiter takes it, the next one of its process is now the oldest. */
 export function takeSlot(limit: Limit, holders: Holders, now: number, holder: SlotHolder): void {
-  const own = findOrNew(holders, holder);
+  const own = holders.findOrNew(holder.id);
   const { waited, nextWaited } = holder;
   if (nextWaited !== undefined) setWaiting(own, now, startOf(now, nextWaited), holder);
   else if (waited !== undefined) setWaiting(own, now, 0, holder);
   own.count++;
   own.expiry = expiryOf(limit, now, own, holder);
-  put(holders, own);
+  holders.put(own);
 }
 
 /** Registers that `holder` waits. */
 export function awaitSlot(holders: Holders, now: number, holder: SlotHolder): void {
-  const own = findOrNew(holders, holder);
+  const own = holders.findOrNew(holder.id);
   const since = startOf(now, holder.waited ?? 0);
   setWaiting(own, now, own.since > 0 ? Math.min(own.since, since) : since, holder);
   own.expiry = Math.max(own.expiry, own.waitsUntil);
-  put(holders, own);
+  holders.put(own);
 }
 
 /** Ends the registration of `holder`; returns whether there was one. */
 export function stopAwaiting(holders: Holders, now: number, holder: SlotHolder): boolean {
-  const own = findOrNew(holders, holder);
+  const own = holders.findOrNew(holder.id);
   if (own.since === 0) return false;
   setWaiting(own, now, 0, holder);
-  put(holders, own);
+  holders.put(own);
   return true;
 }
 
@@ -94,19 +90,19 @@ export function stopAwaiting(holders: Holders, now: number, holder: SlotHolder):
  * stays in its place, even if it means nothing by now: `takeSlot`, `awaitSlot` or `dropUnused` follows.
  */
 export function reportCount(limit: Limit, holders: Holders, now: number, holder: SlotHolder): boolean {
-  const own = findOrNew(holders, holder);
+  const own = holders.findOrNew(holder.id);
   const { count, sequence } = holder;
   if (count === undefined || sequence === undefined || sequence < own.sequence) return false;
   own.count = count;
   own.sequence = sequence;
   own.expiry = expiryOf(limit, now, own, holder);
-  replaceOrAdd(holders, own);
+  holders.set(own);
   return true;
 }
 
 /** Drops the entry of `holder` if it means nothing. */
 export function dropUnused(holders: Holders, holder: SlotHolder): void {
-  put(holders, findOrNew(holders, holder));
+  holders.put(holders.findOrNew(holder.id));
 }
 
 /**
@@ -114,7 +110,7 @@ export function dropUnused(holders: Holders, holder: SlotHolder): void {
  * releases one slot and nothing else changes.
  */
 export function reportSlots(limit: Limit, holders: Holders, now: number, holder: SlotHolder): boolean {
-  const own = findOrNew(holders, holder);
+  const own = holders.findOrNew(holder.id);
   const { count, sequence = own.sequence, waited } = holder;
   if (count === undefined) {
     own.count = Math.max(0, own.count - 1);
@@ -125,7 +121,7 @@ export function reportSlots(limit: Limit, holders: Holders, now: number, holder:
     setWaiting(own, now, waited === undefined ? 0 : startOf(now, waited), holder);
     own.expiry = expiryOf(limit, now, own, holder);
   }
-  put(holders, own);
+  holders.put(own);
   return true;
 }
 
@@ -143,25 +139,7 @@ export function isGrantable({ sequence, waitsUntil }: Holder): boolean {
 
 /** Grants a free slot to a process that waits. */
 export function grantSlot(holders: Holders, waiting: Holder): void {
-  replaceOrAdd(holders, { ...waiting, count: waiting.count + 1, since: 0, waitsUntil: 0 });
-}
-
-/** A copy of the entry of `holder`, or a new one. */
-function findOrNew({ list }: Holders, { id }: SlotHolder): Holder {
-  const own = list.find((other) => other.id === id);
-  return own ? { ...own } : { id, count: 0, expiry: 0, sequence: 0, since: 0, waitsUntil: 0 };
-}
-
-/** Puts an entry in its place, or drops it if it means nothing. */
-function put(holders: Holders, own: Holder): void {
-  if (isUsed(own)) replaceOrAdd(holders, own);
-  else holders.list = holders.list.filter(({ id }) => id !== own.id);
-}
-
-function replaceOrAdd(holders: Holders, own: Holder): void {
-  const { list } = holders;
-  const place = list.findIndex(({ id }) => id === own.id);
-  holders.list = place < 0 ? [...list, own] : list.with(place, own);
+  holders.set({ ...waiting, count: waiting.count + 1, since: 0, waitsUntil: 0 });
 }
 
 /** When a wait of `waited` ms began. 0 would mean that none waits. */

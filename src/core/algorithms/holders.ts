@@ -17,10 +17,34 @@ export interface Holder {
 
 const NONE: readonly Holder[] = [];
 
+/** Whether an entry means anything. */
+export function isUsed({ count, since }: Holder): boolean {
+  return count > 0 || since > 0;
+}
+
 /** The holders of the slots of one limit, and those that wait for one, in the order of their arrival. */
 export class Holders implements StatePart {
   /** Replaced rather than modified, as other parts may share it. */
   list: readonly Holder[] = NONE;
+
+  /** A copy of the entry of a process, or a new one. */
+  findOrNew(id: number): Holder {
+    const own = this.list.find((other) => other.id === id);
+    return own ? { ...own } : { id, count: 0, expiry: 0, sequence: 0, since: 0, waitsUntil: 0 };
+  }
+
+  /** Puts an entry in its place, or behind the last. */
+  set(own: Holder): void {
+    const { list } = this;
+    const place = list.findIndex(({ id }) => id === own.id);
+    this.list = place < 0 ? [...list, own] : list.with(place, own);
+  }
+
+  /** Puts an entry in its place, or drops it if it means nothing. */
+  put(own: Holder): void {
+    if (isUsed(own)) this.set(own);
+    else this.list = this.list.filter(({ id }) => id !== own.id);
+  }
 
   assign(other: Holders): void {
     this.list = other.list;

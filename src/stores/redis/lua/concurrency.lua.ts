@@ -49,10 +49,6 @@ local function findOrNew(holders, holder)
   return { id = holder.id, count = 0, expiry = 0, sequence = 0, since = 0, waitsUntil = 0 }, #holders + 1
 end
 
-local function isGrantable(holder) return holder.sequence > 0 end
-
-local function grantSlot(waiting) waiting.count, waiting.since, waiting.waitsUntil = waiting.count + 1, 0, 0 end
-
 local function put(holders, own, n)
   if isUsed(own) then holders[n] = own elseif holders[n] then table.remove(holders, n) end
 end
@@ -117,6 +113,10 @@ local function longestWaiting(holders)
   end
   return longest
 end
+
+local function isGrantable(holder) return holder.sequence > 0 end
+
+local function grantSlot(waiting) waiting.count, waiting.since, waiting.waitsUntil = waiting.count + 1, 0, 0 end
 
 -- state[i] is a list of holders.
 algorithms[CONCURRENCY] = {
