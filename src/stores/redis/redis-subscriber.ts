@@ -18,7 +18,6 @@ export class RedisSubscriber {
     private readonly port: ClientPort,
     /** The client to listen on, instead of a second connection. */
     private readonly listener?: ClientPort,
-    private readonly heartbeat = HEARTBEAT,
   ) {}
 
   /** Passes what the script publishes to a bucket's key, or a holder's, to `listener`. Returns a function that unsubscribes. */
@@ -47,7 +46,7 @@ export class RedisSubscriber {
     };
     const { port, listener } = this;
     const connection = listener ? listener.listen?.(events) : port.openSubscription?.(events);
-    if (connection) this.stopHeartbeat = every(this.heartbeat, () => this.beat(connection));
+    if (connection) this.stopHeartbeat = every(HEARTBEAT, () => this.beat(connection));
     return connection;
   }
 
@@ -74,11 +73,16 @@ export class RedisSubscriber {
   private beat(connection: Subscription): void {
     const [channel] = this.subscriptions.names();
     if (channel === undefined || !connection.isReady) return;
-    if (this.isAwaitingReply) return connection.reconnect();
+    // If this process was blocked, the reply may have arrived, but is read only now.
+    if (this.isAwaitingReply) return void setImmediate(() => this.reconnectIfSilent(connection));
     this.isAwaitingReply = true;
     const received = () => {
       this.isAwaitingReply = false;
     };
     connection.check(channel).then(received, received);
+  }
+
+  private reconnectIfSilent(connection: Subscription): void {
+    if (this.isAwaitingReply && connection.isReady) connection.reconnect();
   }
 }

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { FakeClock } from 'nest-rate-limit/testing';
+import type { Subscription } from '../../../src/stores/redis/clients/client-port.js';
 import { IoredisPort } from '../../../src/stores/redis/clients/ioredis-port.js';
 import { RedisSubscriber } from '../../../src/stores/redis/redis-subscriber.js';
 import { closeBuckets, log, openBuckets } from '../../support/buckets.js';
@@ -82,33 +83,63 @@ class Balancer {
 }
 
 describe('RedisSubscriber', () => {
-  it('opens another connection when its own has fallen silent', async () => {
-    const balancer = await Balancer.start(server.port);
-    cleanups.push(() => balancer.close());
-    const subscriber = new RedisSubscriber(portFor(client(balancer.url, { disconnectTimeout: 20 })), undefined, 40);
-    cleanups.push(() => subscriber.close());
-    let calls = 0;
-    subscriber.subscribe('channel', () => calls++);
-    await until(() => calls === 1);
-    balancer.forget();
-    await until(() => calls === 2); // it has subscribed again
-    await admin.publish('channel', '');
-    await until(() => calls === 3);
-  });
+  describe('checks its connection every 5 s', () => {
+    beforeEach(() => {
+      jest.useFakeTimers({
+        doNotFake: ['Date', 'setTimeout', 'setImmediate', 'nextTick', 'queueMicrotask', 'performance'],
+      });
+    });
+    afterEach(() => {
+      jest.useRealTimers();
+    });
+    const beat = () => jest.advanceTimersByTime(5000);
 
-  it('keeps its connection while it is idle', async () => {
-    const subscriber = new RedisSubscriber(portFor(client(server.url)), undefined, 5);
-    cleanups.push(() => subscriber.close());
-    let calls = 0;
-    subscriber.subscribe('channel', () => calls++);
-    await until(() => calls === 1);
-    const subscribers = async () => ((await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')) as string).match(/id=\d+/g);
-    const before = await subscribers();
-    await until(
-      async () => ((await admin.info('commandstats')).match(/cmdstat_subscribe:calls=(\d+)/)?.[1] ?? 0) > '5',
-    );
-    expect(await subscribers()).toEqual(before);
-    expect(calls).toBe(1);
+    /** Subscribes once; `calls` counts the messages, and the subscriptions themselves. */
+    async function subscribed(url: string) {
+      const port = portFor(client(url, { disconnectTimeout: 20 }));
+      const open = jest.spyOn(port, 'openSubscription');
+      const subscriber = new RedisSubscriber(port);
+      cleanups.push(() => subscriber.close());
+      const listener = jest.fn();
+      subscriber.subscribe('channel', listener);
+      const calls = () => listener.mock.calls.length;
+      await until(() => calls() === 1);
+      const connection = open.mock.results[0].value as Subscription;
+      return { calls, check: jest.spyOn(connection, 'check'), reconnect: jest.spyOn(connection, 'reconnect') };
+    }
+
+    it('and opens another one when it has fallen silent', async () => {
+      const balancer = await Balancer.start(server.port);
+      cleanups.push(() => balancer.close());
+      const { calls } = await subscribed(balancer.url);
+      balancer.forget();
+      beat();
+      beat();
+      await until(() => calls() === 2); // it has subscribed again
+      await admin.publish('channel', '');
+      await until(() => calls() === 3);
+    });
+
+    it('and keeps it while it is idle', async () => {
+      const { calls, check, reconnect } = await subscribed(server.url);
+      for (let i = 0; i < 5; i++) {
+        beat();
+        await check.mock.results[i].value;
+      }
+      expect(check).toHaveBeenCalledTimes(5);
+      expect(reconnect).not.toHaveBeenCalled();
+      expect(calls()).toBe(1);
+    });
+
+    it('and keeps it if the event loop has yet to read the reply', async () => {
+      const { check, reconnect } = await subscribed(server.url);
+      check.mockImplementation(() => new Promise(setImmediate));
+      beat();
+      beat();
+      await new Promise(setImmediate);
+      expect(check).toHaveBeenCalledTimes(1);
+      expect(reconnect).not.toHaveBeenCalled();
+    });
   });
 
   it.each([
