@@ -7,7 +7,7 @@ import type { Take } from '../core/request.js';
 import { rejection } from '../exceptions/rate-limit.exception.js';
 import { BUCKET, publishDecision, publishWait } from '../observe/messages.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
-import { type AnySignal, anySignal } from '../util/any-signal.js';
+import { onAnyAbort } from '../util/any-signal.js';
 import { type Duration, parseDuration } from '../util/duration.js';
 import { chain, isPromise } from '../util/maybe-promise.js';
 import { parseWait, type WaitOptions, waitForTokens } from './consume.js';
@@ -62,7 +62,6 @@ export function tryAcquireSlot(
 /** A request of `acquire`, and its wait for a slot. */
 class BucketRequest implements SlotRequest {
   readonly maxHold: number | undefined;
-  private aborted: AnySignal | undefined = undefined;
   private publishEnd: ReturnType<typeof publishWait> | undefined = undefined;
 
   constructor(
@@ -75,10 +74,9 @@ class BucketRequest implements SlotRequest {
     this.maxHold = maxHold === undefined ? undefined : parseDuration('maxHold', maxHold);
   }
 
-  queue(denial: StoreAnswer): AbortSignal {
-    this.aborted = anySignal(this.signal, this.closing);
+  queue(denial: StoreAnswer, abort: (reason: unknown) => void): () => void {
     this.publishEnd = publishWait(denial, this.takes, BUCKET, this.store.clock);
-    return this.aborted.signal;
+    return onAnyAbort([this.signal, this.closing], abort);
   }
 
   /** Publishes the end of the wait, if there was one. */
@@ -90,8 +88,6 @@ class BucketRequest implements SlotRequest {
     } catch (error) {
       this.publishEnd?.(this.closing?.aborted ? 'closed' : 'left');
       throw error;
-    } finally {
-      this.aborted?.release();
     }
   }
 }

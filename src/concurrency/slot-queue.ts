@@ -50,15 +50,13 @@ export class SlotQueue {
     missing: readonly HeldBucket[],
     maxWait: number,
   ): Promise<SlotAnswer> {
-    const signal = request.queue(denial);
     return new Promise((resolve, reject) => {
       const timer = maxWait === Infinity ? undefined : new AbortController();
-      const abort = () => waiter.end({ error: signal.reason });
       const end: Waiter['end'] = (result) => {
         if (waiter.isOver) return;
         waiter.isOver = true;
         timer?.abort('ended');
-        signal.removeEventListener('abort', abort);
+        ended();
         this.leave(waiter, 'slot' in result && result.slot !== undefined);
         if ('error' in result) reject(result.error);
         else resolve(result);
@@ -73,9 +71,15 @@ export class SlotQueue {
         isOver: false,
         end,
       };
+      let ended = () => {};
+      ended = request.queue(denial, (error) => end({ error }));
+      if (waiter.isOver) {
+        ended();
+        // The store expects it to wait.
+        for (const bucket of missing) this.slots.report(bucket);
+        return;
+      }
       this.move(waiter, missing);
-      signal.addEventListener('abort', abort, { once: true });
-      if (signal.aborted) abort();
       if (!timer) return;
       const expire = () => end({ answer: waiter.denial, slot: undefined });
       this.slots.store.clock.sleep(maxWait, timer.signal).then(expire, () => {});

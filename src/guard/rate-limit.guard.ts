@@ -1,6 +1,6 @@
 import { type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import type { SlotAnswer } from '../concurrency/slot-request.js';
+import type { SlotAnswer, SlotRequest } from '../concurrency/slot-request.js';
 import { slotsOf } from '../concurrency/slots.js';
 import { endAnswered, isAnswered } from '../context/answered.js';
 import { typeOf } from '../context/readers.js';
@@ -138,7 +138,7 @@ export class RateLimitGuard extends SuspendableGuard {
     takes: readonly RequestTake[],
     wait = new SlotWait(context, takes, this.store.clock),
   ): MaybePromise<SlotAnswer> {
-    const queue = (denial: StoreAnswer) => wait.begin(denial);
+    const queue: SlotRequest['queue'] = (denial, abort) => wait.begin(denial, abort);
     return chain(slotsOf(this.store).acquire({ takes, maxHold: maxHoldOf(takes), queue }), (acquired) => {
       if (acquired.slot) holdUntilEnd(context, acquired.slot, this.store);
       return acquired;

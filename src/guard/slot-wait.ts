@@ -5,6 +5,7 @@ import { publishWait } from '../observe/messages.js';
 import type { RequestTake } from '../policy/request-take.js';
 import type { SuspendableRequestContext } from '../suspend/suspendable.guard.js';
 import type { Suspension } from '../suspend/suspension.js';
+import { onAnyAbort } from '../util/any-signal.js';
 import type { Clock } from '../util/clock.js';
 import { endOf, timeoutOf } from './wait-queue.js';
 
@@ -25,12 +26,12 @@ export class SlotWait {
     private readonly clock: Clock,
   ) {}
 
-  /** Suspends the request, and returns the signal that ends its wait. */
-  begin(denial: StoreAnswer): AbortSignal {
+  /** Suspends the request. Calls `abort` when the suspension fails, unless the returned function is called before. */
+  begin(denial: StoreAnswer, abort: (reason: unknown) => void): () => void {
     const { context, takes } = this;
     this.suspension = context.suspend({ timeout: timeoutOf(Math.max(...takes.map(({ maxWait }) => maxWait))) });
     this.publishEnd = publishWait(denial, takes, typeOf(context), this.clock);
-    return this.suspension.signal;
+    return onAnyAbort([this.suspension.signal], abort);
   }
 
   /** Ends the wait with its last answer. Unless that was a denial, or has a delay, the request is no longer suspended. */

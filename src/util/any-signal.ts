@@ -11,16 +11,27 @@ export interface AnySignal {
  */
 export function anySignal(...signals: (AbortSignal | undefined)[]): AnySignal {
   const controller = new AbortController();
+  const release = onAnyAbort(signals, (reason) => controller.abort(reason));
+  return { signal: controller.signal, release };
+}
+
+/**
+ * Calls `listener` with the reason of each of `signals` that is aborted, at once if it already is. Returns a function that
+ * removes it. Unlike `anySignal` it creates no signal, which would cost more than the rest of a wait.
+ */
+export function onAnyAbort(
+  signals: readonly (AbortSignal | undefined)[],
+  listener: (reason: unknown) => void,
+): () => void {
   const stops: (() => void)[] = [];
   for (const signal of signals) {
     if (!signal) continue;
-    if (signal.aborted) controller.abort(signal.reason);
-    else stops.push(onAbort(signal, () => controller.abort(signal.reason)));
+    if (signal.aborted) listener(signal.reason);
+    else stops.push(onAbort(signal, () => listener(signal.reason)));
   }
-  const release = () => {
+  return () => {
     for (const stop of stops) stop();
   };
-  return { signal: controller.signal, release };
 }
 
 interface Listeners {

@@ -348,7 +348,7 @@ describe('free slots of several processes', () => {
       ...take,
       policy: parsePolicy(options, 'policy'),
     }));
-    const both = Promise.resolve(slotsOf(b).acquire({ takes, queue: () => new AbortController().signal }));
+    const both = Promise.resolve(slotsOf(b).acquire({ takes, queue: () => () => {} }));
     await clock.advance(1100);
     b.calls.take = 0;
     await settled(slots[0].release());

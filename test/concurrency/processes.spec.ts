@@ -66,6 +66,21 @@ describe('the slots of several processes', () => {
     expect(order).toEqual(['b1', 'c1', 'b2', 'a1']);
   });
 
+  it('are not kept for a request that was aborted while its take was under way', async () => {
+    const {
+      processes: [a, b, c],
+      bucketOf,
+      settled,
+    } = openProcesses(3);
+    const [slot] = [await settled(bucketOf(a).acquire()), await settled(bucketOf(a).acquire())];
+    const abort = new AbortController();
+    const aborted = bucketOf(b).acquire({ signal: abort.signal });
+    abort.abort(new Error('enough'));
+    await expect(settled(aborted)).rejects.toThrow('enough');
+    await settled(slot.release());
+    expect(await settled(bucketOf(c).tryAcquire())).toBeDefined();
+  });
+
   it('are found within a second by waiters whose message was lost', async () => {
     const {
       clock,
