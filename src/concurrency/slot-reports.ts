@@ -4,6 +4,7 @@ import type { RateLimitStore } from '../stores/rate-limit.store.js';
 import { BoundedMap } from '../util/bounded-map.js';
 import { later, sleepIdly } from '../util/clock.js';
 import { isPromise } from '../util/maybe-promise.js';
+import { atTurnEnd } from '../util/turn-end.js';
 import type { HeldBucket } from './held-bucket.js';
 
 /** How often a failed report is repeated, in ms. */
@@ -61,7 +62,7 @@ export class SlotReports {
     bucket.isDue = true;
     if (!this.slots.isShared) return this.report(bucket) ?? REPORTED;
     this.due.add(bucket);
-    this.flushing ??= new Promise<void>((resolve) => setImmediate(() => resolve(this.flush())));
+    this.flushing ??= new Promise<void>((resolve) => atTurnEnd(() => resolve(this.flush())));
     return this.flushing;
   }
 

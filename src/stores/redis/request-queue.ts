@@ -1,3 +1,4 @@
+import { atTurnEnd } from '../../util/turn-end.js';
 import type { PendingRequest } from './pending-request.js';
 
 /** The most requests in one batch. Small enough that the next one is encoded while Redis executes this one. */
@@ -12,8 +13,8 @@ export class RequestQueue {
   push(request: PendingRequest): void {
     if (!this.requests) {
       this.requests = [request];
-      // Immediates run after all I/O of this turn of the event loop, and before the timers of the next one.
-      setImmediate(this.flush);
+      // Behind those that send more at the end of this turn, such as reports of slots.
+      atTurnEnd(() => atTurnEnd(this.flush));
     } else if (this.requests.push(request) === MAX_BATCH) {
       this.flush();
     }

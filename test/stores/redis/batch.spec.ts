@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { MemoryStore, RateLimitStoreError, RedisStore, type RedisStoreOptions } from 'nest-rate-limit';
+import { BucketService, MemoryStore, RateLimitStoreError, RedisStore, type RedisStoreOptions } from 'nest-rate-limit';
 import { FakeClock } from 'nest-rate-limit/testing';
 import { plainAnswer } from '../../../src/core/answer.js';
 import { type LimitOptions, parsePolicy } from '../../../src/core/policy.js';
@@ -9,6 +9,7 @@ import { redisKey } from '../../../src/stores/redis/redis-key.js';
 import { redisUrl } from '../../support/redis.js';
 
 const BUCKET = { name: 'bucket', capacity: 5, refill: 1 };
+const SLOTS = { name: 'slots', concurrency: 2 };
 const WINDOW = { name: 'window', duration: 10, maxRequest: 3 };
 
 const take = (policy: LimitOptions, key: string, n = 1): Take => ({
@@ -61,6 +62,19 @@ describe('RedisStore batching', () => {
     answers.forEach(({ taken, allowed }, i) => {
       expect([i, taken]).toEqual([i, allowed ? 1 + (i % 5) : 0]);
     });
+  });
+
+  it.each([
+    ['release', 'acquire'],
+    ['acquire', 'release'],
+  ])('sends the takes and the reports of slots of one turn in one call: %s, %s', async (...order) => {
+    const buckets = new BucketService(open());
+    const [held, other] = ['held', 'other'].map((key) => buckets.bucket(SLOTS, key));
+    const slot = await held.acquire();
+    sent = [];
+    await Promise.all(order.map((call) => (call === 'release' ? slot.release() : other.acquire())));
+    expect(sent).toHaveLength(1);
+    expect(await held.available()).toBe(2);
   });
 
   it('sends at most 32 requests per call', async () => {
