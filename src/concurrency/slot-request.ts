@@ -11,8 +11,8 @@ export interface SlotRequest {
   /** After how many ms a held slot is reported; `undefined` for never. */
   readonly maxHold?: number;
   /**
-   * Called when the request must wait for a slot; `abort` rejects it with `reason`. Returns what is called when the wait has
-   * ended. A wait that exceeds the `maxWait` of its takes ends with the last denial.
+   * Called when the request must wait for a slot; `abort` rejects it with `reason`. Returns a function to call when the
+   * wait has ended. A wait that exceeds the `maxWait` of its takes ends with the last denial.
    */
   queue(denial: StoreAnswer, abort: (reason: unknown) => void): () => void;
 }

@@ -1,3 +1,6 @@
+/** Node's own: fake timers, once removed, never make the calls that are due, and later ones would wait behind these. */
+const atNextCheck = setImmediate;
+
 const due: (() => void)[] = [];
 
 /**
@@ -5,7 +8,7 @@ const due: (() => void)[] = [];
  * call adds runs in the same turn, behind the others: an immediate would wait for the next turn.
  */
 export function atTurnEnd(run: () => void): void {
-  if (due.push(run) === 1) setImmediate(runDue);
+  if (due.push(run) === 1) atNextCheck(runDue);
 }
 
 function runDue(): void {
@@ -15,6 +18,6 @@ function runDue(): void {
   } finally {
     // One that throws does not keep the others from running.
     due.splice(0, done + 1);
-    if (due.length > 0) setImmediate(runDue);
+    if (due.length > 0) atNextCheck(runDue);
   }
 }

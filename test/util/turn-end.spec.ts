@@ -20,17 +20,31 @@ describe('atTurnEnd', () => {
     expect(order.at(-1)).toBe('later');
   });
 
-  it('runs all others if one throws', () => {
+  it('runs while a test has replaced the timers, and afterwards', async () => {
+    jest.useFakeTimers();
+    const run = jest.fn();
+    atTurnEnd(run);
+    jest.useRealTimers();
+    await nextTurn();
+    atTurnEnd(run);
+    await nextTurn();
+    expect(run).toHaveBeenCalledTimes(2);
+  });
+
+  it('runs all others if one throws', async () => {
     const immediates: (() => void)[] = [];
     const spy = jest.spyOn(globalThis, 'setImmediate').mockImplementation(((run: () => void) => {
       immediates.push(run);
     }) as never);
     const order: string[] = [];
-    atTurnEnd(() => order.push('first'));
-    atTurnEnd(() => {
-      throw new Error('thrown');
+    await jest.isolateModulesAsync(async () => {
+      const own = await import('../../src/util/turn-end.js');
+      own.atTurnEnd(() => order.push('first'));
+      own.atTurnEnd(() => {
+        throw new Error('thrown');
+      });
+      own.atTurnEnd(() => order.push('last'));
     });
-    atTurnEnd(() => order.push('last'));
     expect(immediates).toHaveLength(1);
     expect(immediates[0]).toThrow('thrown');
     immediates[1]();
