@@ -17,7 +17,7 @@ export function anySignal(...signals: (AbortSignal | undefined)[]): AnySignal {
 
 /**
  * Calls `listener` with the reason of each of `signals` that is aborted, at once if it already is. Returns a function that
- * removes it. Unlike `anySignal` it creates no signal, which would cost more than the rest of a wait.
+ * removes it.
  */
 export function onAnyAbort(
   signals: readonly (AbortSignal | undefined)[],

@@ -1,5 +1,5 @@
 /** Node's own: fake timers, once removed, never make the calls that are due, and later ones would wait behind these. */
-const atNextCheck = setImmediate;
+const atNextCheck = globalThis.setImmediate;
 
 const due: (() => void)[] = [];
 
