@@ -1,5 +1,6 @@
 import { warnOnce } from '../../observe/logger.js';
 import { every } from '../../util/clock.js';
+import { atTurnEnd } from '../../util/turn-end.js';
 import { Subscriptions } from '../subscriptions.js';
 import { safeError } from './clients/client-error.js';
 import type { ClientPort, Subscription } from './clients/client-port.js';
@@ -74,7 +75,7 @@ export class RedisSubscriber {
     const [channel] = this.subscriptions.names();
     if (channel === undefined || !connection.isReady) return;
     // If this process was blocked, the reply may have arrived, but is read only now.
-    if (this.isAwaitingReply) return void setImmediate(() => this.reconnectIfSilent(connection));
+    if (this.isAwaitingReply) return atTurnEnd(() => this.reconnectIfSilent(connection));
     this.isAwaitingReply = true;
     const received = () => {
       this.isAwaitingReply = false;

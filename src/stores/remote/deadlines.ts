@@ -1,4 +1,5 @@
 import { later, steadyNow } from '../../util/clock.js';
+import { atTurnEnd } from '../../util/turn-end.js';
 
 /** Something that must end before its deadline. */
 export interface Timed {
@@ -66,8 +67,8 @@ export class Deadlines<T extends Timed> {
     later(due - now, () => {
       const fired = steadyNow();
       if (fired - due >= this.timeout / 2) this.lastLag = fired;
-      // Immediates run after a whole poll phase, which reads the replies that arrived until now.
-      setImmediate(() => this.checkMissed(fired));
+      // By then, the replies that have arrived until now are read.
+      atTurnEnd(() => this.checkMissed(fired));
     });
   }
 
