@@ -62,6 +62,7 @@ export function tryAcquireSlot(
 /** A request of `acquire`, and its wait for a slot. */
 class BucketRequest implements SlotRequest {
   readonly maxHold: number | undefined;
+  private stopListening = () => {};
   private publishEnd: ReturnType<typeof publishWait> | undefined = undefined;
 
   constructor(
@@ -74,9 +75,9 @@ class BucketRequest implements SlotRequest {
     this.maxHold = maxHold === undefined ? undefined : parseDuration('maxHold', maxHold);
   }
 
-  queue(denial: StoreAnswer, abort: (reason: unknown) => void): () => void {
+  queue(denial: StoreAnswer, abort: (reason: unknown) => void): void {
     this.publishEnd = publishWait(denial, this.takes, BUCKET, this.store.clock);
-    return onAnyAbort([this.signal, this.closing], abort);
+    this.stopListening = onAnyAbort([this.signal, this.closing], abort);
   }
 
   /** Publishes the end of the wait, if there was one. */
@@ -88,6 +89,8 @@ class BucketRequest implements SlotRequest {
     } catch (error) {
       this.publishEnd?.(this.closing?.aborted ? 'closed' : 'left');
       throw error;
+    } finally {
+      this.stopListening();
     }
   }
 }

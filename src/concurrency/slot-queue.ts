@@ -56,7 +56,6 @@ export class SlotQueue {
         if (waiter.isOver) return;
         waiter.isOver = true;
         timer?.abort('ended');
-        ended();
         this.leave(waiter, 'slot' in result && result.slot !== undefined);
         if ('error' in result) reject(result.error);
         else resolve(result);
@@ -71,15 +70,8 @@ export class SlotQueue {
         isOver: false,
         end,
       };
-      let ended = () => {};
-      ended = request.queue(denial, (error) => end({ error }));
-      if (waiter.isOver) {
-        ended();
-        // The store expects it to wait.
-        for (const bucket of missing) this.slots.report(bucket);
-        return;
-      }
       this.move(waiter, missing);
+      request.queue(denial, (error) => end({ error }));
       if (!timer) return;
       const expire = () => end({ answer: waiter.denial, slot: undefined });
       this.slots.store.clock.sleep(maxWait, timer.signal).then(expire, () => {});

@@ -3,6 +3,7 @@ import { AMOUNT_PER_TOKEN } from '../core/amount.js';
 import { toAnswer } from '../core/answer.js';
 import type { StoreAnswer } from '../core/decision.js';
 import type { Take } from '../core/request.js';
+import type { SlotHolder } from '../core/slot-holder.js';
 import type { Slot } from './slot.js';
 
 /** A request for a slot of each policy with a concurrency limit, and for the tokens of its other limits. */
@@ -11,10 +12,10 @@ export interface SlotRequest {
   /** After how many ms a held slot is reported; `undefined` for never. */
   readonly maxHold?: number;
   /**
-   * Called when the request must wait for a slot; `abort` rejects it with `reason`. Returns a function to call when the
-   * wait has ended. A wait that exceeds the `maxWait` of its takes ends with the last denial.
+   * Called once the request waits for a slot; does not throw. `abort` rejects the request with `reason`, unless its wait
+   * has ended. A wait that exceeds the `maxWait` of its takes ends with the last denial.
    */
-  queue(denial: StoreAnswer, abort: (reason: unknown) => void): () => void;
+  queue(denial: StoreAnswer, abort: (reason: unknown) => void): void;
 }
 
 /** The answer to a request, and its slot if it was admitted; tokens may still act later (`answer.delay`). */
@@ -56,4 +57,16 @@ export function grantedAnswer(take: Take, free: number): StoreAnswer {
   const [{ period }] = take.policy.limits;
   const row = [1, 0, take.amount, 0, 0, free * AMOUNT_PER_TOKEN, 0, period, free > 0 ? 0 : RETRY_HINT];
   return toAnswer([take], row, 'store');
+}
+
+/**
+ * A copy of a take with its holder, for a request that waits `maxWait` ms at most. Spreading it would take longer than the
+ * decision.
+ */
+export function withHolder(
+  { policy, key, amount, amounts, checks, mark, onStoreError }: Take,
+  maxWait: number,
+  holder: SlotHolder | undefined,
+): { [Name in keyof Required<Take>]: Take[Name] } {
+  return { policy, key, amount, amounts, checks, maxWait, mark, holder, onStoreError };
 }

@@ -1,5 +1,4 @@
 import type { Take } from '../core/request.js';
-import type { SlotHolder } from '../core/slot-holder.js';
 import { RateLimitStoreError } from '../exceptions/rate-limit-store.error.js';
 import { lostSlots } from '../observe/channels.js';
 import type { RateLimitStore } from '../stores/rate-limit.store.js';
@@ -10,7 +9,14 @@ import { isPromise, type MaybePromise } from '../util/maybe-promise.js';
 import { HeldBucket, type Waiter } from './held-bucket.js';
 import { type SentTakes, SlotQueue } from './slot-queue.js';
 import { SlotReports } from './slot-reports.js';
-import { freeSlots, grantedAnswer, type SlotAnswer, type SlotRequest, takesWithoutSlot } from './slot-request.js';
+import {
+  freeSlots,
+  grantedAnswer,
+  type SlotAnswer,
+  type SlotRequest,
+  takesWithoutSlot,
+  withHolder,
+} from './slot-request.js';
 import { SlotTake } from './slot-take.js';
 
 /** The most policies whose maps are kept while they are empty. Most applications have fewer with slots. */
@@ -224,15 +230,6 @@ export class Slots {
     const isLasting = !this.isShared;
     return withHolder(take, maxWait, { id: this.id, count: bucket.count, sequence, waited, nextWaited, isLasting });
   }
-}
-
-/** A copy of a take. Spreading it would take longer than the decision. */
-function withHolder(
-  { policy, key, amount, amounts, checks, mark, onStoreError }: Take,
-  maxWait: number,
-  holder: SlotHolder | undefined,
-): { [Name in keyof Required<Take>]: Take[Name] } {
-  return { policy, key, amount, amounts, checks, maxWait, mark, holder, onStoreError };
 }
 
 /** The slots of a store. */

@@ -26,12 +26,12 @@ export class SlotWait {
     private readonly clock: Clock,
   ) {}
 
-  /** Suspends the request. Calls `abort` when the suspension fails, unless the returned function is called before. */
-  begin(denial: StoreAnswer, abort: (reason: unknown) => void): () => void {
+  /** Suspends the request. Calls `abort` if the suspension is interrupted. */
+  begin(denial: StoreAnswer, abort: (reason: unknown) => void): void {
     const { context, takes } = this;
     this.suspension = context.suspend({ timeout: timeoutOf(Math.max(...takes.map(({ maxWait }) => maxWait))) });
     this.publishEnd = publishWait(denial, takes, typeOf(context), this.clock);
-    return onAnyAbort([this.suspension.signal], abort);
+    onAnyAbort([this.suspension.signal], abort);
   }
 
   /** Ends the wait with its last answer. Unless that was a denial, or has a delay, the request is no longer suspended. */

@@ -152,16 +152,20 @@ describe('free slots of several processes', () => {
     await waits;
   });
 
-  it('are granted until the store would drop them, however short `slotTtl` is', async () => {
-    const {
-      clock,
-      processes: [a, b],
-    } = openProcesses(2);
+  /** Process `b` waits for the only slot, which `a` holds, and which the store drops after a second without a report. */
+  async function waitingBriefly() {
+    const world = openProcesses(2);
+    const [a, b] = world.processes;
     const bucketOf = (process: SlotProcess) =>
       process.buckets.bucket({ name: 'short', concurrency: 1, slotTtl: '1s' }, 'key');
-    const slot = await advanced(clock, bucketOf(a).acquire());
+    const slot = await advanced(world.clock, bucketOf(a).acquire());
     const waits = bucketOf(b).acquire();
-    await clock.advance(1100);
+    await world.clock.advance(1100);
+    return { clock: world.clock, a: bucketOf(a), b, slot, waits };
+  }
+
+  it('are granted until the store would drop them, however short `slotTtl` is', async () => {
+    const { clock, b, slot, waits } = await waitingBriefly();
     b.suspend();
     void slot.release();
     await clock.advance(1200);
@@ -171,15 +175,7 @@ describe('free slots of several processes', () => {
   });
 
   it('are lost when the store drops them, which may be sooner once they have been reported', async () => {
-    const {
-      clock,
-      processes: [a, b],
-    } = openProcesses(2);
-    const bucketOf = (process: SlotProcess) =>
-      process.buckets.bucket({ name: 'short', concurrency: 1, slotTtl: '1s' }, 'key');
-    const slot = await advanced(clock, bucketOf(a).acquire());
-    const waits = bucketOf(b).acquire();
-    await clock.advance(1100);
+    const { clock, a, b, slot, waits } = await waitingBriefly();
     void slot.release();
     await clock.advance(10);
     const { signal } = await waits;
@@ -188,7 +184,7 @@ describe('free slots of several processes', () => {
     expect(signal.aborted).toBe(false);
     await clock.advance(20);
     expect(signal.aborted).toBe(true);
-    expect(await advanced(clock, bucketOf(a).tryAcquire())).toBeDefined();
+    expect(await advanced(clock, a.tryAcquire())).toBeDefined();
   });
 
   it('are taken with their release beside another limit, however little that has left', async () => {
@@ -348,7 +344,7 @@ describe('free slots of several processes', () => {
       ...take,
       policy: parsePolicy(options, 'policy'),
     }));
-    const both = Promise.resolve(slotsOf(b).acquire({ takes, queue: () => () => {} }));
+    const both = Promise.resolve(slotsOf(b).acquire({ takes, queue: () => {} }));
     await clock.advance(1100);
     b.calls.take = 0;
     await settled(slots[0].release());
