@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +13,7 @@ import { parsePolicy } from '../../../src/core/policy.js';
 import { closeBuckets, openBuckets } from '../../support/buckets.js';
 import { freePort, type RedisServer, startRedis } from '../../support/redis.js';
 import { exercise } from '../../support/redis-clients.js';
+import { until } from '../../support/requests.js';
 
 const POOL = { name: 'pool', capacity: 10, refill: 0 };
 const SMALL = { name: 'small', duration: 10, maxRequest: 2 };
@@ -87,9 +90,10 @@ describe('RedisStore connection', () => {
     await bucket.decide();
     await bucket.put();
     await bucket.watch();
-    await sleep(20);
+    await until(() => commands.join('\n').includes('rl:{%'));
+    await admin.ping('last');
+    await until(() => commands.includes('ping last'));
     monitor.disconnect();
-    expect(commands.join('\n')).toContain('rl:{%');
     expect(commands.join('\n')).not.toContain('ada@example.org');
   });
 
@@ -129,9 +133,8 @@ describe('Redis ACL rule in the documentation', () => {
     await admin.script('FLUSH');
     const url = `redis://limiter:password@127.0.0.1:${server.port}`;
     await exercise({ redis: url }).catch(() => {});
-    await sleep(20);
-    const denied = JSON.stringify(await admin.acl('LOG'));
-    expect(warn.mock.calls.length > 0 || denied.includes(missing.slice(1))).toBe(true);
+    const isDenied = async () => JSON.stringify(await admin.acl('LOG')).includes(missing.slice(1));
+    await until(async () => warn.mock.calls.length > 0 || (await isDenied()));
     await admin.acl('SETUSER', ...(rule as [string, ...string[]]));
   });
 });
@@ -166,6 +169,26 @@ describe('RedisStore over TLS', () => {
     const { buckets, store } = await openBuckets({ store: { redis: `rediss://localhost:${port}` } });
     expect((await buckets.bucket(POOL, 'key').decide()).source).toBe('fallback');
     expect(store.health().status).toBe('down');
+  });
+
+  // Node then emits two errors of one socket: the certificate is not trusted, and the server received half a handshake.
+  it('survives that it closes during a handshake that fails', async () => {
+    let ended: Promise<unknown> | undefined;
+    const relay = createServer({ allowHalfOpen: true }, (own) => {
+      const target = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+      const replies: Buffer[] = [];
+      own.on('error', () => {}).pipe(target);
+      target.on('data', (reply) => replies.push(reply)).on('end', () => own.end(Buffer.concat(replies)));
+      ended = once(own, 'close');
+    });
+    relay.listen(0, '127.0.0.1');
+    await once(relay, 'listening');
+    const redis = { host: '127.0.0.1', port: (relay.address() as AddressInfo).port, tls: {}, connectTimeout: 10_000 };
+    const { module } = await openBuckets({ store: { redis } });
+    expect(ended).toBeDefined();
+    await module.close();
+    await ended;
+    relay.close();
   });
 
   it('authenticates with the user and password of a rediss:// URL', async () => {

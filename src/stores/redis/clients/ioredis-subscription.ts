@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from 'ioredis';
 import type { Subscription, SubscriptionEvents } from './client-port.js';
-import { retryDelay } from './ioredis.js';
+import { ignoreLaterErrors, retryDelay } from './ioredis.js';
 import type { IoredisClient } from './redis-client.js';
 import { listenTo } from './shared-listeners.js';
 
@@ -12,7 +12,7 @@ export function openSubscription(client: IoredisClient, events: SubscriptionEven
   const connection: IoredisClient = client.isCluster
     ? (client as unknown as Cluster).duplicate([], { lazyConnect: false, clusterRetryStrategy: retryDelay })
     : (client as unknown as Redis).duplicate({ lazyConnect: false, autoResubscribe: false, retryStrategy: retryDelay });
-  connection.on('error', () => {});
+  ignoreLaterErrors(connection);
   connection.on('message', events.message);
   connection.on('ready', events.ready);
   return {

@@ -57,6 +57,7 @@ export async function openClient(options: RedisOptions, timeout: number): Promis
     if (!isOpening) warnOnce.about(rejection.message, rejection.message);
   });
   client.on('ready', () => connectionErrors.delete(client));
+  ignoreLaterErrors(client as unknown as IoredisClient);
   await new Promise<void>((resolve) => {
     client.once('ready', resolve);
     client.once('close', resolve);
@@ -66,6 +67,15 @@ export async function openClient(options: RedisOptions, timeout: number): Promis
   if (!rejection) return client as unknown as IoredisClient;
   client.disconnect();
   throw rejection;
+}
+
+/**
+ * ioredis listens for one error of each socket. With TLS there can be two, for example if the connection is closed during
+ * a handshake that fails; the second would end the process.
+ */
+export function ignoreLaterErrors(client: IoredisClient): void {
+  const ignore = () => {};
+  client.on('error', () => (client as unknown as Redis).stream?.off('error', ignore).on('error', ignore));
 }
 
 function rejectedDatabase(client: IoredisClient, error: Error): RateLimitStoreError {
