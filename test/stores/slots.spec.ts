@@ -156,21 +156,22 @@ describe('slots', () => {
     const single = concurrencyLimits.map((limit) => ({ ...limit, name: 'slots' }));
     const values = fc.tuple(fc.tuple(single, slotPolicies), fc.boolean(), steps(pauses, holder));
     let admitted = 0;
-    await checkProperty(runs, 0, values, async ([options, isLasting, script]) => {
+    const completed = await checkProperty(runs, 0, values, async ([options, isLasting, script]) => {
       const lasting = script.map((step) => ({ ...step, holder: { ...step.holder, isLasting } }));
       const used = make === memory.make ? lasting : script;
       const one = await runAll(make, options, used);
       expect(one.answers).toEqual((await runAll((clock) => new GeneralStore(clock), options, used)).answers);
       admitted += one.admitted;
     });
-    expect(admitted).toBeGreaterThan(20);
+    expect(admitted).toBeGreaterThan(completed);
   });
 
   describe.each([memory, redis])('in a $name', ({ make, runs }) => {
     /** Truthful processes, none of which dies: they report in time, and every release. */
     it('are never more than `concurrency`, whatever else limits the requests', async () => {
       let denied = 0;
-      await checkProperty(runs / 2, 0.5, fc.tuple(slotPolicies, steps(pauses)), async ([options, script], cover) => {
+      const values = fc.tuple(slotPolicies, steps(pauses));
+      const completed = await checkProperty(runs / 2, 0.5, values, async ([options, script], cover) => {
         const subject = new SlotSubject(make, { ...options, block: undefined });
         const held = new Map<number, number>();
         const size = subject.policy.limits[subject.policy.slotIndex].size;
@@ -193,7 +194,7 @@ describe('slots', () => {
           expect(await subject.free()).toBe(size - sum);
         }
       });
-      expect(denied).toBeGreaterThan(20);
+      expect(denied).toBeGreaterThan(completed);
     });
 
     it('go to the process that is notified, however long its request takes to arrive', async () => {

@@ -94,14 +94,14 @@ export function storeKinds(): { memory: StoreKind; redis: StoreKind; client: Red
 /**
  * Checks `body` against random values. Also fails if `body` called `cover` in less than the fraction `minCoverage` of
  * the runs, by more than three standard deviations: otherwise the property could hold vacuously. A slow machine completes
- * fewer runs, whose fraction varies more.
+ * fewer runs, whose fraction varies more. Returns how many it has completed: other premises must be relative to that.
  */
 export async function checkProperty<Value>(
   runs: number,
   minCoverage: number,
   values: fc.Arbitrary<Value>,
   body: (value: Value, cover: () => void) => Promise<void>,
-): Promise<void> {
+): Promise<number> {
   let completed = 0;
   let covered = 0;
   await fc.assert(
@@ -121,6 +121,7 @@ export async function checkProperty<Value>(
       `Only ${covered} of ${completed} runs reached the case under test, expected ${minCoverage * 100} %`,
     );
   }
+  return completed;
 }
 
 const milliseconds = { unit: 'milliseconds' } as const;

@@ -119,7 +119,7 @@ describe('RedisStore fast path', () => {
     const stores = [COUNTING, WITHOUT_FAST_PATH].map((script) => openWithScript(client, script, clock));
     const hits = [0, 0];
     const seen = { allowed: 0, denied: 0, unreadable: 0 };
-    await checkProperty(1500, 0, cases, async ({ policy, state, n, maxWait }) => {
+    const completed = await checkProperty(1500, 0, cases, async ({ policy, state, n, maxWait }) => {
       const take = { policy, key: 'k', amount: toAmount(n) as number, maxWait };
       const [fast, general] = await Promise.all(
         stores.map(async ({ store, prefix, stored }) => {
@@ -139,8 +139,8 @@ describe('RedisStore fast path', () => {
       expect(Math.abs(fast.ttl - general.ttl)).toBeLessThan(30_000);
     });
     await addHits(client, hits);
-    for (const count of hits) expect(count).toBeGreaterThan(100);
-    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(50);
+    for (const count of hits) expect(count).toBeGreaterThan(completed / 10);
+    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(completed / 20);
   });
 
   it('leaves a value of another type in place and names its key', async () => {

@@ -77,7 +77,7 @@ describe('the stored state of a bucket', () => {
 
   it('contains the state that the same requests have in TypeScript', async () => {
     const seen = { compact: 0, large: 0, [BLOCKED]: 0, [MARKED]: 0, [QUEUED]: 0 };
-    await checkProperty(120, 0, fc.tuple(limitSets, steps), async ([limits, script]) => {
+    const completed = await checkProperty(120, 0, fc.tuple(limitSets, steps), async ([limits, script]) => {
       const clock = new FakeClock();
       const policy = parsePolicy({ limits }, 'test');
       const store = new RedisStore({ client, prefix, clock });
@@ -109,6 +109,6 @@ describe('the stored state of a bucket', () => {
       }
       store.close();
     });
-    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(10);
+    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(completed / 5);
   });
 });
