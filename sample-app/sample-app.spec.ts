@@ -176,7 +176,6 @@ it('queues the second request for one second of real time', async () => {
   await app.close();
   expect([first.status, second.status]).toEqual([200, 200]);
   expect(passed).toBeGreaterThan(990);
-  expect(passed).toBeLessThan(5000);
 });
 
 /** Returns the status line and the rate limit headers. */

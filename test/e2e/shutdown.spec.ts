@@ -8,6 +8,7 @@ import { BucketService, RateLimit, RateLimitModule, RedisStore } from 'nest-rate
 import { FakeClock } from 'nest-rate-limit/testing';
 import { ADAPTERS, createApp, storeOptions } from '../support/create-app.js';
 import { connection } from '../support/faults.js';
+import { measured } from '../support/lag.js';
 import { type RedisServer, startRedis } from '../support/redis.js';
 import { clockedStore, until } from '../support/requests.js';
 
@@ -40,7 +41,7 @@ describe('Shutdown with 1,000 queued requests', () => {
     { adapter: 'express', store: 'memory', kind: 'closes its connections' },
     { adapter: 'fastify', store: 'redis', kind: 'keeps its connections' },
   ] as const)(
-    'finishes within a second on $adapter with the $store store, if the client $kind',
+    'does not wait for them on $adapter with the $store store, if the client $kind',
     async ({ adapter, store, kind }) => {
       handled = 0;
       const clock = new FakeClock();
@@ -67,15 +68,10 @@ describe('Shutdown with 1,000 queued requests', () => {
       call();
       await until(() => statuses.length === 1);
       for (let i = 0; i < COUNT; i++) call();
-      await until(() => clock.sleeping === 2 * COUNT, 15_000);
-      const start = Date.now();
-      const used = process.cpuUsage();
-      await app.close();
-      // The limit of one second is for an idle machine. On a busy one, the CPU time counts instead.
-      const { user, system } = process.cpuUsage(used);
-      expect(Math.min(user / 1000 + system / 1000, Date.now() - start)).toBeLessThan(1000);
-      expect(Date.now() - start).toBeLessThan(4000);
-      await until(() => statuses.length === COUNT + 1, 15_000);
+      await until(() => clock.sleeping === 2 * COUNT);
+      const { ms } = await measured(app.close.bind(app));
+      expect(ms).toBeLessThan(1000);
+      await until(() => statuses.length === COUNT + 1);
       agent.destroy();
       expect(statuses).toEqual([200, ...new Array<number>(COUNT).fill(503)]);
       expect(handled).toBe(1);

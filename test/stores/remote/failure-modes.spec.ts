@@ -11,6 +11,7 @@ import { ResilientStore } from '../../../src/stores/remote/resilient.store.js';
 import { StoreWrapper } from '../../../src/stores/remote/store-wrapper.js';
 import { closeBuckets, log, openBuckets } from '../../support/buckets.js';
 import { listen } from '../../support/faults.js';
+import { measured } from '../../support/lag.js';
 import { freePort, type RedisServer, startRedis } from '../../support/redis.js';
 import { until } from '../../support/requests.js';
 
@@ -104,20 +105,24 @@ describe('RedisStore and late takes', () => {
           await sleep(1);
         }
       });
-      for (const ms of [30, 70, 45, 120]) {
+      let longPauses = 0;
+      for (const ms of [30, 70, 20, 120]) {
         await sleep(50 + ms);
         redis.pause();
+        const start = performance.now();
         await sleep(ms);
         redis.resume();
+        // On a busy machine, others are long, too.
+        if (performance.now() - start > 40) longPauses++;
       }
       done = true;
       await Promise.all(callers);
       await until(async () => (await sourceOf(bucket.estimate())) === 'store');
       const taken = 1e9 - (await bucket.available());
-      // Takes that Redis executed in time but answered too late stay taken: at most the calls in flight in each of the two
-      // pauses that are longer than the deadline. If Redis executed late takes, there would be 48.
+      // Takes that Redis executed in time but answered too late stay taken: at most the calls in flight in each pause that
+      // is about as long as the deadline. If Redis executed late takes, there would be 48, not 32.
       expect(taken).toBeGreaterThanOrEqual(reported);
-      expect(taken - reported).toBeLessThanOrEqual(32);
+      expect(taken - reported).toBeLessThanOrEqual(16 * longPauses);
     },
   );
 
@@ -306,15 +311,17 @@ describe('ResilientStore deadlines and probes', () => {
     const { double, store, run } = resilient();
     const { now } = Date;
     double.respond = () => new Promise(() => {});
-    const start = performance.now();
-    const answers = Array.from({ length: 6 }, () => run('take'));
-    jest.spyOn(Date, 'now').mockImplementation(() => now() + step);
-    for (const { source } of await Promise.all(answers)) expect(source).toBe('fallback');
-    expect(performance.now() - start).toBeLessThan(150);
+    const { value: answers, ms } = await measured(() => {
+      const pending = Array.from({ length: 6 }, () => run('take'));
+      jest.spyOn(Date, 'now').mockImplementation(() => now() + step);
+      return Promise.all(pending);
+    });
+    for (const { source } of answers) expect(source).toBe('fallback');
+    expect(ms).toBeLessThan(150);
     expect(store.health().status).toBe('down');
     double.recover();
-    await until(async () => (await run('take')).source === 'store');
-    expect(performance.now() - start).toBeLessThan(1500);
+    const recovery = await measured(() => until(async () => (await run('take')).source === 'store'));
+    expect(recovery.ms).toBeLessThan(1500);
   });
 
   it('detects recovery without requests', async () => {
@@ -462,7 +469,7 @@ describe('Bucket.watch', () => {
     const { buckets } = await openBuckets({ store: { redis: first.url } });
     const bucket = buckets.bucket(POOL, 'key');
     await bucket.tryConsume(10);
-    const watched = bucket.watch(1, { timeout: '5s' });
+    const watched = bucket.watch(1, { timeout: '30s' });
     await sleep(50);
     await first.kill();
     await server([], first.port); // empty: all buckets are full
@@ -479,9 +486,9 @@ describe('RateLimitModule startup', () => {
 
   it('takes at most two seconds if Redis accepts connections but never replies', async () => {
     const url = await silent();
-    const start = performance.now();
-    const { buckets, store } = await openBuckets({ store: { redis: url } });
-    expect(performance.now() - start).toBeLessThan(2500);
+    const { value, ms } = await measured(() => openBuckets({ store: { redis: url } }));
+    const { buckets, store } = value;
+    expect(ms).toBeLessThan(2500);
     expect(store.health()).toMatchObject({ status: 'down', error: { message: expect.stringMatching(/not ready/) } });
     expect(await sourceOf(buckets.bucket(POOL, 'key').decide())).toBe('fallback');
   });

@@ -13,9 +13,9 @@ import {
   RateLimitStoreError,
 } from '../../../src/index.js';
 import { type Clock, systemClock } from '../../../src/util/clock.js';
+import { Lag } from '../lag.js';
 import { Random } from '../random.js';
 import { type Entry, type Order, OVERRUN, POOL, QUEUE, RATE, REFUNDED, TAKEN, TIMEOUT, WINDOW } from './journal.js';
-import { Lag } from './lag.js';
 import { openClient } from './open-client.js';
 
 /*

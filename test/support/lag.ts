@@ -28,3 +28,15 @@ export class Lag {
     this.last = now;
   }
 }
+
+/** Returns how long a call takes, in ms, without the time for which this process was late: a slow machine is no fault. */
+export async function measured<T>(call: () => Promise<T>): Promise<{ readonly value: T; readonly ms: number }> {
+  const lag = new Lag();
+  const start = performance.now();
+  try {
+    const value = await call();
+    return { value, ms: performance.now() - start - lag.since(start) };
+  } finally {
+    lag.stop();
+  }
+}
