@@ -96,7 +96,7 @@ describe.each(ADAPTERS)('Settlement while Redis is unavailable, on %s', (adapter
   /** Waits until the application reaches Redis. */
   const reaches = () => {
     const bucket = app.get(BucketService).bucket(BUDGET, 'other');
-    return until(async () => (await bucket.estimate()).source === 'store', 15_000, 10);
+    return until(async () => (await bucket.estimate()).source === 'store', 4000, 10);
   };
   const goDown = async () => {
     proxy.break();

@@ -68,10 +68,10 @@ describe('Shutdown with 1,000 queued requests', () => {
       call();
       await until(() => statuses.length === 1);
       for (let i = 0; i < COUNT; i++) call();
-      await until(() => clock.sleeping === 2 * COUNT);
+      await until(() => clock.sleeping === 2 * COUNT, 15_000);
       const { ms } = await measured(app.close.bind(app));
       expect(ms).toBeLessThan(1000);
-      await until(() => statuses.length === COUNT + 1);
+      await until(() => statuses.length === COUNT + 1, 15_000);
       agent.destroy();
       expect(statuses).toEqual([200, ...new Array<number>(COUNT).fill(503)]);
       expect(handled).toBe(1);

@@ -228,7 +228,7 @@ describe('MemoryStore and RedisStore', () => {
   ])('return the same answers %s', (_, time) =>
     checkProperty(
       180,
-      0.1,
+      0.2,
       fc.tuple(limitSets, fc.option(fc.integer({ min: 1, max: 50 }), { nil: undefined }), scripts(time)),
       async ([limits, block, script], cover) => {
         const options: LimitOptions = { name: 'property', limits, block };

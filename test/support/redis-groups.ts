@@ -38,7 +38,7 @@ export async function withClient<T>(url: string, use: (client: Redis) => Promise
 }
 
 /** Waits until `condition` holds. Errors count as false, because the servers may still be starting. */
-const settled = (condition: () => Promise<boolean>) => until(() => condition().catch(() => false), 15_000, 25);
+const settled = (condition: () => Promise<boolean>) => until(() => condition().catch(() => false), 10_000, 25);
 
 /** Makes a server with `--cluster-enabled` a Cluster of one node. */
 export async function addAllSlots(admin: Redis): Promise<void> {

@@ -20,7 +20,7 @@ export async function statuses(app: INestApplication, ...paths: string[]): Promi
 }
 
 /** Polls `condition` every `every` ms until it holds. Returns the elapsed ms. Throws after `ms` ms. */
-export async function until(condition: () => boolean | Promise<boolean>, ms = 15_000, every = 1): Promise<number> {
+export async function until(condition: () => boolean | Promise<boolean>, ms = 4000, every = 1): Promise<number> {
   const start = performance.now();
   while (!(await condition())) {
     if (performance.now() - start > ms) throw new Error(`Condition not met within ${ms} ms: ${condition}`);

@@ -50,7 +50,7 @@ describe('Effects behind a faulty connection to Redis', () => {
     key++;
     ({ store, buckets } = await openBuckets({ store: { redis: proxy.url }, failure: { timeout: TIMEOUT } }));
     ({ buckets: direct } = await openBuckets({ store: { redis: server.url }, failure: { timeout: '5s' } }));
-    await until(async () => (await bucketOf(POOL).estimate()).source === 'store', 15_000, 10);
+    await until(async () => (await bucketOf(POOL).estimate()).source === 'store', 4000, 10);
   });
   afterEach(() => proxy.repair());
 
@@ -85,7 +85,7 @@ describe('Effects behind a faulty connection to Redis', () => {
     proxy.onReply = () => 'cut';
     expect(await outcomeOf(bucket.put(1))).toBe('unknown');
     proxy.repair();
-    await until(async () => (await bucket.estimate()).source === 'store', 15_000, 10);
+    await until(async () => (await bucket.estimate()).source === 'store', 4000, 10);
     holdReplies();
     expect(await outcomeOf(bucket.put(1))).toBe('unknown');
     proxy.repair();
@@ -172,7 +172,7 @@ describe('Effects behind a faulty connection to Redis', () => {
     proxy.onCommand = () => 'cut';
     expect(await outcomeOf(bucketOf(POOL).block('1m'))).toBe('unknown');
     proxy.repair();
-    await until(async () => (await outcomeOf(bucketOf(POOL).block('5s'))) === 'applied', 15_000, 1);
+    await until(async () => (await outcomeOf(bucketOf(POOL).block('5s'))) === 'applied', 4000, 1);
     await settled();
     const { retryAfter } = await direct.bucket(POOL, `${key}`).estimate();
     expect(retryAfter).toBeGreaterThan(50_000);
@@ -184,7 +184,7 @@ describe('Effects behind a faulty connection to Redis', () => {
     proxy.onCommand = () => 'cut';
     await outcomeOf(run('block', takeOf(POOL, 0), { duration: 60_000, retry: true }));
     proxy.repair();
-    await until(async () => (await outcomeOf(bucket[verb]())) === 'applied', 15_000, 1);
+    await until(async () => (await outcomeOf(bucket[verb]())) === 'applied', 4000, 1);
     await settled();
     await outcomeOf(bucket[verb]());
     expect((await direct.bucket(POOL, `${key}`).estimate()).allowed).toBe(true);
@@ -212,7 +212,7 @@ describe('Effects behind a faulty connection to Redis', () => {
     await settled();
     expect(await balance(POOL)).toBe(80);
     expect(messages.at(-1)).toMatchObject({ policy: 'pool', verb: 'put', event: 'dropped', reason: 'failed' });
-    await until(async () => (await bucketOf(POOL).estimate()).source === 'store', 15_000, 10);
+    await until(async () => (await bucketOf(POOL).estimate()).source === 'store', 4000, 10);
     await goDown();
     await run('put', takeOf(POOL, 10), { retry: true });
     proxy.repair();
@@ -266,7 +266,7 @@ describe('Effects behind a faulty connection to Redis', () => {
     let mark = 0;
     for (let round = 0; round < 8; round++) {
       proxy.repair();
-      await until(async () => (await bucketOf(POOL).estimate()).source === 'store', 15_000, 5);
+      await until(async () => (await bucketOf(POOL).estimate()).source === 'store', 4000, 5);
       const takes = ledgers.map((ledger) => ({ ledger, take: { ...takeOf(POOL, 5, mark++), key: ledger.key } }));
       for (const { take } of takes) expect((await run('take', take)).source).toBe('store');
       const fault = [() => 'cut' as const, () => 'keep' as const, () => 'pass' as const][random.between(0, 2)];

@@ -146,7 +146,7 @@ describe.each(CASES)('Redis: $name', ({ fault, client, name }) => {
     if (fault.data !== 'none') {
       for (const subject of subjects) {
         // On a busy machine the first call may miss its deadline.
-        await until(() => subject.reachesStore(), 15_000, 10);
+        await until(() => subject.reachesStore(), 4000, 10);
         for (let i = 0; i < 3; i++) expect(await subject.take()).toMatchObject({ allowed: true, source: 'store' });
         await subject.get('/shop').expect(200);
         subject.times = [];
@@ -250,16 +250,23 @@ describe.each(CASES)('Redis: $name', ({ fault, client, name }) => {
   });
 
   it('decides in Redis after the recovery, although the process is busy', async () => {
-    const decidesInRedis = async () => {
+    const control = connection(rig.url);
+    await control.ping();
+    for (let rounds = 0; rounds < 6; ) {
       log.lines.length = 0;
-      for (let i = 0; i < 6; i++) {
-        const answers = await takeBusy(subjects);
-        if (!answers.every((answer) => !(answer instanceof Error) && answer.source === 'store')) return false;
+      const reply = measured(() => control.ping());
+      const answers = await takeBusy(subjects);
+      if ((await reply).ms > DEADLINE / 2) {
+        // On a busy machine Redis itself may be late, which shows nothing.
+        for (const subject of subjects) await until(() => subject.takesFromStore());
+        continue;
       }
-      return log.lines.length === 0 && subjects.every(({ store }) => store.health().status === 'up');
-    };
-    // On a busy machine Redis itself may miss a deadline, but not in each attempt.
-    await until(decidesInRedis);
+      for (const answer of answers) expect(answer).toMatchObject({ source: 'store' });
+      for (const { store } of subjects) expect(store.health()).toEqual({ status: 'up' });
+      expect(log.lines).toEqual([]);
+      rounds++;
+    }
+    control.disconnect();
   });
 });
 

@@ -124,7 +124,7 @@ export class Chaos {
     this.servers.replica = master;
     this.admin.disconnect();
     this.admin = connection(replica.url);
-    await until(async () => (await this.admin.info('replication')).includes('role:master'), 15_000, 5);
+    await until(async () => (await this.admin.info('replication')).includes('role:master'), 5000, 5);
     this.proxy.target = replica.port;
     await this.inSync();
   }
@@ -140,7 +140,7 @@ export class Chaos {
   }
 
   private async inSync(): Promise<void> {
-    await until(async () => (await this.admin.info('replication')).includes('state=online'), 15_000, 10);
+    await until(async () => (await this.admin.info('replication')).includes('state=online'), 10_000, 10);
   }
 
   private async balances(): Promise<Run['balances']> {

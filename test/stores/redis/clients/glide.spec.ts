@@ -136,7 +136,7 @@ describe('RedisStore on Valkey GLIDE', () => {
     proxy.break();
     await until(async () => (await bucket.decide()).source === 'fallback' && store.health().status === 'down');
     proxy.repair();
-    await until(async () => (await bucket.decide()).source === 'store');
+    await until(async () => (await bucket.decide()).source === 'store', 10_000);
     expect(store.health()).toEqual({ status: 'up' });
   });
 });

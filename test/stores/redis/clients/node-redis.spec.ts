@@ -110,7 +110,7 @@ describe('RedisStore on node-redis', () => {
     await expect(bucket.put(1)).rejects.toMatchObject({ outcome: 'not-applied' });
     await until(() => store.health().status === 'down' || bucket.decide().then(() => false));
     proxy.repair();
-    await until(async () => (await bucket.decide()).source === 'store');
+    await until(async () => (await bucket.decide()).source === 'store', 5000);
     expect(store.health()).toEqual({ status: 'up' });
   });
 
@@ -139,13 +139,13 @@ describe('RedisStore on node-redis', () => {
     const opened = await openBuckets({ store: { redis: client, prefix: prefix() }, failure: { timeout: '200ms' } });
     const bucket = opened.buckets.bucket({ name: 'one', capacity: 1, refill: 0 }, 'key');
     for (let round = 0; round < 5; round++) {
-      await until(async () => (await bucket.decide()).source === 'store');
+      await until(async () => (await bucket.decide()).source === 'store', 10_000);
       const watched = bucket.watch(1, { timeout: '20s' });
-      await until(async () => (await admin.pubSubChannels()).length === 1);
+      await until(async () => (await admin.pubSubChannels()).length === 1, 10_000);
       const decisions = Array.from({ length: 20 }, () => bucket.estimate());
       proxy.cut();
       await Promise.allSettled(decisions);
-      await until(async () => client.isReady && (await admin.pubSubChannels()).length === 1);
+      await until(async () => client.isReady && (await admin.pubSubChannels()).length === 1, 10_000);
       await until(
         () =>
           bucket.put(1).then(
@@ -193,9 +193,9 @@ describe('RedisStore on a Cluster of node-redis', () => {
       const found = await Promise.all(keys.map(sourceOf));
       for (const source of found) sources.add(source);
       return sources.has('fallback') && found.every((source) => source === 'store');
-    });
+    }, 15_000);
     expect(sources).toEqual(new Set(['store', 'fallback']));
-  });
+  }, 30_000);
 });
 
 describe('RedisStore on Sentinels of node-redis', () => {
@@ -223,6 +223,6 @@ describe('RedisStore on Sentinels of node-redis', () => {
     expect(new Set(many.map(({ source }) => source))).toEqual(new Set(['store']));
     await group.servers[0].kill();
     await until(async () => (await bucket.decide()).source !== 'store');
-    await until(async () => (await bucket.decide()).source === 'store');
-  });
+    await until(async () => (await bucket.decide()).source === 'store', 15_000);
+  }, 40_000);
 });

@@ -60,7 +60,7 @@ describe.each(CONNECTIONS)('The outcome of a request with $name', (client) => {
       () => 'applied',
       (error: RateLimitStoreError) => error.outcome,
     );
-  const isReady = (store: RedisStore) => until(async () => (await charge(store)) === 'applied', 15_000, 10);
+  const isReady = (store: RedisStore) => until(async () => (await charge(store)) === 'applied', 10_000, 10);
 
   /** A store without batches, on a connection through the proxy. */
   async function open(timeout: number): Promise<RedisStore> {
