@@ -67,10 +67,16 @@ describe('Shutdown with 1,000 queued requests', () => {
         });
       call();
       await until(() => statuses.length === 1);
+      const beforeQueueing = process.cpuUsage();
       for (let i = 0; i < COUNT; i++) call();
       await until(() => clock.sleeping === 2 * COUNT, 15_000);
+      const queueing = process.cpuUsage(beforeQueueing);
+      const beforeClosing = process.cpuUsage();
       const { ms } = await measured(app.close.bind(app));
+      const closing = process.cpuUsage(beforeClosing);
       expect(ms).toBeLessThan(1000);
+      // About as much work as queueing them, at most: how long it takes depends on the machine.
+      expect(closing.user + closing.system).toBeLessThan(2 * (queueing.user + queueing.system));
       await until(() => statuses.length === COUNT + 1, 15_000);
       agent.destroy();
       expect(statuses).toEqual([200, ...new Array<number>(COUNT).fill(503)]);
